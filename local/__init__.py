@@ -1,0 +1,1 @@
+"""Stand-ins that let Model Release run whole on one machine, without Azure."""

@@ -1,0 +1,119 @@
+"""Ways in which the local Azure DevOps misbehaves on request."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from werkzeug.wrappers import Request, Response
+
+from local.serving import HangUp
+
+_SIGN_IN_PAGE = "<!DOCTYPE html><html><head><title>Azure DevOps Services | Sign In</title></head><body>Sign in</body></html>"
+
+
+def sign_in_page() -> Response:
+    """Answer as Azure DevOps answers those it does not know: with success, of a kind."""
+    return Response(_SIGN_IN_PAGE, 203, mimetype="text/html")
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What to do to which requests; what does not say `apply` or comes after the answer replaces the processing."""
+
+    method: str = ""
+    path: str = ""
+    """A part of the path, in any case."""
+    times: int | None = None
+    """How many requests this happens to; None is until cleared."""
+
+    delay: float = 0
+    """Seconds, before anything else."""
+    status: int | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Added to the answer, also where nothing else is wrong with it."""
+    body: Mapping[str, Any] | str = ""
+    """A mapping is sent as JSON, text as HTML; only together with `status`."""
+    sign_in: bool = False
+    close: Literal["before", "after"] | None = None
+    """Close the connection without an answer, before or after the request was processed."""
+    truncate: bool = False
+    """Process the request, promise the whole body, send half of it."""
+    unparsable: bool = False
+    """Process the request and send half of the body as if it were all."""
+    apply: bool = False
+    """Process the request before giving the answer that is asked for here."""
+
+    def __post_init__(self) -> None:
+        if self.close not in (None, "before", "after"):
+            msg = f"close is 'before' or 'after', not {self.close!r}"
+            raise ValueError(msg)
+
+    def matches(self, request: Request) -> bool:
+        """Tell whether this request is meant."""
+        return self.method.upper() in ("", request.method) and self.path.lower() in request.path.lower()
+
+    def answer(self, process: Callable[[], Response]) -> Response:
+        """Answer instead of `process`, which is how Azure DevOps answers when it behaves."""
+        time.sleep(self.delay)
+        replaced = self.sign_in or self.status is not None or self.close == "before"
+        response = process() if self.apply or not replaced else Response()
+        if self.close:
+            raise HangUp
+        if self.sign_in:
+            response = sign_in_page()
+        elif self.status is not None:
+            response = self._response(self.status)
+        response.headers.extend(self.headers)
+        if self.truncate:
+            raise HangUp(_half_of(response))
+        if self.unparsable:
+            response.set_data(_first_half(response.get_data()))
+        return response
+
+    def _response(self, status: int) -> Response:
+        if isinstance(self.body, str):
+            return Response(self.body, status, mimetype="text/html")
+        return Response(json.dumps(self.body), status, mimetype="application/json")
+
+
+class Faults:
+    """The faults to come, oldest first; thread-safe."""
+
+    def __init__(self) -> None:
+        self._faults: list[tuple[Fault, int | None]] = []
+        self._lock = threading.Lock()
+
+    def add(self, faults: Iterable[Fault]) -> None:
+        """Let these happen after those that match already."""
+        with self._lock:
+            self._faults += [(fault, fault.times) for fault in faults]
+
+    def clear(self) -> None:
+        """Let nothing happen any more."""
+        with self._lock:
+            self._faults.clear()
+
+    def take(self, request: Request) -> Fault:
+        """Return what happens to this request, counting it; a fault that does nothing where all is well."""
+        with self._lock:
+            for index, (fault, times) in enumerate(self._faults):
+                if times != 0 and fault.matches(request):
+                    self._faults[index] = (fault, None if times is None else times - 1)
+                    return fault
+        return Fault()
+
+
+def _first_half(content: bytes) -> bytes:
+    return content[: len(content) // 2]
+
+
+def _half_of(response: Response) -> bytes:
+    content = response.get_data()
+    response.headers["Content-Length"] = str(len(content))
+    lines = [f"HTTP/1.1 {response.status}", *(f"{name}: {value}" for name, value in response.headers)]
+    return "\r\n".join([*lines, "", ""]).encode("latin-1") + _first_half(content)

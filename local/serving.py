@@ -1,0 +1,92 @@
+"""Answer HTTP requests on this machine, one thread a connection, connections kept alive."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Self
+
+from werkzeug.wrappers import Request, Response
+
+Application = Callable[[Request], Response]
+
+
+class HangUp(Exception):  # noqa: N818  not an error: an application raises it to act like a broken server
+    """Close the connection after sending these raw bytes, which may be none."""
+
+    def __init__(self, sent: bytes = b"") -> None:
+        super().__init__(sent)
+        self.sent = sent
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    # Status, headers and body leave in one packet: separate ones wait 40 ms for each other's acknowledgement.
+    wbufsize = -1
+    disable_nagle_algorithm = True
+    application: Application
+
+    def _answer(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        request = Request.from_values(
+            self.path,
+            base_url=f"http://{self.headers['Host']}",
+            method=self.command,
+            headers=list(self.headers.items()),
+            data=body,
+        )
+        try:
+            response = type(self).application(request)
+        except HangUp as hang_up:
+            self.wfile.write(hang_up.sent)
+            self.wfile.flush()
+            self.close_connection = True
+            return
+        content = response.get_data()
+        self.send_response(response.status_code)
+        response.headers["Content-Length"] = str(len(content))
+        for name, value in response.headers:
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(content)
+
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_MERGE = _answer  # noqa: N815
+
+    def log_message(self, *_: Any) -> None:
+        """Stay silent: who uses a server here prints what matters."""
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+    def handle_error(self, *_: Any) -> None:
+        """Stay silent about clients that went away; they are part of what is tested."""
+
+
+class Server:
+    """A running server; a context manager that stops it."""
+
+    def __init__(self, application: Application, port: int = 0) -> None:
+        """Listen on 127.0.0.1; port 0 takes a free one."""
+        handler = type("Handler", (_Handler,), {"application": staticmethod(application)})
+        self._server = _Server(("127.0.0.1", port), handler)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
+
+    @property
+    def url(self) -> str:
+        """The address, without a slash at its end."""
+        return f"http://127.0.0.1:{self._server.server_port}"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def wait(self) -> None:
+        """Serve until the process is interrupted."""
+        self._thread.join()

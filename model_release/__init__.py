@@ -1,0 +1,1 @@
+"""Start the right Azure DevOps release when Azure Machine Learning registers a model."""

@@ -1,0 +1,296 @@
+"""Azure DevOps through its SDK, tamed: find the definition, start a release, look for one."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+import requests
+import urllib3.exceptions
+from azure.core.exceptions import ClientAuthenticationError
+from msrest.authentication import Authentication, BasicAuthentication
+from msrest.exceptions import ClientException, ClientRequestError
+
+from model_release.errors import Busy, Refused, StartError, Unknown
+from model_release.events import ModelRegistered, shorten
+from model_release.release_map import Start, StartedRelease, Target
+from model_release.release_request import MODEL_ARTIFACT, Definition, read_definition, release_request
+
+# The SDK writes what it learns about the server below the home folder, which a Function App may not, and does so
+# as soon as it is imported. https://github.com/microsoft/azure-devops-python-api/issues/90
+_CACHE = tempfile.TemporaryDirectory(prefix="azure-devops-")
+os.environ.setdefault("AZURE_DEVOPS_CACHE_DIR", _CACHE.name)
+
+from azure.devops.released.release import ReleaseClient  # noqa: E402
+
+_SCOPE = "499b84ac-1321-427f-aa17-267ca6975798/.default"
+_ARTIFACT_VERSIONS = "30fc787e-a9e0-4a07-9fbc-3e903aa051d2"
+_REMEMBER_SECONDS = 300
+_PAGE = 100
+_NOT_SENT = (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError, urllib3.exceptions.SSLError)
+
+
+class TokenCredential(Protocol):
+    """What azure-identity's credentials offer."""
+
+    def get_token(self, *scopes: str) -> Any:
+        """Return a token that is valid now."""
+
+
+@dataclass(frozen=True)
+class _Answer:
+    status: int
+    retry_after: timedelta | None
+    continuation: str | None
+
+
+class EntraSignIn(Authentication):  # type: ignore[misc]
+    """Signs each request with a token that is valid now; the SDK itself would keep the first one."""
+
+    def __init__(self, credential: TokenCredential) -> None:
+        self._credential = credential
+
+    def signed_session(self, session: requests.Session | None = None) -> requests.Session:
+        """Called by the SDK before every request."""
+        session = session or requests.Session()
+        session.headers["Authorization"] = f"Bearer {self._credential.get_token(_SCOPE).token}"
+        return session
+
+
+def pat_sign_in(token: str) -> Authentication:
+    """Sign in with a personal access token."""
+    return BasicAuthentication("", token)
+
+
+class AzureDevOps:
+    """The release definitions of one organization; safe to share among threads.
+
+    Every method raises Busy, Refused or Unknown, and nothing else of Azure DevOps or the network.
+    """
+
+    def __init__(
+        self, url: str, sign_in: Authentication, *, timeout: float, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        """`timeout` is in seconds, for one request."""
+        self._client = _client(release_url(url), sign_in, timeout, self._remember_answer)
+        self._monotonic = monotonic
+        self._last = threading.local()
+        self._definitions: dict[str, tuple[float, Definition]] = {}
+        self._version_id: Callable[[str, str], str] | None = None
+
+    def start(self, start: Start, event: ModelRegistered, marker: str) -> StartedRelease:
+        """Create the release; what was remembered of the definition is asked anew before a refusal stands."""
+        remembered = self._remembered(start.target)
+        if remembered:
+            try:
+                return self._create(remembered, start, event, marker)
+            except Refused:
+                self._definitions.pop(start.target.key, None)
+        return self._create(self._definition(start.target), start, event, marker)
+
+    def request(self, start: Start, event: ModelRegistered, marker: str) -> dict[str, Any]:
+        """The body that `start` would send."""
+        return self._request(self._definition(start.target), start, event, marker)
+
+    def look(self, target: Target, marker: str, since: datetime) -> StartedRelease | None:
+        """Find the release whose description carries the marker among those created since then."""
+        definition = self._definition(target)
+        continuation = None
+        while True:
+            with self._errors(creating=False) as answered:
+                page = self._client.get_releases(
+                    target.project,
+                    definition_id=definition.id,
+                    min_created_time=since,
+                    top=_PAGE,
+                    continuation_token=continuation,
+                )
+            for release in page:
+                if marker in (release.description or ""):
+                    return _started(release)
+            continuation = answered().continuation
+            if not continuation:
+                return None
+
+    def _create(self, definition: Definition, start: Start, event: ModelRegistered, marker: str) -> StartedRelease:
+        body = self._request(definition, start, event, marker)
+        metadata = self._client._deserialize.deserialize_data(body, "ReleaseStartMetadata")  # noqa: SLF001
+        with self._errors(creating=True):
+            return _started(self._client.create_release(metadata, start.target.project))
+
+    def _request(self, definition: Definition, start: Start, event: ModelRegistered, marker: str) -> dict[str, Any]:
+        version_id = None
+        if alias := definition.alias_of(event.model):
+            version_id = self._version_id_of(definition, start.target.project, alias, event)
+        return release_request(definition, start, event, version_id=version_id, marker=marker)
+
+    def _remembered(self, target: Target) -> Definition | None:
+        until, definition = self._definitions.get(target.key, (0.0, None))
+        return definition if self._monotonic() < until else None
+
+    def _definition(self, target: Target) -> Definition:
+        remembered = self._remembered(target)
+        if remembered:
+            return remembered
+        with self._errors(creating=False):
+            identity = target.definition if isinstance(target.definition, int) else self._definition_id(target)
+            found = self._client.get_release_definition(target.project, identity)
+            definition = read_definition(self._client._serialize.body(found, "ReleaseDefinition"))  # noqa: SLF001
+        self._definitions[target.key] = (self._monotonic() + _REMEMBER_SECONDS, definition)
+        return definition
+
+    def _definition_id(self, target: Target) -> int:
+        folder, slash, name = str(target.definition).rpartition("\\")
+        path = "\\" + folder.strip("\\") if slash else None
+        found = self._client.get_release_definitions(
+            target.project, search_text=name, is_exact_name_match=True, path=path
+        )
+        exact = [
+            definition
+            for definition in found
+            if definition.name.casefold() == name.casefold()
+            and (path is None or definition.path.casefold() == path.casefold())
+        ]
+        if len(exact) == 1:
+            return int(exact[0].id)
+        where = f"project {target.project} has"
+        if not exact:
+            msg = f"{where} no release definition {target.definition}"
+            raise Refused(msg)
+        places = ", ".join(f"{definition.path.rstrip(chr(92))}\\{name}" for definition in exact)
+        msg = f"{where} {len(exact)} release definitions of that name, so write the folder too: {places}"
+        raise Refused(msg)
+
+    def _version_id_of(self, definition: Definition, project: str, alias: str, event: ModelRegistered) -> str:
+        if self._version_id is None:
+            self._version_id = self._learn_version_id(definition, project)
+        if self._version_id is None:
+            msg = (
+                f"Azure DevOps does not tell how it names the versions of artifact {alias}: definition "
+                f"{definition.name} has no earlier release, and its version list is empty; create one release by hand"
+            )
+            raise Refused(msg)
+        return self._version_id(event.model, event.version)
+
+    def _learn_version_id(self, definition: Definition, project: str) -> Callable[[str, str], str] | None:
+        """Read from an earlier release, else from the version list, whether an id is `51` or `model:51`."""
+        with self._errors(creating=False):
+            for release in self._client.get_releases(
+                project, definition_id=definition.id, expand="artifacts", artifact_type_id=MODEL_ARTIFACT
+            ):
+                for artifact in release.artifacts or []:
+                    version = (artifact.definition_reference or {}).get("version")
+                    form = version and _version_id_form(definition.models.get(artifact.alias), version.id, version.name)
+                    if form:
+                        return form
+            # The SDK lost this call after its version 4; server and models still have it.
+            response = self._client._send(  # noqa: SLF001
+                "GET",
+                _ARTIFACT_VERSIONS,
+                "7.1-preview.1",
+                route_values={"project": project},
+                query_parameters={"releaseDefinitionId": definition.id},
+            )
+            listed = self._client._deserialize("ArtifactVersionQueryResult", response)  # noqa: SLF001
+        for artifact in listed.artifact_versions or []:
+            for version in artifact.versions or []:
+                form = _version_id_form(definition.models.get(artifact.alias), version.id, version.name)
+                if form:
+                    return form
+        return None
+
+    def _remember_answer(self, response: requests.Response, *_: Any, **__: Any) -> None:
+        seconds = response.headers.get("Retry-After", "")
+        self._last.answer = _Answer(
+            response.status_code,
+            timedelta(seconds=float(seconds)) if seconds.isdecimal() else None,
+            response.headers.get("x-ms-continuationtoken"),
+        )
+
+    @contextmanager
+    def _errors(self, *, creating: bool) -> Iterator[Callable[[], _Answer]]:
+        self._last.answer = None
+        try:
+            yield lambda: self._last.answer
+        except StartError:
+            raise
+        except ClientAuthenticationError as error:
+            msg = f"no token for Azure DevOps could be had: {shorten(error.message)}"
+            raise Busy(msg) from error
+        # Beside the SDK's own tree it raises ValueError, AttributeError, TypeError and KeyError for odd answers.
+        except (ClientException, ValueError, AttributeError, TypeError, KeyError) as error:
+            raise _translated(error, self._last.answer, creating=creating) from error
+
+
+def release_url(url: str) -> str:
+    """Where an organization keeps its releases; an on-premises collection keeps them itself."""
+    parts = urlsplit(url.rstrip("/"))
+    host = parts.netloc
+    if host.lower() == "dev.azure.com":
+        host = "vsrm.dev.azure.com"
+    elif host.lower().endswith(".visualstudio.com"):
+        host = host.lower().removesuffix(".visualstudio.com") + ".vsrm.visualstudio.com"
+    return parts._replace(netloc=host).geturl()
+
+
+def _client(url: str, sign_in: Authentication, timeout: float, hook: Callable[..., None]) -> Any:
+    client = ReleaseClient(url, sign_in)
+    client.config.connection.timeout = (timeout / 4, timeout)
+    client.config.hooks.append(hook)
+    client.config.redirect_policy.allow = False
+    # A replayed POST is a second release. The object is changed, since the SDK keeps hold of it.
+    policy = client.config.retry_policy.policy
+    policy.connect = policy.total = 1
+    policy.read = policy.status = policy.other = policy.redirect = 0
+    policy.status_forcelist = frozenset()
+    policy.respect_retry_after_header = policy.raise_on_status = False
+    policy.allowed_methods = frozenset(["GET", "OPTIONS"])
+    return client
+
+
+def _started(release: Any) -> StartedRelease:
+    if release is None or not release.id:
+        msg = "the answer holds no release"
+        raise ValueError(msg)
+    return StartedRelease(release.id, release.name or "", release._links.additional_properties["web"]["href"])  # noqa: SLF001
+
+
+def _version_id_form(model: str | None, version_id: str, name: str) -> Callable[[str, str], str] | None:
+    if version_id == name:
+        return lambda _model, version: version
+    if version_id == f"{model}:{name}":
+        return lambda model, version: f"{model}:{version}"
+    return None
+
+
+def _translated(error: Exception, answer: _Answer | None, *, creating: bool) -> StartError:
+    perhaps = Unknown if creating else Busy
+    if type(error) is ClientRequestError:
+        return _no_answer(error, perhaps)
+    status = answer.status if answer else 0
+    retry_after = answer.retry_after if answer else None
+    message = shorten(str(error))
+    if status == requests.codes.too_many_requests:
+        return Busy(message, retry_after)
+    if status in (203, 302, 401):
+        return Refused(f"Azure DevOps does not accept the sign-in (status {status}): {message}")
+    if status in (0, 408) or status < 300 or status >= 500:  # noqa: PLR2004  the classes of HTTP statuses
+        return perhaps(f"Azure DevOps answered {status}: {message}", retry_after)
+    return Refused(message)
+
+
+def _no_answer(error: ClientRequestError, perhaps: type[StartError]) -> StartError:
+    cause = error.inner_exception
+    reason = cause.args[0] if isinstance(cause, requests.RequestException) and cause.args else cause
+    reason = getattr(reason, "reason", reason)
+    if isinstance(reason, _NOT_SENT):
+        return Busy(f"Azure DevOps cannot be reached: {shorten(str(reason))}")
+    return perhaps(f"Azure DevOps did not answer: {shorten(str(reason))}")

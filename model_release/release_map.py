@@ -1,0 +1,305 @@
+"""The release map: which model versions go to which release definition, and why (pure)."""
+
+from __future__ import annotations
+
+import json
+import operator
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from model_release.errors import ConfigurationError
+from model_release.events import ModelRegistered
+
+_COMPARISON = re.compile(r"(>=|<=|>|<)\s*(.*)")
+_COMPARE: Mapping[str, Callable[[int, int], bool]] = {
+    ">=": operator.ge,
+    "<=": operator.le,
+    ">": operator.gt,
+    "<": operator.lt,
+}
+_PLACEHOLDER = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
+_KNOWN = re.compile(r"model|version|workspace|(?:tags|properties)\..+", re.DOTALL)
+
+
+def _check_template(template: str) -> str:
+    for match in _PLACEHOLDER.finditer(template):
+        if match[0] not in ("{{", "}}") and not _KNOWN.fullmatch(match[1] or ""):
+            msg = (
+                f"{match[0]!r} is not a placeholder; there are {{model}}, {{version}}, {{workspace}}, {{tags.KEY}} and "
+                "{properties.KEY}, and a brace itself is written twice"
+            )
+            raise ValueError(msg)
+    return template
+
+
+def _check_version(pattern: str) -> str:
+    comparison = _COMPARISON.fullmatch(pattern)
+    if comparison and not comparison[2].isdecimal():
+        msg = f"{pattern!r} compares with something that is no whole number"
+        raise ValueError(msg)
+    return pattern
+
+
+Text = Annotated[str, StringConstraints(min_length=1)]
+Template = Annotated[str, AfterValidator(_check_template)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Release(_Strict):
+    """What a route starts, and what it hands over."""
+
+    project: Text = Field(description="The Azure DevOps project.")
+    definition: int | Text = Field(
+        description="The release definition: its exact name, \\folder\\name, or its numeric id.",
+    )
+    variables: dict[Text, Template] = Field(
+        default={},
+        description="Variables of the definition to set; they must be settable at release time.",
+        examples=[{"Stage": "{tags.stage}"}],
+    )
+    manual_stages: list[Text] = Field(default=[], description="Stages that wait for a person.")
+    description: Template = Field(
+        default="{model} {version}", description="The release's description; a marker is appended."
+    )
+
+
+class Route(_Strict):
+    """One rule of the release map."""
+
+    name: Text | None = Field(default=None, description="Shown in the history.")
+    model: Text = Field(description="The model's name, or a glob (* ? [abc]).")
+    version: int | Annotated[Text, AfterValidator(_check_version)] | None = Field(
+        default=None, description="A version, a glob, or a comparison of whole numbers such as '>=3'."
+    )
+    workspace: Text | None = Field(default=None, description="The name of the Azure ML workspace.")
+    tags: dict[Text, str] = Field(default={}, description="Tags that must all have these values.")
+    properties: dict[Text, str] = Field(default={}, description="Properties that must all have these values.")
+    order: Literal["newest", "every"] = Field(
+        default="newest",
+        description="newest: never start an older version after a newer one. every: start each version.",
+    )
+    enabled: bool = True
+    release: Release
+
+    @property
+    def title(self) -> str:
+        """The route's name, or the model that it names."""
+        return self.name or self.model
+
+
+class ReleaseMap(_Strict):
+    """The team's file: which model versions go to which release definition."""
+
+    version: Literal[1] = Field(description="The version of this file's format.")
+    routes: Annotated[list[Route], Field(min_length=1)]
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a route starts: a release definition of a project."""
+
+    project: str
+    definition: int | str
+
+    def __str__(self) -> str:
+        """The target as people read it."""
+        return f"{self.project}/{self.definition}"
+
+    @property
+    def key(self) -> str:
+        """Equal for equal targets only; Azure DevOps ignores the case of both names."""
+        return json.dumps([self.project, self.definition]).casefold()
+
+
+@dataclass(frozen=True)
+class Start:
+    """A release to create: the target, what is handed over, and the route that says so."""
+
+    target: Target
+    route: str
+    newest_only: bool
+    variables: Mapping[str, str]
+    hands_over_version: bool
+    manual_stages: tuple[str, ...]
+    description: str
+
+
+@dataclass(frozen=True)
+class StartedRelease:
+    """A release that exists in Azure DevOps."""
+
+    id: int
+    name: str
+    url: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a route takes a model version, and why."""
+
+    route: Route
+    takes: bool
+    reason: str
+
+
+def load(path: Path) -> ReleaseMap:
+    """Read the file; raises ConfigurationError with every fault and its path, such as `routes[2].release.project`."""
+    try:
+        content = yaml.load(path.read_text("utf-8"), _UniqueKeys)  # noqa: S506  a SafeLoader that is stricter
+    except OSError as error:
+        raise ConfigurationError([f"the release map {path} cannot be read: {error.strerror}"]) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigurationError([f"{path.name}: {' '.join(str(error).split())}"]) from error
+    try:
+        return ReleaseMap.model_validate(content)
+    except ValidationError as error:
+        # Each branch of a union complains; the last one, text, says what to write.
+        faults = {_place(fault["loc"]): _say(fault) for fault in error.errors()}
+        raise ConfigurationError([f"{path.name}: {place}: {what}" for place, what in faults.items()]) from error
+
+
+def schema() -> dict[str, Any]:
+    """The JSON schema of the release map, for editors."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **ReleaseMap.model_json_schema()}
+
+
+def judge(release_map: ReleaseMap, event: ModelRegistered) -> tuple[Verdict, ...]:
+    """Say of every route whether it takes this model version, and why."""
+    return tuple(_verdict(route, event) for route in release_map.routes)
+
+
+def starts(verdicts: tuple[Verdict, ...], event: ModelRegistered) -> tuple[Start, ...]:
+    """The releases that the routes ask for; the first of several routes to one target speaks for it."""
+    found: dict[str, Start] = {}
+    for verdict in verdicts:
+        if verdict.takes:
+            start = _start(verdict.route, event)
+            found.setdefault(start.target.key, start)
+    return tuple(found.values())
+
+
+def why_none(verdicts: tuple[Verdict, ...], event: ModelRegistered) -> str:
+    """One sentence on why no route takes this model version: of the routes that name the model, where any does."""
+    naming = [v.reason for v in verdicts if fnmatchcase(event.model, v.route.model)]
+    return "; ".join(naming) or f"no route names {event.model}"
+
+
+def _verdict(route: Route, event: ModelRegistered) -> Verdict:
+    against = _mismatch(route, event)
+    return Verdict(route, not against, against or f"route {route.title} takes {event.model} {event.version}")
+
+
+def _mismatch(route: Route, event: ModelRegistered) -> str:
+    if not fnmatchcase(event.model, route.model):
+        return f"route {route.title} names {route.model}, not {event.model}"
+    if not route.enabled:
+        return f"route {route.title} is disabled"
+    if route.workspace and route.workspace.casefold() != event.workspace.name.casefold():
+        return f"workspace {event.workspace.name} is not {route.workspace}"
+    if route.version is not None and not _version_matches(str(route.version), event):
+        return f"version {event.version} is not {route.version}"
+    return _values_mismatch(route, event) or _missing_value(route, event)
+
+
+def _version_matches(pattern: str, event: ModelRegistered) -> bool:
+    comparison = _COMPARISON.fullmatch(pattern)
+    if not comparison:
+        return fnmatchcase(event.version, pattern)
+    return event.number is not None and _COMPARE[comparison[1]](event.number, int(comparison[2]))
+
+
+def _values_mismatch(route: Route, event: ModelRegistered) -> str:
+    for what, wanted in (("tag", route.tags), ("property", route.properties)):
+        for key, value in wanted.items():
+            found = _value(event, what, key)
+            if found is None:
+                return f"{what} {key} is missing"
+            if found != value:
+                return f"{what} {key} is not {value}"
+    return ""
+
+
+def _missing_value(route: Route, event: ModelRegistered) -> str:
+    for template in (*route.release.variables.values(), route.release.description):
+        for match in _PLACEHOLDER.finditer(template):
+            if match[1] and _placeholder(event, match[1]) is None:
+                return f"route {route.title} needs {{{match[1]}}}, which this version does not have"
+    return ""
+
+
+def _value(event: ModelRegistered, what: str, key: str) -> str | None:
+    values = event.tags if what == "tag" else event.properties
+    # Azure ML's events have been seen to change the case of keys.
+    folded = {name.casefold(): value for name, value in values.items()}
+    return values.get(key, folded.get(key.casefold()))
+
+
+def _placeholder(event: ModelRegistered, name: str) -> str | None:
+    what, _, key = name.partition(".")
+    if key:
+        return _value(event, "tag" if what == "tags" else "property", key)
+    return {"model": event.model, "version": event.version, "workspace": event.workspace.name}[name]
+
+
+def _render(template: str, event: ModelRegistered) -> str:
+    return _PLACEHOLDER.sub(lambda m: (_placeholder(event, m[1]) or "") if m[1] else m[0][0], template)
+
+
+def _start(route: Route, event: ModelRegistered) -> Start:
+    release = route.release
+    return Start(
+        target=Target(release.project, release.definition),
+        route=route.title,
+        newest_only=route.order == "newest",
+        variables={name: _render(template, event) for name, template in release.variables.items()},
+        hands_over_version=any("{version}" in template for template in release.variables.values()),
+        manual_stages=tuple(release.manual_stages),
+        description=_render(release.description, event),
+    )
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """Refuses a key that stands twice, where YAML would silently take the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002  yaml's
+        seen = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in seen:
+                raise yaml.MarkedYAMLError(problem=f"the key {key.value!r} stands twice", problem_mark=key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+# The branches of a union are no part of the file, so their names are left out of a fault's path.
+_BRANCHES = re.compile(r"constrained-.*|function-.*|int|str")
+
+
+def _place(location: tuple[int | str, ...]) -> str:
+    place = ""
+    for part in location:
+        if isinstance(part, int):
+            place += f"[{part}]"
+        elif not _BRANCHES.fullmatch(part):
+            place += f".{part}" if place else part
+    return place or "the file"
+
+
+def _say(fault: Any) -> str:
+    kind, message = fault["type"], fault["msg"]
+    if kind == "extra_forbidden":
+        return "there is no such key"
+    if kind == "missing":
+        return "is missing"
+    if kind == "string_type" and isinstance(fault["input"], (int, float)):
+        return f"{fault['input']} must be text: write it in quotes"
+    return str(message).removeprefix("Value error, ")
