@@ -13,7 +13,7 @@ from werkzeug.wrappers import Request, Response
 
 from local.serving import HangUp
 
-_SIGN_IN_PAGE = "<!DOCTYPE html><html><head><title>Azure DevOps Services | Sign In</title></head><body>Sign in</body></html>"
+_SIGN_IN_PAGE = "<!DOCTYPE html><html><head><title>Azure DevOps Services | Sign In</title></head><body></body></html>"
 
 
 def sign_in_page() -> Response:
@@ -23,32 +23,24 @@ def sign_in_page() -> Response:
 
 @dataclass(frozen=True)
 class Fault:
-    """What to do to which requests; what does not say `apply` or comes after the answer replaces the processing."""
+    """What happens to which requests; with `status`, `sign_in` or `close="before"` they are not processed."""
 
     method: str = ""
-    path: str = ""
-    """A part of the path, in any case."""
-    times: int | None = None
-    """How many requests this happens to; None is until cleared."""
+    path: str = ""  # any part of it, in any case
+    times: int | None = None  # None: until cleared
 
-    delay: float = 0
-    """Seconds, before anything else."""
+    delay: float = 0  # seconds, before anything else
     status: int | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
-    """Added to the answer, also where nothing else is wrong with it."""
-    body: Mapping[str, Any] | str = ""
-    """A mapping is sent as JSON, text as HTML; only together with `status`."""
+    headers: Mapping[str, str] = field(default_factory=dict)  # added to whatever the answer is
+    body: Mapping[str, Any] | str = ""  # goes with `status`: JSON, or text as HTML
     sign_in: bool = False
-    close: Literal["before", "after"] | None = None
-    """Close the connection without an answer, before or after the request was processed."""
-    truncate: bool = False
-    """Process the request, promise the whole body, send half of it."""
-    unparsable: bool = False
-    """Process the request and send half of the body as if it were all."""
-    apply: bool = False
-    """Process the request before giving the answer that is asked for here."""
+    close: Literal["before", "after"] | None = None  # without an answer, the request unprocessed or processed
+    truncate: bool = False  # promise the whole body, send half of it
+    unparsable: bool = False  # send half of the body as if it were all
+    apply: bool = False  # process the request all the same
 
     def __post_init__(self) -> None:
+        """Refuse what could not happen."""
         if self.close not in (None, "before", "after"):
             msg = f"close is 'before' or 'after', not {self.close!r}"
             raise ValueError(msg)
@@ -82,14 +74,15 @@ class Fault:
 
 
 class Faults:
-    """The faults to come, oldest first; thread-safe."""
+    """The faults to come; thread-safe."""
 
     def __init__(self) -> None:
+        """Begin without any."""
         self._faults: list[tuple[Fault, int | None]] = []
         self._lock = threading.Lock()
 
     def add(self, faults: Iterable[Fault]) -> None:
-        """Let these happen after those that match already."""
+        """Let these happen too."""
         with self._lock:
             self._faults += [(fault, fault.times) for fault in faults]
 
@@ -99,7 +92,7 @@ class Faults:
             self._faults.clear()
 
     def take(self, request: Request) -> Fault:
-        """Return what happens to this request, counting it; a fault that does nothing where all is well."""
+        """Return the first fault that matches, counting it, or one that does nothing."""
         with self._lock:
             for index, (fault, times) in enumerate(self._faults):
                 if times != 0 and fault.matches(request):

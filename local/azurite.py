@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import signal
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -16,13 +17,15 @@ from model_release.settings import AZURITE
 
 VERSION = "3.35.0"
 PLACE = Path(__file__).parent.parent / ".azurite"
+_ACCOUNT = "devstoreaccount1"
+_KEY = AZURITE.partition("AccountKey=")[2].partition(";")[0]
 _SCRIPT = PLACE / "node_modules/azurite/dist/src/azurite.js"
 _START_SECONDS = 30
 
 
-def connection_string(table_url: str) -> str:
-    """The connection string of Azurite's account at this address of its table service."""
-    return AZURITE.replace("http://127.0.0.1:10002", table_url)
+def connection_string(table_url: str, account: str = _ACCOUNT) -> str:
+    """The connection string of an account at this address of the table service."""
+    return AZURITE.replace("http://127.0.0.1:10002", table_url).replace(_ACCOUNT, account)
 
 
 def install() -> None:
@@ -36,8 +39,11 @@ def install() -> None:
 
 
 @contextmanager
-def running(table_port: int = 0, *, location: Path | None = None) -> Iterator[str]:
+def running(
+    table_port: int = 0, *, location: Path | None = None, accounts: Sequence[str] = (_ACCOUNT,)
+) -> Iterator[str]:
     """Run it until the block ends, in memory unless given a folder; the table service's address is the value."""
+    environment = os.environ | {"AZURITE_ACCOUNTS": ";".join(f"{name}:{_KEY}" for name in accounts)}
     ports = [table_port or _free_port(), *(_free_port() for _ in range(2))]
     where = ["--location", str(location)] if location else ["--inMemoryPersistence"]
     options = ["--silent", "--disableTelemetry", "--skipApiVersionCheck", *where]
@@ -45,15 +51,15 @@ def running(table_port: int = 0, *, location: Path | None = None) -> Iterator[st
         options += [f"--{service}Port", str(port)]
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
-        process = stack.enter_context(_popen([_node(), str(_SCRIPT), *options], folder))
+        # --silent does not silence its greeting.
+        process = stack.enter_context(
+            subprocess.Popen(
+                [_node(), str(_SCRIPT), *options], cwd=folder, env=environment, stdout=subprocess.DEVNULL
+            )
+        )
         stack.callback(process.terminate)
         _wait_for(ports[0], process)
         yield f"http://127.0.0.1:{ports[0]}"
-
-
-def _popen(command: list[str], folder: str) -> subprocess.Popen[bytes]:
-    # --silent does not silence its greeting.
-    return subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL)
 
 
 def _node() -> str:

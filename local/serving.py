@@ -35,6 +35,7 @@ class _Handler(BaseHTTPRequestHandler):
             method=self.command,
             headers=list(self.headers.items()),
             data=body,
+            environ_overrides={"REQUEST_URI": self.path},
         )
         try:
             response = type(self).application(request)

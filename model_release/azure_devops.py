@@ -52,7 +52,7 @@ class _Answer:
     continuation: str | None
 
 
-class EntraSignIn(Authentication):  # type: ignore[misc]
+class EntraSignIn(Authentication):
     """Signs each request with a token that is valid now; the SDK itself would keep the first one."""
 
     def __init__(self, credential: TokenCredential) -> None:
@@ -225,8 +225,8 @@ class AzureDevOps:
         except ClientAuthenticationError as error:
             msg = f"no token for Azure DevOps could be had: {shorten(error.message)}"
             raise Busy(msg) from error
-        # Beside the SDK's own tree it raises ValueError, AttributeError, TypeError and KeyError for odd answers.
-        except (ClientException, ValueError, AttributeError, TypeError, KeyError) as error:
+        # The SDK lets these through for bodies that are cut off, and answers that are no JSON or not what it expects.
+        except (ClientException, OSError, ValueError, AttributeError, TypeError, KeyError) as error:
             raise _translated(error, self._last.answer, creating=creating) from error
 
 
@@ -273,8 +273,8 @@ def _version_id_form(model: str | None, version_id: str, name: str) -> Callable[
 
 def _translated(error: Exception, answer: _Answer | None, *, creating: bool) -> StartError:
     perhaps = Unknown if creating else Busy
-    if type(error) is ClientRequestError:
-        return _no_answer(error, perhaps)
+    if type(error) is ClientRequestError or isinstance(error, OSError):
+        return _no_answer(getattr(error, "inner_exception", error), perhaps)
     status = answer.status if answer else 0
     retry_after = answer.retry_after if answer else None
     message = shorten(str(error))
@@ -287,8 +287,7 @@ def _translated(error: Exception, answer: _Answer | None, *, creating: bool) -> 
     return Refused(message)
 
 
-def _no_answer(error: ClientRequestError, perhaps: type[StartError]) -> StartError:
-    cause = error.inner_exception
+def _no_answer(cause: Exception, perhaps: type[StartError]) -> StartError:
     reason = cause.args[0] if isinstance(cause, requests.RequestException) and cause.args else cause
     reason = getattr(reason, "reason", reason)
     if isinstance(reason, _NOT_SENT):

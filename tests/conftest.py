@@ -1,0 +1,28 @@
+"""The world that the tests share: Azurite, a local Azure DevOps, and the app between them."""
+
+import os
+import tempfile
+
+# Before the SDK is imported: it keeps what it learns of a server, and ports come back in the next run.
+os.environ["AZURE_DEVOPS_CACHE_DIR"] = tempfile.mkdtemp(prefix="azure-devops-tests-")
+
+from collections.abc import Iterator
+
+import pytest
+
+from local import azurite
+from tests.world import Accounts, World
+
+
+@pytest.fixture(scope="session")
+def accounts() -> Iterator[Accounts]:
+    azurite.install()
+    names = [f"account{number}" for number in range(500)]
+    with azurite.running(accounts=names) as url:
+        yield Accounts(url, iter(names))
+
+
+@pytest.fixture
+def world(accounts: Accounts) -> Iterator[World]:
+    with World(accounts.take()) as world:
+        yield world

@@ -1,0 +1,368 @@
+"""The way of an event, against Azurite and the SDK talking to a local Azure DevOps."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from azure.core.exceptions import AzureError
+
+from local.azure_devops_faults import Fault
+from model_release.errors import ClaimHeld
+from model_release.ledger import State
+from tests.world import EVENTS, World, event, sample_event
+
+POST = {"method": "POST", "path": "/releases"}
+
+
+def version_of(release: dict) -> tuple[str, str]:
+    artifact = release["artifacts"][0]["definitionReference"]["version"]["name"] if release["artifacts"] else ""
+    return artifact, release["variables"]["ModelVersion"]["value"]
+
+
+def test_a_registered_model_starts_its_release_with_exactly_that_version(world: World) -> None:
+    (decision,) = world.app.registered(event(version=20))
+
+    assert decision.state is State.STARTED
+    assert [version_of(release) for release in world.azure_devops.releases] == [("20", "20")]
+    assert world.azure_devops.releases[0]["variables"]["ModelName"]["value"] == "sklearn_regression_model"
+    assert world.azure_devops.releases[0]["variables"]["ModelWorkspace"]["value"] == "prod"
+    assert decision.release_url == world.azure_devops.releases[0]["_links"]["web"]["href"]
+
+
+def test_the_route_hands_over_tags_and_makes_stages_wait(world: World) -> None:
+    world.app.registered(json.dumps(sample_event("event-grid-camel.json")))
+
+    (release,) = world.azure_devops.releases
+    assert release["releaseDefinition"]["id"] == 42
+    assert release["variables"]["Stage"]["value"] == "production"
+    assert release["description"].startswith("fraud_model 3 [model-release ")
+
+
+def test_the_same_event_again_starts_nothing(world: World) -> None:
+    world.app.registered(event())
+
+    (again,) = world.app.registered(event())
+
+    assert again.state is State.STARTED
+    assert world.versions == ["20"]
+
+
+def test_another_process_knows_what_was_started(world: World) -> None:
+    world.app.registered(event())
+
+    world.start().registered(event())
+
+    assert world.versions == ["20"]
+
+
+def test_a_model_without_a_route_is_recorded_with_the_reason(world: World) -> None:
+    (decision,) = world.app.registered(json.dumps(sample_event("null-tags.json")))
+
+    assert (decision.state, decision.reason) == (State.IGNORED, "no route names churn")
+    assert world.history == [decision]
+    assert world.azure_devops.releases == []
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (event().replace("workspaces/prod", "workspaces/other"), "is not in AML_WORKSPACES"),
+        (event().replace("ModelRegistered", "RunCompleted"), "'Microsoft.MachineLearningServices.RunCompleted' is not"),
+        ("no JSON", "the event is not JSON text"),
+        ("[]", "the event is not a JSON object"),
+        (event(ModelTags={"big": "x" * 1_000_000}), "at most 32,000 are accepted"),
+        (event(model="../other"), "the model name '../other' is not letters"),
+        (event(model="a'b or 1 eq 1"), "is not letters"),
+        (event(model="name\u202e\u0000"), "is not letters"),
+        (event(version="1/../2"), "the model version '1/../2' is not letters"),
+    ],
+)
+def test_what_is_no_event_of_ours_is_recorded_and_starts_nothing(world: World, body: str, reason: str) -> None:
+    world.app.registered(body)
+
+    (line,) = world.history
+    assert line.state is State.IGNORED
+    assert reason in line.reason
+    assert world.azure_devops.releases == []
+
+
+def test_an_older_version_does_not_start_after_a_newer_one(world: World) -> None:
+    world.app.registered(event(version=20))
+
+    (late,) = world.app.registered(event(version=19))
+
+    assert (late.state, late.reason) == (State.SUPERSEDED, "version 20 is newer and went first")
+    assert world.versions == ["20"]
+
+
+def test_versions_are_compared_as_numbers(world: World) -> None:
+    world.app.registered(event(version=9))
+    world.app.registered(event(version=10))
+
+    assert world.versions == ["9", "10"]
+
+
+def test_versions_that_are_no_whole_numbers_have_no_order(world: World) -> None:
+    world.app.registered(event(version="b"))
+    world.app.registered(event(version="a"))
+
+    assert world.versions == ["b", "a"]
+
+
+def test_an_older_version_that_waits_gives_way_to_a_newer_one(world: World) -> None:
+    world.azure_devops.misbehave(Fault(**POST, status=429, times=1))
+    world.app.registered(event(version=20))
+    world.app.registered(event(version=21))
+
+    (decision,) = world.later(minutes=2)
+
+    assert decision.state is State.SUPERSEDED
+    assert world.versions == ["21"]
+
+
+def test_a_newer_version_waits_until_it_is_known_what_became_of_an_older_one(world: World) -> None:
+    world.azure_devops.misbehave(Fault(**POST, close="before", times=1))
+    world.app.registered(event(version=20))
+
+    (newer,) = world.app.registered(event(version=21))
+
+    assert (newer.state, newer.reason) == (State.WAITING, "version 20 is still being started")
+    world.later(minutes=5)
+    world.later(minutes=5)
+    assert world.versions in (["20", "21"], ["21"])
+
+
+@pytest.mark.parametrize("seconds", [61, 200])
+def test_the_line_moves_on_once_the_older_version_is_out_of_it(world: World, seconds: int) -> None:
+    world.app.registered(event(version=20))
+    world.clock.advance(seconds=seconds)
+    world.app.registered(event(version=21))
+
+    assert world.versions == ["20", "21"]
+
+
+FAULTS = {
+    "429": Fault(**POST, status=429, headers={"Retry-After": "30"}, times=1),
+    "500 before": Fault(**POST, status=500, times=1),
+    "500 after": Fault(**POST, status=500, apply=True, times=1),
+    "503": Fault(**POST, status=503, times=1),
+    "408": Fault(**POST, status=408, times=1),
+    "sign-in page": Fault(**POST, sign_in=True, times=1),
+    "302": Fault(**POST, status=302, headers={"Location": "/signin"}, times=1),
+    "401": Fault(**POST, status=401, times=1),
+    "closed before": Fault(**POST, close="before", times=1),
+    "closed after": Fault(**POST, close="after", times=1),
+    "timed out": Fault(**POST, delay=1.5, times=1),
+    "truncated": Fault(**POST, truncate=True, times=1),
+    "half the JSON": Fault(**POST, unparsable=True, times=1),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+def test_after_trouble_the_sweep_brings_it_to_one_release(world: World, fault: Fault) -> None:
+    world.azure_devops.misbehave(fault)
+
+    (decision,) = world.app.registered(event())
+    assert not decision.state.final
+
+    for _ in range(4):
+        world.later(hours=1)
+    assert [version_of(release) for release in world.azure_devops.releases] == [("20", "20")]
+    assert world.history[0].state is State.STARTED
+    assert world.later(hours=1) == []
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+def test_trouble_while_looking_for_the_definition_starts_nothing_twice(world: World, fault: Fault) -> None:
+    world.azure_devops.misbehave(
+        Fault(**{**vars(fault), "method": "GET", "path": "/definitions", "close": fault.close and "before"})
+    )
+
+    world.app.registered(event())
+
+    for _ in range(3):
+        world.later(hours=1)
+    assert world.versions == ["20"]
+
+
+def test_a_look_that_fails_leaves_it_unknown_and_sends_nothing(world: World) -> None:
+    world.azure_devops.misbehave(Fault(**POST, close="after", times=1))
+    world.app.registered(event())
+    world.azure_devops.misbehave(Fault(method="GET", path="/releases", status=500))
+
+    (decision,) = world.later(minutes=5)
+
+    assert decision.state is State.UNKNOWN
+    assert "whether a release started cannot be seen" in decision.reason
+    world.azure_devops.behave()
+    world.later(hours=1)
+    assert world.versions == ["20"]
+
+
+def test_what_no_answer_became_of_is_found_by_its_marker(world: World) -> None:
+    world.azure_devops.misbehave(Fault(**POST, close="after", times=1))
+    world.app.registered(event())
+
+    (decision,) = world.later(minutes=1)
+
+    assert decision.reason == "Release-1 was found: an earlier attempt started it"
+    assert decision.release_id == 1
+
+
+def test_a_release_that_may_still_come_is_waited_for(world: World) -> None:
+    world.azure_devops.misbehave(Fault(**POST, close="before", times=1))
+    world.app.registered(event())
+
+    (early,) = world.later(seconds=61)
+    assert (early.state, early.reason) == (State.UNKNOWN, "no release is seen yet, and one may still come")
+
+    (decision,) = world.later(seconds=120)
+    assert decision.state is State.STARTED
+    assert world.versions == ["20"]
+
+
+def test_further_tries_double_and_retry_after_is_kept(world: World) -> None:
+    world.azure_devops.misbehave(Fault(**POST, status=429))
+    waits = []
+    world.app.registered(event())
+    for _ in range(4):
+        wait = world.history[0].next_try - world.clock()
+        waits.append(wait.total_seconds())
+        world.later(seconds=wait.total_seconds())
+    world.azure_devops.behave()
+    world.azure_devops.misbehave(Fault(**POST, status=429, headers={"Retry-After": "5000"}))
+    world.later(hours=1)
+
+    assert waits == [60, 120, 240, 480]
+    assert (world.history[0].next_try - world.clock()).total_seconds() == 5000
+
+
+def test_an_unreachable_azure_devops_makes_it_wait(world: World) -> None:
+    app = world.start(AZURE_DEVOPS_URL="http://127.0.0.1:9/contoso")
+
+    (decision,) = app.registered(event())
+
+    assert decision.state is State.WAITING
+    assert "cannot be reached" in decision.reason
+    world.later(minutes=2)
+    assert world.versions == ["20"]
+
+
+def test_an_unfinished_claim_is_acknowledged_and_left_to_the_sweep(world: World) -> None:
+    world.azure_devops.misbehave(Fault(**POST, status=429, times=1))
+    world.app.registered(event())
+
+    (again,) = world.app.registered(event())
+
+    assert again.state is State.WAITING
+    assert world.versions == []
+
+
+def test_nothing_is_started_while_the_ledger_cannot_be_written(world: World) -> None:
+    world.storage.down = True
+    with pytest.raises(AzureError):
+        world.app.registered(event())
+    assert world.azure_devops.releases == []
+
+    world.storage.down = False
+    world.app.registered(event())
+
+    assert world.versions == ["20"]
+
+
+def test_an_event_is_asked_for_again_while_its_claim_is_in_other_hands(world: World) -> None:
+    held = world.app.ledger.claim
+    world.azure_devops.misbehave(Fault(**POST, close="after", times=1))
+    start, parsed = _first_start(world)
+    held(start, parsed)
+
+    with pytest.raises(ClaimHeld):
+        world.app.registered(event())
+
+    world.clock.advance(minutes=4)
+    world.app.registered(event())
+    world.later(hours=1)
+    assert world.versions == ["20"]
+
+
+def test_50_deliveries_16_at_a_time_to_two_processes_start_one_release(world: World) -> None:
+    processes = [world.app, world.start()]
+
+    def deliver(number: int) -> bool:
+        for _ in range(100):
+            try:
+                processes[number % 2].registered(event())
+            except ClaimHeld:
+                continue
+            return True
+        return False
+
+    with ThreadPoolExecutor(16) as pool:
+        acknowledged = list(pool.map(deliver, range(50)))
+
+    assert world.versions == ["20"]
+    assert all(acknowledged)
+
+
+def test_versions_registered_at_once_never_start_backwards(world: World) -> None:
+    processes = [world.app, world.start()]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda n: processes[n % 2].registered(event(version=20 + n)), range(8)))
+    for _ in range(10):
+        world.later(hours=1)
+
+    assert world.versions == sorted(world.versions)
+    assert world.versions[-1] == "27"
+    assert {line.state for line in world.history} <= {State.STARTED, State.SUPERSEDED}
+
+
+def test_two_sweeps_at_once_start_one_release(world: World) -> None:
+    world.azure_devops.misbehave(Fault(**POST, status=429, times=1))
+    world.app.registered(event())
+    world.clock.advance(minutes=2)
+    processes = [world.start() for _ in range(4)]
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda process: process.unfinished(), processes))
+
+    assert world.versions == ["20"]
+
+
+def test_one_claim_that_cannot_be_finished_does_not_stop_the_sweep(world: World) -> None:
+    world.azure_devops.misbehave(Fault(**POST, status=429, times=2))
+    world.app.registered(event(version=20))
+    world.app.registered(json.dumps(sample_event("event-grid-camel.json")))
+    world.azure_devops.misbehave(Fault(**POST, status=429, times=1))
+
+    world.later(minutes=3)
+    world.later(hours=1)
+
+    assert sorted(world.versions) == ["20", "3"]
+
+
+def test_a_release_costs_one_request_and_five_storage_operations_once_the_definition_is_known(world: World) -> None:
+    world.app.registered(event(version=20))
+    world.clock.advance(minutes=4)
+    requests, operations = len(world.azure_devops.requests), len(world.storage.passed)
+
+    world.app.registered(event(version=21))
+
+    assert [request.method for request in world.azure_devops.requests[requests:]] == ["POST"]
+    assert len(world.storage.passed[operations:]) <= 5
+    assert not any("$filter" in path for _, path in world.storage.passed[operations:])
+
+
+@pytest.mark.parametrize("name", [path.name for path in EVENTS.glob("*.json")])
+def test_each_sample_event_ends_in_one_decision(world: World, name: str) -> None:
+    decisions = world.app.registered(json.dumps(sample_event(name)))
+
+    assert len(decisions) == 1
+    assert world.history == decisions
+
+
+def _first_start(world: World):  # noqa: ANN202
+    from model_release.events import parse  # noqa: PLC0415
+    from model_release.release_map import judge, starts  # noqa: PLC0415
+
+    parsed = parse(event())
+    return starts(judge(world.app.release_map, parsed), parsed)[0], parsed

@@ -1,0 +1,124 @@
+"""The app between a storage account of Azurite and a local Azure DevOps."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Self
+
+import azure.functions as func
+
+from local import azurite
+from local.azure_devops import AzureDevOps, sample
+from local.serving import Server
+from model_release import wiring
+from model_release.ledger import Decision
+from model_release.start_release import StartRelease
+from tests.proxy import Proxy
+from triggers import model_registered, unfinished_releases
+
+EVENTS = Path(__file__).parent / "events"
+WORKSPACE = (
+    "/subscriptions/5ac1d0de-0000-4000-8000-3b1f0e2d9c11/resourceGroups/ml-prod"
+    "/providers/Microsoft.MachineLearningServices/workspaces/prod"
+)
+
+
+def sample_event(name: str) -> dict[str, Any]:
+    """One of the sample events; they stand alone or in an array of one."""
+    content = json.loads((EVENTS / name).read_text())
+    return content[0] if isinstance(content, list) else content
+
+
+def event(model: str = "sklearn_regression_model", version: str | int = 20, **data: Any) -> str:
+    """The documented event for another model version."""
+    body = sample_event("event-grid-pascal.json")
+    body["id"] = f"event of {model} {version}"
+    body["subject"] = f"models/{model}:{version}"
+    body["data"] |= {"ModelName": model, "ModelVersion": version, **data}
+    return json.dumps(body)
+
+
+@dataclass
+class Accounts:
+    """Azurite, and the accounts of it that no test has used."""
+
+    url: str
+    unused: Iterator[str]
+
+    def take(self) -> tuple[str, str]:
+        """Azurite's address and a fresh account of it."""
+        return self.url, next(self.unused)
+
+
+class Clock:
+    """Stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = datetime.now(UTC)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def advance(self, **duration: float) -> None:
+        self.now += timedelta(**duration)
+
+
+class World:
+    """Everything that one test needs, and nothing that another has touched."""
+
+    def __init__(self, account: tuple[str, str]) -> None:
+        azurite_url, self._account = account
+        self.azure_devops: AzureDevOps = sample()
+        self.storage = Proxy("storage", azurite_url)
+        self.clock = Clock()
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        self.azure_devops_url = self._stack.enter_context(Server(self.azure_devops)).url
+        self.storage_url = self._stack.enter_context(self.storage.served()).url
+        self.app = self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def environment(self, **changes: str) -> dict[str, str]:
+        """The settings of this world's app."""
+        return {
+            "AzureWebJobsStorage": azurite.connection_string(self.storage_url, self._account),
+            "AZURE_DEVOPS_URL": f"{self.azure_devops_url}/contoso",
+            "AZURE_DEVOPS_PAT": "a token",
+            "AML_WORKSPACES": WORKSPACE,
+            "AZURE_DEVOPS_TIMEOUT_SECONDS": "1",
+        } | changes
+
+    def start(self, **changes: str) -> StartRelease:
+        """The app as a new process has it: nothing remembered."""
+        return wiring.start_release(self.environment(**changes), self.clock)
+
+    def function_app(self) -> func.FunctionApp:
+        """This world's app as the Functions host gets it."""
+        app = func.FunctionApp()
+        model_registered.add_to(app, self.app)
+        unfinished_releases.add_to(app, self.app)
+        return app
+
+    def later(self, **duration: float) -> list[Decision]:
+        """Let time pass, and sweep."""
+        self.clock.advance(**duration)
+        return self.app.unfinished()
+
+    @property
+    def history(self) -> list[Decision]:
+        """What the ledger tells, newest first."""
+        return self.app.ledger.history(100)
+
+    @property
+    def versions(self) -> list[str]:
+        """The version of every release that exists, oldest first."""
+        return [release["variables"]["ModelVersion"]["value"] for release in self.azure_devops.releases]
