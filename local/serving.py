@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
@@ -62,32 +64,54 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.connections: set[socket.socket] = set()
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        connection, address = super().get_request()
+        self.connections.add(connection)
+        return connection, address
+
+    def shutdown_request(self, request: Any) -> None:
+        self.connections.discard(request)
+        super().shutdown_request(request)
+
     def handle_error(self, *_: Any) -> None:
         """Stay silent about clients that went away; they are part of what is tested."""
 
 
 class Server:
-    """A running server; a context manager that stops it."""
+    """A server that can be stopped and started again at its address; a context manager that does both once."""
 
     def __init__(self, application: Application, port: int = 0) -> None:
         """Listen on 127.0.0.1; port 0 takes a free one."""
-        handler = type("Handler", (_Handler,), {"application": staticmethod(application)})
-        self._server = _Server(("127.0.0.1", port), handler)
+        self._handler = type("Handler", (_Handler,), {"application": staticmethod(application)})
+        self._server = _Server(("127.0.0.1", port), self._handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+
+    def start(self) -> None:
+        """Answer requests."""
+        if self._server.socket.fileno() < 0:
+            self._server = _Server(self._server.server_address, self._handler)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
-
-    @property
-    def url(self) -> str:
-        """The address, without a slash at its end."""
-        return f"http://127.0.0.1:{self._server.server_port}"
-
-    def __enter__(self) -> Self:
         self._thread.start()
-        return self
 
-    def __exit__(self, *_: object) -> None:
+    def stop(self) -> None:
+        """Refuse connections, and close those that are open."""
         self._server.shutdown()
         self._server.server_close()
+        for connection in list(self._server.connections):
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
     def wait(self) -> None:
         """Serve until the process is interrupted."""
         self._thread.join()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()

@@ -163,7 +163,7 @@ class AzureDevOps:
             return int(exact[0].id)
         where = f"project {target.project} has"
         if not exact:
-            msg = f"{where} no release definition {target.definition}"
+            msg = f"{where} no release definition {target.definition}, or this identity may not view it"
             raise Refused(msg)
         places = ", ".join(f"{definition.path.rstrip(chr(92))}\\{name}" for definition in exact)
         msg = f"{where} {len(exact)} release definitions of that name, so write the folder too: {places}"

@@ -16,7 +16,6 @@ from tests.world import Accounts, World
 
 @pytest.fixture(scope="session")
 def accounts() -> Iterator[Accounts]:
-    azurite.install()
     names = [f"account{number}" for number in range(500)]
     with azurite.running(accounts=names) as url:
         yield Accounts(url, iter(names))

@@ -41,7 +41,9 @@ def test_the_body_is_kept_as_it_came() -> None:
     assert parse(event()).body == event()
 
 
-@pytest.mark.parametrize(("version", "number"), [("007", 7), (12, 12), ("1.2", None), ("a", None), ("9" * 200, 10**200 - 1)])
+@pytest.mark.parametrize(
+    ("version", "number"), [("007", 7), (12, 12), ("1.2", None), ("a", None), ("9" * 200, 10**200 - 1)]
+)
 def test_only_whole_numbers_have_an_order(version: str | int, number: int | None) -> None:
     assert parse(event(version=version)).number == number
 
@@ -54,7 +56,11 @@ def test_tag_values_that_are_no_text_become_text() -> None:
 
 def test_every_fault_is_named_at_once() -> None:
     body = sample_event("event-grid-pascal.json")
-    body |= {"topic": "elsewhere", "subject": "nothing", "data": {"ModelVersion": 1.5, "ModelTags": [], "modelProperties": 1}}
+    body |= {
+        "topic": "elsewhere",
+        "subject": "nothing",
+        "data": {"ModelVersion": 1.5, "ModelTags": [], "modelProperties": 1},
+    }
 
     with pytest.raises(EventError) as caught:
         parse(json.dumps(body))
@@ -110,5 +116,6 @@ def _parse_or_refuse(body: str) -> ModelRegistered | None:
     try:
         return parse(body)
     except EventError as error:
-        assert str(error).isprintable()
-        return None
+        told = str(error)
+    assert told.isprintable()
+    return None

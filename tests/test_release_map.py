@@ -81,7 +81,9 @@ def test_every_route_that_matches_starts_its_target_and_two_to_one_target_start_
 
 
 def test_an_id_and_a_name_of_the_same_digits_are_two_targets() -> None:
-    found, _ = decide(a_map({"release": RELEASE | {"definition": 42}}, {"release": RELEASE | {"definition": "42"}}), an_event())
+    found, _ = decide(
+        a_map({"release": RELEASE | {"definition": 42}}, {"release": RELEASE | {"definition": "42"}}), an_event()
+    )
 
     assert len(found) == 2
 

@@ -65,5 +65,11 @@ def test_faults_of_settings_and_map_are_one_message() -> None:
 
     told = str(caught.value)
     assert told.startswith("Model Release cannot start, 5 faults:")
-    for name in ("AzureWebJobsStorage", "AZURE_DEVOPS_URL", "AML_WORKSPACES", "AZURE_DEVOPS_TIMEOUT_SECONDS", "none.yaml"):
+    for name in (
+        "AzureWebJobsStorage",
+        "AZURE_DEVOPS_URL",
+        "AML_WORKSPACES",
+        "AZURE_DEVOPS_TIMEOUT_SECONDS",
+        "none.yaml",
+    ):
         assert f"- {name}" in told or name in told

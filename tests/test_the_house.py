@@ -1,0 +1,96 @@
+"""The house: which file may know which, and that the shipped files agree with each other."""
+
+import ast
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from model_release import wiring
+
+HOME = wiring.HOME
+# Each floor may import from the floors below it, and from its own.
+FLOORS = [
+    ["function_app"],
+    ["triggers"],
+    ["model_release.wiring"],
+    ["model_release.start_release"],
+    ["model_release.ledger", "model_release.azure_devops"],
+    ["model_release.release_request"],
+    ["model_release.release_map", "model_release.settings"],
+    ["model_release.events"],
+    ["model_release.errors"],
+]
+PRODUCT = [HOME / "function_app.py", *HOME.glob("triggers/*.py"), *HOME.glob("model_release/*.py")]
+
+
+def imports(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def floor(module: str) -> int | None:
+    for number, modules in enumerate(FLOORS):
+        if any(module == name or module.startswith(f"{name}.") for name in modules):
+            return number
+    return None
+
+
+def module(path: Path) -> str:
+    return ".".join(path.relative_to(HOME).with_suffix("").parts).removesuffix(".__init__")
+
+
+@pytest.mark.parametrize("path", PRODUCT, ids=module)
+def test_imports_run_one_way(path: Path) -> None:
+    own = floor(module(path))
+    if own is None:
+        assert module(path) == "model_release"
+        return
+
+    upward = {name for name in imports(path) if (theirs := floor(name)) is not None and theirs < own}
+
+    assert upward == set()
+
+
+@pytest.mark.parametrize("path", PRODUCT, ids=module)
+def test_only_triggers_know_azure_functions_and_only_wiring_reads_the_environment(path: Path) -> None:
+    found = imports(path)
+
+    if not module(path).startswith(("triggers", "function_app")):
+        assert not {name for name in found if name.startswith("azure.functions")}
+    if module(path) not in ("model_release.wiring", "model_release.azure_devops"):
+        assert "os" not in found
+    assert not {name for name in found if name.startswith(("local", "tests"))}
+
+
+def test_the_sample_settings_suffice_to_start() -> None:
+    values = json.loads((HOME / "local.settings.sample.json").read_text())["Values"]
+
+    assert wiring.start_release(values).release_map.routes
+
+
+def test_every_setting_is_in_the_sample_or_told_in_the_readme() -> None:
+    known = set(re.findall(r'"([A-Z][A-Z_]+[A-Z]|AzureWebJobs\w+)"', (HOME / "model_release/settings.py").read_text()))
+    sample = json.loads((HOME / "local.settings.sample.json").read_text())["Values"]
+    readme = (HOME / "README.md").read_text()
+
+    assert {name for name in sample if name != "FUNCTIONS_WORKER_RUNTIME"} <= known
+    assert {name for name in known if f"`{name}`" not in readme} == set()
+
+
+def test_the_map_in_the_readme_is_the_sample_map() -> None:
+    (shown,) = re.findall(r"```yaml\n(version: 1.*?)```", (HOME / "README.md").read_text(), re.DOTALL)
+
+    assert shown in (HOME / "release_map.yaml").read_text()
+
+
+def test_every_file_that_the_readme_links_to_is_there() -> None:
+    for document in [HOME / "README.md", *HOME.glob("docs/**/*.md")]:
+        for link in re.findall(r"\]\((?!https?:|#)([^)#]+)", document.read_text()):
+            assert (document.parent / link).exists(), f"{document.name}: {link}"
