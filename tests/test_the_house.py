@@ -16,7 +16,7 @@ FLOORS = [
     ["triggers"],
     ["model_release.wiring"],
     ["model_release.start_release"],
-    ["model_release.ledger", "model_release.azure_devops"],
+    ["model_release.ledger", "model_release.azure_devops", "model_release.azure_ml"],
     ["model_release.release_request"],
     ["model_release.release_map", "model_release.settings"],
     ["model_release.events"],

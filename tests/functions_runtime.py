@@ -1,0 +1,169 @@
+"""An app as Microsoft's own worker library sees it: `python -m tests.functions_runtime APP_DIR [FUNCTION]`.
+
+Each question runs in its own process, since the library holds one app for the life of a process. The library is
+azure-functions-runtime, the worker of Python 3.13 and later: https://github.com/Azure/azure-functions-python-worker
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+HOME = Path(__file__).parent.parent
+TIMER_INFO = '{"Schedule":{"AdjustForDST":true},"ScheduleStatus":null,"IsPastDue":false}'
+
+
+@dataclass(frozen=True)
+class IndexedFunction:
+    """What the worker tells the host of a function."""
+
+    name: str
+    bindings: list[dict[str, Any]]
+
+    @property
+    def trigger(self) -> str:
+        """The type of its trigger."""
+        return next(str(binding["type"]) for binding in self.bindings if binding["type"].endswith("Trigger"))
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """How an invocation ended; the message tells a failure."""
+
+    ok: bool
+    message: str
+
+
+class FunctionsRuntime:
+    """An app indexed by the worker; RuntimeError with the worker's message if it cannot be."""
+
+    def __init__(self, app_dir: Path, env: Mapping[str, str] | None = None) -> None:
+        self._app_dir = app_dir
+        self._env = os.environ | (env or {})
+        answer = self._ask()
+        if answer["failure"]:
+            raise RuntimeError(answer["failure"])
+        self.functions = {name: IndexedFunction(name, bindings) for name, bindings in answer["functions"].items()}
+
+    def invoke(self, name: str, trigger: str | None = None) -> Invocation:
+        """Invoke a function: one of Event Grid with its event's JSON text, a timer without."""
+        kind = self.functions[name].trigger
+        if kind not in ("eventGridTrigger", "timerTrigger"):
+            raise ValueError(f"{name} has a {kind}")
+        failure = self._ask(name, content=TIMER_INFO if trigger is None else trigger)["failure"]
+        return Invocation(ok=failure is None, message=failure or "")
+
+    def _ask(self, *names: str, content: str = "") -> dict[str, Any]:
+        command = [sys.executable, "-m", __name__, str(self._app_dir.resolve()), *names]
+        answer = subprocess.run(
+            command,
+            cwd=HOME,
+            env=self._env,
+            input=content,
+            capture_output=True,
+            encoding="utf-8",
+            timeout=60,
+            check=False,
+        )
+        if answer.returncode:
+            raise RuntimeError(answer.stderr)
+        return dict(json.loads(answer.stdout))
+
+
+class _Message(SimpleNamespace):
+    """A protobuf message of any type: it holds what it is given."""
+
+    def WhichOneof(self, _: str) -> str | None:  # noqa: N802  protobuf's name
+        return next(iter(vars(self)), None)
+
+
+class _StatusResult(_Message):
+    Failure, Success = 0, 1
+
+
+class _BindingInfo(_Message):
+    undefined = None  # azure-functions says None of a binding without data type
+    out, inout = 1, 2
+
+
+class _Protos:
+    """The worker's generated protobuf classes."""
+
+    StatusResult = _StatusResult
+    BindingInfo = _BindingInfo
+
+    def __getattr__(self, _: str) -> type[_Message]:
+        return _Message
+
+
+async def _index(worker: Any, app_dir: Path) -> dict[str, Any]:
+    worker.start_threadpool_executor()
+    init = _Message(capabilities={}, function_app_directory=str(app_dir))
+    properties = {"host": "127.0.0.1", "protos": _Protos()}
+    started = await worker.worker_init_request(
+        _Message(request=_Message(worker_init_request=init), properties=properties)
+    )
+    if failure := _failure(started):
+        return {"failure": failure}
+    indexed = (await worker.functions_metadata_request(_Message())).function_metadata_results or []
+    for function in indexed:
+        load = _Message(function_id=function.function_id)
+        await worker.function_load_request(_Message(request=_Message(function_load_request=load)))
+    return {
+        "failure": None,
+        "functions": {function.name: [json.loads(text) for text in function.raw_bindings] for function in indexed},
+        "ids": {function.name: function.function_id for function in indexed},
+    }
+
+
+async def _invoke(worker: Any, app_dir: Path, name: str, content: str) -> dict[str, Any]:
+    answer = await _index(worker, app_dir)
+    if answer["failure"]:
+        return answer
+    (parameter,) = (binding["name"] for binding in answer["functions"][name])
+    invocation = _Message(
+        invocation_id="an invocation",
+        function_id=answer["ids"][name],
+        input_data=[_ParameterBinding(name=parameter, data=_Message(json=content))],
+        trigger_metadata={},
+        trace_context=_Message(trace_parent="", trace_state="", attributes={}),
+        retry_context=_Message(retry_count=0, max_retry_count=0, exception=None),
+    )
+    ended = await worker.invocation_request(_Message(request=_Message(invocation_request=invocation)))
+    return {"failure": _failure(ended)}
+
+
+class _ParameterBinding(_Message):
+    def WhichOneof(self, _: str) -> str:  # noqa: N802  protobuf's name
+        return "data"
+
+
+def _failure(answer: Any) -> str | None:
+    return str(answer.result.exception.message) if answer.result.status == _StatusResult.Failure else None
+
+
+def main(app_dir: str, *names: str) -> None:
+    """Print as JSON what the worker says of the app, or of an invocation with the content of stdin."""
+    sys.path.insert(0, app_dir)
+    os.chdir(app_dir)
+    worker = importlib.import_module("azure_functions_runtime")
+    folder = Path(app_dir)
+    content = sys.stdin.buffer.read().decode()
+    asked = _invoke(worker, folder, names[0], content) if names else _index(worker, folder)
+    with redirect_stdout(sys.stderr):
+        answer = asyncio.run(asked)
+    sys.stdout.write(json.dumps(answer))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,170 @@
+"""The whole app through the local host, as Event Grid sees it."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Self
+
+import azure.functions as func
+import pytest
+import requests
+
+from local.functions_host import FunctionsHost
+from local.serving import Server
+from model_release import wiring
+from model_release.ledger import State
+from tests.world import EVENTS, World, event, sample_event
+
+NOTIFICATION = {"aeg-event-type": "Notification"}
+WEBHOOK = "/runtime/webhooks/EventGrid?functionName=model_registered"
+
+
+@contextmanager
+def served(app: func.FunctionApp) -> Iterator[str]:
+    host = FunctionsHost(app)
+    with host, Server(host) as server:
+        yield server.url
+
+
+@pytest.fixture
+def host(world: World) -> Iterator[str]:
+    with served(world.function_app()) as url:
+        yield url
+
+
+def deliver(host: str, body: str) -> int:
+    return requests.post(host + WEBHOOK, data=body.encode(), headers=NOTIFICATION).status_code
+
+
+@pytest.mark.parametrize("name", [path.name for path in EVENTS.glob("*.json")])
+def test_each_sample_event_starts_one_release_with_its_version(world: World, tmp_path: Path, name: str) -> None:
+    model, version = sample_event(name)["subject"].removeprefix("models/").split(":")
+    world.azure_devops.add_definition("growth", "Any", model_artifacts={"_it": model}, variables={"ModelVersion": ""})
+    world.azure_devops.add_model_version(model, "0")
+    release_map = tmp_path / "map.yaml"
+    release_map.write_text("{version: 1, routes: [{model: '*', release: {project: growth, definition: Any}}]}")
+    world.app = world.start(RELEASE_MAP=str(release_map))
+
+    with served(world.function_app()) as host:
+        assert deliver(host, (EVENTS / name).read_text()) == 202
+
+    (release,) = world.azure_devops.releases
+    assert release["artifacts"][0]["definitionReference"]["version"]["name"] == version
+    assert release["variables"]["ModelVersion"]["value"] == version
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "recorded"),
+    [
+        (event().replace("workspaces/prod", "workspaces/dev"), 202, 1),
+        (event().replace("ModelRegistered", "ModelDeployed"), 202, 1),
+        (event(ModelTags={"big": "x" * 1_000_000}), 202, 1),
+        (event(model="<script>alert(1)</script>"), 202, 1),
+        ('{"not": "an event"}', 202, 1),
+        ("not JSON", 500, 0),
+    ],
+)
+def test_what_is_not_ours_is_answered_as_by_the_real_host(
+    world: World, host: str, body: str, status: int, recorded: int
+) -> None:
+    assert deliver(host, body) == status
+
+    assert world.azure_devops.releases == []
+    assert [line.state for line in world.history] == [State.IGNORED] * recorded
+    assert all(line.reason for line in world.history)
+
+
+def test_storage_that_is_down_makes_event_grid_ask_again(world: World, host: str) -> None:
+    world.storage.down = True
+    assert deliver(host, event()) == 500
+    assert world.azure_devops.releases == []
+
+    world.storage.down = False
+    assert deliver(host, event()) == 202
+    assert world.versions == ["20"]
+
+
+def test_50_deliveries_to_two_host_processes_start_one_release(world: World) -> None:
+    with _host_process(world) as first, _host_process(world) as second:
+        hosts = [first.url, second.url]
+
+        def until_acknowledged(number: int) -> int:
+            for _ in range(200):
+                status = deliver(hosts[number % 2], event())
+                if status == 202:
+                    break
+            return status
+
+        with ThreadPoolExecutor(16) as pool:
+            statuses = list(pool.map(until_acknowledged, range(50)))
+
+    assert statuses == [202] * 50
+    assert world.versions == ["20"]
+
+
+def test_an_app_with_a_wrong_map_does_not_start_and_says_everything(world: World, tmp_path: Path) -> None:
+    wrong = tmp_path / "map.yaml"
+    wrong.write_text("version: 2\nroutes: [{modle: a, order: last, release: {project: p}}]")
+
+    done = subprocess.run(
+        [sys.executable, "-m", "local.functions_host", "--port", "1"],
+        env=os.environ | world.environment(RELEASE_MAP=str(wrong), FIRST_RETRY_SECONDS="soon"),
+        capture_output=True,
+        text=True,
+        cwd=wiring.HOME,
+        check=False,
+    )
+
+    assert done.returncode == 1
+    assert "6 faults" in done.stderr
+    for fault in (
+        "FIRST_RETRY_SECONDS",
+        "map.yaml: version",
+        "routes[0].model",
+        "routes[0].modle",
+        "routes[0].order",
+        "routes[0].release.definition",
+    ):
+        assert fault in done.stderr
+
+
+def _host_process(world: World) -> "HostProcess":
+    return HostProcess(world.environment())
+
+
+class HostProcess:
+    """The app in a process of its own, served by the local host."""
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        self._environment = environment
+
+    def __enter__(self) -> Self:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "local.functions_host", "--port", "0", "--no-timers"],
+            env=os.environ | self._environment,
+            cwd=wiring.HOME,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        self.url = re.search(r"http://127\.0\.0\.1:\d+", self.process.stdout.readline())[0]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+
+def test_the_http_file_in_the_documentation_sends_what_the_host_accepts(world: World, host: str) -> None:
+    requests_in_file = (wiring.HOME / "docs/try.http").read_text().split("###")[1:]
+    for text in requests_in_file[:2]:
+        body = text.partition("\n\n")[2]
+        assert deliver(host, json.dumps(json.loads(body))) == 202
+
+    assert world.versions == ["20", "21"]
