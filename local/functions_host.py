@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import azure.functions as func
+from azure.functions.decorators.core import BindingDirection
 from azure.functions.timer import TimerRequest
 from croniter import croniter
 from werkzeug.exceptions import HTTPException, NotFound, Unauthorized
@@ -194,7 +195,7 @@ def _functions(app: func.FunctionApp) -> dict[str, Function]:
         if trigger is None or inspect.iscoroutinefunction(function.get_user_function()):
             msg = f"the function {name} has no trigger, or is a coroutine, which this host does not run"
             raise ValueError(msg)
-        outputs = [binding for binding in function.get_bindings() if binding.get_dict_repr()["direction"] != 0]
+        outputs = [binding for binding in function.get_bindings() if binding.direction != BindingDirection.IN.value]
         found[name] = Function(name, trigger.get_dict_repr(), function.get_user_function(), bool(outputs))
     return found
 

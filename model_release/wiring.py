@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from azure.data.tables import TableClient
-from azure.identity import DefaultAzureCredential
 
 from model_release import release_map, settings
 from model_release.azure_devops import AzureDevOps, EntraSignIn, pat_sign_in
@@ -70,5 +69,8 @@ def _table(storage: Storage) -> TableClient:
     return TableClient(endpoint=storage.table_endpoint, table_name=TABLE, credential=credential, **patience)
 
 
-def _credential(client_id: str) -> DefaultAzureCredential:
+def _credential(client_id: str) -> Any:
+    # It takes a quarter of the app's start, and a connection string and a token make it needless.
+    from azure.identity import DefaultAzureCredential  # noqa: PLC0415
+
     return DefaultAzureCredential(managed_identity_client_id=client_id or None)

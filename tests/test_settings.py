@@ -73,3 +73,12 @@ def test_faults_of_settings_and_map_are_one_message() -> None:
         "none.yaml",
     ):
         assert f"- {name}" in told or name in told
+
+
+def test_without_a_connection_string_and_a_token_the_identity_opens_both() -> None:
+    storage = {"AzureWebJobsStorage": "", "AzureWebJobsStorage__accountName": "contoso"}
+
+    app = wiring.start_release(GOOD | storage)
+
+    assert app.ledger._client.url.startswith("https://contoso.table.core.windows.net")
+    assert app.clock().tzinfo

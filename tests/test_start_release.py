@@ -2,13 +2,18 @@
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from azure.core.exceptions import AzureError
 
 from local.azure_devops_faults import Fault
+from model_release.azure_devops import AzureDevOps
 from model_release.errors import ClaimHeld
+from model_release.events import ModelRegistered, parse
 from model_release.ledger import State
+from model_release.release_map import Start, StartedRelease, judge, starts
 from tests.world import EVENTS, World, event, sample_event
 
 POST = {"method": "POST", "path": "/releases"}
@@ -352,6 +357,128 @@ def test_a_release_costs_one_request_and_five_storage_operations_once_the_defini
     assert not any("$filter" in path for _, path in world.storage.passed[operations:])
 
 
+def a_map(path: Path, *definitions: str) -> str:
+    routes = [
+        {"model": "sklearn_*", "release": {"project": "fraud", "definition": definition}} for definition in definitions
+    ]
+    path.write_text(json.dumps({"version": 1, "routes": routes}))
+    return str(path)
+
+
+def test_an_unfinished_claim_follows_the_map(world: World, tmp_path: Path) -> None:
+    world.start(RELEASE_MAP=a_map(tmp_path / "wrong.yaml", "Deploy sklaern model")).registered(event())
+
+    decisions = world.later(hours=1)
+
+    assert [decision.state for decision in decisions] == [State.STARTED, State.WITHDRAWN]
+    assert decisions[1].reason == "the release map leads elsewhere now: fraud/Deploy sklearn model"
+    assert world.versions == ["20"]
+    assert world.later(hours=2) == []
+
+
+def test_an_unfinished_claim_that_no_route_takes_any_more_is_withdrawn_with_the_reason(
+    world: World, tmp_path: Path
+) -> None:
+    world.azure_devops.misbehave(Fault(**POST, status=429))
+    world.app.registered(event())
+    path = tmp_path / "map.yaml"
+    a_map(path, "Other")
+    path.write_text(path.read_text().replace("sklearn_*", "churn"))
+    world.app = world.start(RELEASE_MAP=str(path))
+
+    (decision,) = world.later(hours=1)
+
+    assert (decision.state, decision.reason) == (State.WITHDRAWN, "no route names sklearn_regression_model")
+
+
+def test_a_release_that_may_exist_is_looked_for_even_if_the_map_leads_elsewhere(world: World, tmp_path: Path) -> None:
+    world.azure_devops.misbehave(Fault(**POST, close="after", times=1))
+    world.app.registered(event())
+    world.app = world.start(RELEASE_MAP=a_map(tmp_path / "map.yaml", "Other"))
+
+    (decision,) = world.later(hours=1)
+
+    assert decision.state is State.STARTED
+    assert world.versions == ["20"]
+
+
+def test_each_target_has_its_chance_before_the_event_is_asked_for_again(world: World, tmp_path: Path) -> None:
+    world.azure_devops.add_definition("fraud", "Second", variables={"ModelVersion": ""})
+    world.app = world.start(RELEASE_MAP=a_map(tmp_path / "map.yaml", "Deploy sklearn model", "Second"))
+    start, parsed = _first_start(world)
+    world.app.ledger.claim(start, parsed)
+
+    with pytest.raises(ClaimHeld):
+        world.app.registered(event())
+
+    assert [release["releaseDefinition"]["name"] for release in world.azure_devops.releases] == ["Second"]
+
+
+def test_a_crash_before_the_claim_was_closed_leaves_nothing_for_the_sweep_in_the_end(world: World) -> None:
+    world.azure_devops.misbehave(Fault(**POST, status=429, times=1))
+    world.app.registered(event())
+    world.clock.advance(minutes=2)
+    (claim,) = world.app.ledger.due()
+    settle = world.app.ledger._table.upsert_entity
+    open_row = next(world.app.ledger._table.query_entities("PartitionKey eq 'open'"))
+    world.app.unfinished()
+
+    settle(open_row)
+
+    assert world.later(hours=1) == []
+    assert list(world.app.ledger.due()) == []
+    assert claim.version == "20"
+    assert world.versions == ["20"]
+
+
+def test_an_attempt_that_took_too_long_sends_nothing(world: World) -> None:
+    world.azure_devops.misbehave(Fault(**POST, status=429, times=1))
+    world.app.registered(event())
+    world.clock.advance(minutes=2)
+    (claim,) = world.app.ledger.due()
+    taken = world.app.ledger.take(claim)
+    world.clock.advance(minutes=2, seconds=1)
+
+    assert not world.app.ledger.has_time(taken)
+
+
+def test_a_claim_that_fails_unexpectedly_is_left_for_the_next_sweep(world: World) -> None:
+    world.azure_devops.misbehave(Fault(**POST, status=429, times=2))
+    world.app.registered(event(version=20))
+    world.app.registered(json.dumps(sample_event("event-grid-camel.json")))
+    failing = replace(world.app, azure_devops=Failing(world.app.azure_devops))
+    world.clock.advance(hours=1)
+
+    decisions = failing.unfinished()
+
+    assert [decision.subject for decision in decisions] == ["models/fraud_model:3"]
+    world.later(hours=1)
+    assert sorted(world.versions) == ["20", "3"]
+
+
+class Failing:
+    """Azure DevOps behind a client with a mistake in it."""
+
+    def __init__(self, azure_devops: AzureDevOps) -> None:
+        self.look = azure_devops.look
+        self._azure_devops = azure_devops
+
+    def start(self, start: Start, registered: ModelRegistered, marker: str) -> StartedRelease:
+        if registered.model != "fraud_model":
+            raise ZeroDivisionError
+        return self._azure_devops.start(start, registered, marker)
+
+
+def test_the_history_is_pruned_when_its_time_is_over(world: World) -> None:
+    world.app.registered("no event")
+    world.clock.advance(days=91)
+    world.app.registered(event())
+
+    world.app.unfinished()
+
+    assert [line.state for line in world.history] == [State.STARTED]
+
+
 @pytest.mark.parametrize("name", [path.name for path in EVENTS.glob("*.json")])
 def test_each_sample_event_ends_in_one_decision(world: World, name: str) -> None:
     decisions = world.app.registered(json.dumps(sample_event(name)))
@@ -360,9 +487,6 @@ def test_each_sample_event_ends_in_one_decision(world: World, name: str) -> None
     assert world.history == decisions
 
 
-def _first_start(world: World):  # noqa: ANN202
-    from model_release.events import parse  # noqa: PLC0415
-    from model_release.release_map import judge, starts  # noqa: PLC0415
-
+def _first_start(world: World) -> tuple[Start, ModelRegistered]:
     parsed = parse(event())
     return starts(judge(world.app.release_map, parsed), parsed)[0], parsed
