@@ -1,248 +1,259 @@
-"""Serve function_app.py as the Azure Functions host does: the Event Grid webhook, HTTP routes, timers."""
+"""Serve an Azure Functions app as the Azure Functions host does: `func start`, without Core Tools."""
 
 from __future__ import annotations
 
 import argparse
 import importlib
-import inspect
 import json
 import logging
 import os
-import re
-import secrets
 import signal
 import sys
 import threading
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import wait
+from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 import azure.functions as func
-from azure.functions.decorators.core import BindingDirection
-from azure.functions.timer import TimerRequest
+from azure.functions.meta import Datum
 from croniter import croniter
-from werkzeug.exceptions import HTTPException, NotFound, Unauthorized
-from werkzeug.routing import Map, Rule
 from werkzeug.wrappers import Request, Response
 
-from local.event_grid_webhook import Failure, answer_event_grid
+from local.functions_http import Route, request_datum, response_of
+from local.functions_worker import EVENT_GRID, HTTP, TIMER, Function, Worker, index
 from local.serving import Server
 
-logger = logging.getLogger(__name__)
-
-_NAME = re.compile(r"[a-z][a-z0-9_-]{0,127}", re.IGNORECASE)
-_ROUTE_PARAMETER = re.compile(r"\{(\w+)[^}]*\}")
-
-
-@dataclass(frozen=True)
-class Function:
-    """A function of the app, with its trigger as the worker describes it to the host."""
-
-    name: str
-    trigger: Mapping[str, Any]
-    code: Callable[..., Any]
-    has_output: bool
-
-    @property
-    def type(self) -> str:
-        """The type of its trigger."""
-        return str(self.trigger["type"])
-
-    def call(self, argument: Any) -> Any:
-        """Run it as the worker does, which takes a returned value without an output binding for a failure."""
-        result = self.code(**{self.trigger["name"]: argument})
-        if result is not None and not self.has_output:
-            msg = f"function '{self.name}' without a $return binding returned a non-None value"
-            raise RuntimeError(msg)
-        return result
+_WEBHOOK_METHODS = ("GET", "PUT", "POST", "DELETE", "OPTIONS")
+_TIMER_INFO = '{"Schedule":{"AdjustForDST":true},"ScheduleStatus":null,"IsPastDue":false}'
+_log = logging.getLogger(__name__)
 
 
 class FunctionsHost:
-    """The host of one function app, as an application to serve; a context manager that runs its threads."""
+    """The host of one app: answers requests, and as a context manager runs the timers."""
 
     def __init__(
         self, app: func.FunctionApp, *, key: str | None = None, timers: bool = False, route_prefix: str = "api"
     ) -> None:
-        """With a key, callers must give it, as in Azure; without, as under `func start`, nobody need."""
-        self.functions = _functions(app)
+        """Read the app's functions; without a key all doors are open, as they are with `func start`."""
+        functions = index(app)
         self._key = key
-        self._timers = timers
+        self._subscribers = {function.name: function for function in functions if function.kind == EVENT_GRID}
+        self._timers = {function.name: function for function in functions if function.kind == TIMER}
+        routes = [Route(function, route_prefix) for function in functions if function.kind == HTTP]
+        self._routes = sorted(routes, key=lambda route: route.order)
+        schedules = [(function, _schedule(function)) for function in self._timers.values()]
+        self._clocks = [threading.Thread(target=self._keep_time, args=args) for args in schedules if timers]
         self._stopped = threading.Event()
-        self._pool = ThreadPoolExecutor(_threads())
-        self._running: dict[str, threading.Lock] = {name: threading.Lock() for name in self.functions}
-        self._routes = self._map(route_prefix)
-
-    def run(self, name: str) -> None:
-        """Run a timer function now, and raise what it raises; it never runs beside itself."""
-        with self._running[name]:
-            self._pool.submit(self.functions[name].call, TimerRequest(past_due=False)).result()
-
-    def deliver(self, name: str, events: list[dict[str, Any]]) -> None:
-        """Give each event to an Event Grid function, all at the same time; raises the first failure."""
-        function = self.functions.get(name)
-        if function is None or function.type != "eventGridTrigger":
-            msg = f"cannot find function: '{name}'"
-            raise NotFound(msg)
-        texts = [json.dumps(event, separators=(",", ":"), ensure_ascii=False) for event in events]
-        calls = [self._pool.submit(function.call, text) for text in texts]
-        failures = [error for error in (call.exception() for call in calls) if error]
-        for error in failures:
-            logger.error("Exception while executing function: Functions.%s: %r", name, error)
-        if failures:
-            msg = f"Exception while executing function: Functions.{name}"
-            raise Failure(msg) from failures[0]
-
-    def __call__(self, request: Request) -> Response:
-        """Answer one request."""
-        urls = self._routes.bind_to_environ(request.environ)
-        try:
-            handle, values = urls.match()
-            answer: Response = handle(request, **values)
-        except HTTPException as error:
-            return Response(error.description, error.code)
-        return answer
+        self._worker = Worker()
 
     def __enter__(self) -> Self:
-        for function in self.functions.values() if self._timers else ():
-            if function.type == "timerTrigger":
-                threading.Thread(target=self._keep_time, args=(function,), daemon=True).start()
+        for clock in self._clocks:
+            clock.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stopped.set()
-        self._pool.shutdown()
+        for clock in self._clocks:
+            clock.join()
+        self._worker.stop()
 
-    def _map(self, prefix: str) -> Map:
-        rules = [
-            Rule("/", endpoint=lambda _: Response("Your Functions app is up and running", mimetype="text/html")),
-            Rule("/admin/host/status", endpoint=self._status),
-            Rule("/admin/functions/<name>", endpoint=self._run_now, methods=["POST"]),
-            Rule("/runtime/webhooks/<extension>", endpoint=self._webhook),
-        ]
-        for function in self.functions.values():
-            if function.type == "httpTrigger":
-                route = _ROUTE_PARAMETER.sub(r"<\1>", function.trigger.get("route") or function.name)
-                methods = [method.value for method in function.trigger.get("methods") or func.HttpMethod]
-                rules.append(Rule(f"/{prefix}/{route}", endpoint=self._http(function), methods=methods))
-        return Map(rules, strict_slashes=False)
+    def __call__(self, request: Request) -> Response:
+        """Answer a request."""
+        match [request.method, *request.path.strip("/").lower().split("/")]:
+            case [_, ""]:
+                return Response("Your Functions 4.0 app is up and running\n")
+            case [method, "runtime", "webhooks", "eventgrid"] if method in _WEBHOOK_METHODS:
+                return self._with_key(request, self._event_grid)
+            case ["GET", "admin", "host", "status"]:
+                return self._with_key(request, lambda _: _json_response({"state": "Running"}))
+            case ["POST", "admin", "functions", name]:
+                return self._with_key(request, partial(self._run_now, name))
+            case _:
+                return self._http(request)
 
-    def _status(self, _: Request) -> Response:
-        return Response(json.dumps({"state": "Running"}), mimetype="application/json")
+    def run(self, name: str) -> None:
+        """Run a timer function now, raising what it raises."""
+        self._worker.start(self._timers[name], Datum(_TIMER_INFO, "json")).result()
 
-    def _run_now(self, request: Request, name: str) -> Response:
-        self._check_key(request)
-        if name not in self.functions:
-            raise NotFound
-        # The real host answers at once and runs it in the background; here the answer tells that it has ended.
+    def addresses(self, url: str) -> Iterator[str]:
+        """For each function a line with what it answers to: its URL or its schedule."""
+        for name in self._subscribers:
+            yield f"{name}: {url}/runtime/webhooks/EventGrid?functionName={name}"
+        for route in self._routes:
+            yield f"{route.function.name}: {url}{route.path}"
+        for name, timer in self._timers.items():
+            yield f"{name}: {timer.trigger['schedule']}"
+
+    def _with_key(self, request: Request, answer: Callable[[Request], Response]) -> Response:
+        given = request.args.get("code") or request.headers.get("x-functions-key")
+        return answer(request) if self._key in (None, given) else Response(status=401)
+
+    def _event_grid(self, request: Request) -> Response:
+        """Answer Event Grid as the host's extension does.
+
+        https://github.com/Azure/azure-sdk-for-net/tree/main/sdk/eventgrid/Microsoft.Azure.WebJobs.Extensions.EventGrid
+        """
+        name = request.args.get("functionName", "")
+        if name not in self._subscribers:
+            return Response(f"cannot find function: '{name}'", status=404)
+        if request.method == "OPTIONS":
+            return _cloud_events_handshake(request)
+        match request.headers.get("aeg-event-type", "").lower():
+            case "subscriptionvalidation":
+                return _event_grid_handshake(request)
+            case "notification":
+                return self._deliver(self._subscribers[name], request)
+            case "unsubscribe":
+                return Response(status=202)
+            case _:
+                return Response(status=400)
+
+    def _deliver(self, subscriber: Function, request: Request) -> Response:
         try:
-            self.run(name)
-        except Exception:
-            logger.exception("Exception while executing function: Functions.%s", name)
+            events = _events(request)
+        except ValueError as error:
+            return Response(str(error), status=500)
+        invocations = [self._worker.start(subscriber, Datum(_compact(event), "json")) for event in events]
+        wait(invocations)
+        if any(invocation.exception() for invocation in invocations):
+            return Response(f"Exception while executing function: Functions.{subscriber.name}", status=500)
         return Response(status=202)
 
-    def _webhook(self, request: Request, extension: str) -> Response:
-        if extension.lower() != "eventgrid":
-            raise NotFound
-        self._check_key(request)
-        return answer_event_grid(request, self.deliver)
+    def _http(self, request: Request) -> Response:
+        for route in self._routes:
+            parameters = route.match(request)
+            if parameters is not None:
+                invoke = partial(self._invoke, route.function, parameters)
+                return invoke(request) if route.is_open else self._with_key(request, invoke)
+        return Response(status=404)
 
-    def _http(self, function: Function) -> Callable[..., Response]:
-        def handle(request: Request, **route_params: str) -> Response:
-            if function.trigger.get("authLevel") != func.AuthLevel.ANONYMOUS:
-                self._check_key(request)
-            given = func.HttpRequest(
-                request.method,
-                request.url,
-                headers=dict(request.headers),
-                params=request.args.to_dict(),
-                route_params=route_params,
-                body=request.get_data(),
-            )
-            try:
-                answer = self._pool.submit(function.call, given).result()
-                return Response(answer.get_body(), answer.status_code, dict(answer.headers), mimetype=answer.mimetype)
-            except Exception:
-                logger.exception("Exception while executing function: Functions.%s", function.name)
-                return Response(status=500)
+    def _invoke(self, function: Function, parameters: dict[str, str], request: Request) -> Response:
+        invocation = self._worker.start(function, request_datum(request, parameters))
+        return Response(status=500) if invocation.exception() else response_of(invocation.result())
 
-        return handle
+    def _run_now(self, name: str, request: Request) -> Response:
+        timer = next((timer for timer in self._timers if timer.lower() == name), None)
+        if timer is None:
+            return Response(status=404)
+        if not isinstance(request.get_json(force=True, silent=True), dict):
+            return Response(status=400)
+        # The real host answers before it has run, and a failure is only in its log. Callers here ask when it is done.
+        self._run_logged(timer)
+        return Response(status=202)
 
-    def _check_key(self, request: Request) -> None:
-        given = request.args.get("code") or request.headers.get("x-functions-key") or ""
-        if self._key is not None and not secrets.compare_digest(given.encode(), self._key.encode()):
-            raise Unauthorized
+    def _keep_time(self, timer: Function, schedule: croniter) -> None:
+        if timer.trigger.get("runOnStartup"):
+            self._run_logged(timer.name)
+        due = datetime.now(UTC)
+        while True:
+            # A wait may end a little early, which must not make the same moment come again.
+            due = schedule.get_next(datetime, start_time=max(due, datetime.now(UTC)))
+            if self._stopped.wait((due - datetime.now(UTC)).total_seconds()):
+                return
+            self._run_logged(timer.name)
 
-    def _keep_time(self, function: Function) -> None:
-        # NCRONTAB writes the seconds first.
-        times = croniter(function.trigger["schedule"], datetime.now(UTC), second_at_beginning=True)
-        while not self._stopped.wait((times.get_next(datetime) - datetime.now(UTC)).total_seconds()):
-            try:
-                self.run(function.name)
-            except Exception:
-                logger.exception("Exception while executing function: Functions.%s", function.name)
+    def _run_logged(self, name: str) -> None:
+        # The worker logs what a function raises.
+        with suppress(Exception):
+            self.run(name)
 
 
-def _functions(app: func.FunctionApp) -> dict[str, Function]:
-    found: dict[str, Function] = {}
-    for function in app.get_functions():
-        name, trigger = str(function.get_function_name()), function.get_trigger()
-        if not _NAME.fullmatch(name) or name.lower() in map(str.lower, found):
-            msg = f"the function name {name!r} is not allowed, or stands twice"
-            raise ValueError(msg)
-        if trigger is None or inspect.iscoroutinefunction(function.get_user_function()):
-            msg = f"the function {name} has no trigger, or is a coroutine, which this host does not run"
-            raise ValueError(msg)
-        outputs = [binding for binding in function.get_bindings() if binding.direction != BindingDirection.IN.value]
-        found[name] = Function(name, trigger.get_dict_repr(), function.get_user_function(), bool(outputs))
-    return found
+def _schedule(timer: Function) -> croniter:
+    # NCRONTAB begins with seconds, and wants both the day of the month and the day of the week to match.
+    return croniter(timer.trigger["schedule"], second_at_beginning=True, day_or=False)
 
 
-def _threads() -> int:
-    # https://learn.microsoft.com/azure/azure-functions/python-scale-performance-reference
-    return int(os.environ.get("PYTHON_THREADPOOL_THREAD_COUNT") or min(32, (os.cpu_count() or 1) + 4))
+def _cloud_events_handshake(request: Request) -> Response:
+    asked = request.headers.get("WebHook-Request-Origin", "")
+    allowed = asked if asked.startswith("eventgrid.azure.") else "eventgrid.azure.net"
+    return Response(headers={"Webhook-Allowed-Origin": allowed})
 
 
-def load(folder: Path) -> tuple[func.FunctionApp, str]:
-    """Import function_app.py of a folder with its local.settings.json; returns the app and its route prefix."""
-    host = json.loads((folder / "host.json").read_text())
-    settings = folder / "local.settings.json"
-    if settings.exists():
-        os.environ.update(json.loads(settings.read_text()).get("Values", {}) | os.environ)
-    sys.path.insert(0, str(folder))
-    app = importlib.import_module("function_app").app
-    return app, host.get("extensions", {}).get("http", {}).get("routePrefix", "api")
-
-
-def main() -> int:
-    """Serve until interrupted; 1 when the app does not start."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--port", type=int, default=7071)
-    parser.add_argument("--app-dir", type=Path, default=Path.cwd())
-    parser.add_argument("--key", help="the key that callers must give")
-    parser.add_argument("--no-timers", action="store_true", help="run timer functions only when asked to")
-    arguments = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    logging.getLogger("azure").setLevel(logging.WARNING)
+def _event_grid_handshake(request: Request) -> Response:
     try:
-        app, prefix = load(arguments.app_dir.resolve())
-    except Exception as error:
-        logger.error("Worker failed to index functions\n%s", error)  # noqa: TRY400  the trace is for who debugs it
-        logger.debug("", exc_info=True)
+        data = _events(request)[0]["data"]
+        code = (json.loads(data) if isinstance(data, str) else data)["validationCode"]
+    except (ValueError, LookupError, TypeError) as error:
+        return Response(str(error), status=500)
+    return _json_response({"validationResponse": code})
+
+
+def _events(request: Request) -> list[dict[str, Any]]:
+    body = json.loads(request.get_data())
+    events = body if isinstance(body, list) else [body]
+    if not all(isinstance(event, dict) for event in events):
+        msg = "an event is a JSON object"
+        raise ValueError(msg)
+    return events
+
+
+def _compact(event: dict[str, Any]) -> str:
+    return json.dumps(event, separators=(",", ":"), ensure_ascii=False)
+
+
+def _json_response(value: object) -> Response:
+    return Response(json.dumps(value), mimetype="application/json")
+
+
+def _load(options: argparse.Namespace) -> FunctionsHost:
+    folder = options.app_dir.resolve()
+    settings = _read_json(folder / "local.settings.json").get("Values", {})
+    os.environ.update({name: value for name, value in settings.items() if name not in os.environ})
+    http = _read_json(folder / "host.json").get("extensions", {}).get("http", {})
+    app = _import_app(folder)
+    return FunctionsHost(app, key=options.key, timers=options.timers, route_prefix=http.get("routePrefix", "api"))
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    return dict(json.loads(path.read_text(encoding="utf-8-sig"))) if path.exists() else {}
+
+
+def _import_app(folder: Path) -> func.FunctionApp:
+    sys.path.insert(0, str(folder))
+    os.chdir(folder)
+    module = importlib.import_module("function_app")
+    apps = [value for value in vars(module).values() if isinstance(value, func.FunctionApp)]
+    if len(apps) != 1:
+        msg = f"function_app.py must have one FunctionApp, and has {len(apps)}"
+        raise ValueError(msg)
+    return apps[0]
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m local.functions_host", description="Serve a Functions app.")
+    parser.add_argument("--port", type=int, default=7071, help="where to listen; 0 takes a free port")
+    parser.add_argument("--no-timers", dest="timers", action="store_false", help="run timer functions only when asked")
+    parser.add_argument("--key", help="the key that requests must bring; without it they need none")
+    parser.add_argument("--app-dir", type=Path, default=Path(), help="where function_app.py is; otherwise here")
+    return parser.parse_args(arguments)
+
+
+def _log_to_stderr() -> None:
+    debug = os.environ.get("PYTHON_ENABLE_DEBUG_LOGGING") == "1"
+    level = logging.DEBUG if debug else logging.INFO
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
+    # Azure's libraries tell every request at INFO.
+    logging.getLogger("azure").setLevel(logging.DEBUG if debug else logging.WARNING)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve until interrupted; PYTHON_ENABLE_DEBUG_LOGGING=1 shows more, as it does in Azure."""
+    options = _options(arguments)
+    _log_to_stderr()
+    try:
+        host = _load(options)
+    except Exception as error:  # noqa: BLE001  an app may raise anything while it is imported
+        print(f"Worker failed to index functions\n{type(error).__name__}: {error}", file=sys.stderr, flush=True)
+        _log.debug("It was raised here:", exc_info=error)
         return 1
-    host = FunctionsHost(app, key=arguments.key, timers=not arguments.no_timers, route_prefix=prefix)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with host, Server(host, arguments.port) as server:
-        print(f"Functions of {server.url}:", flush=True)
-        for function in host.functions.values():
-            where = function.trigger.get("schedule") or function.trigger.get("route") or ""
-            print(f"  {function.name}: {function.type} {where}".rstrip(), flush=True)
-        try:
-            server.wait()
-        except KeyboardInterrupt:
-            return 0
+    with suppress(KeyboardInterrupt), host, Server(host, options.port) as server:
+        print(*host.addresses(server.url), sep="\n", flush=True)
+        server.wait()
     return 0
 
 

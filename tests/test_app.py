@@ -19,6 +19,7 @@ from local.functions_host import FunctionsHost
 from local.serving import Server
 from model_release import wiring
 from model_release.ledger import State
+from tests.functions_runtime import FunctionsRuntime
 from tests.world import EVENTS, World, event, sample_event
 
 NOTIFICATION = {"aeg-event-type": "Notification"}
@@ -168,3 +169,31 @@ def test_the_http_file_in_the_documentation_sends_what_the_host_accepts(world: W
         assert deliver(host, json.dumps(json.loads(body))) == 202
 
     assert world.versions == ["20", "21"]
+
+
+def test_microsofts_own_worker_indexes_the_app_and_starts_the_release_of_each_schema(world: World) -> None:
+    pytest.importorskip("azure_functions_runtime", reason="the worker is a library from Python 3.13 on")
+
+    app = FunctionsRuntime(wiring.HOME, world.environment())
+
+    assert {name: function.trigger for name, function in app.functions.items()} == {
+        "model_registered": "eventGridTrigger",
+        "unfinished_releases": "timerTrigger",
+    }
+    assert app.invoke("model_registered", event(version=20)).ok
+    assert app.invoke("model_registered", json.dumps(sample_event("cloud-event.json"))).ok
+    assert app.invoke("model_registered", "{}").ok
+    assert app.invoke("unfinished_releases").ok
+    assert world.versions == ["20", "21"]
+    world.storage.down = True
+    assert not app.invoke("model_registered", event(version=22)).ok
+
+
+def test_microsofts_own_worker_tells_every_fault_of_the_settings(world: World) -> None:
+    pytest.importorskip("azure_functions_runtime", reason="the worker is a library from Python 3.13 on")
+
+    with pytest.raises(RuntimeError, match="2 faults") as caught:
+        FunctionsRuntime(wiring.HOME, world.environment(AML_WORKSPACES="prod", AZURE_DEVOPS_URL=""))
+
+    assert "AML_WORKSPACES" in str(caught.value)
+    assert "AZURE_DEVOPS_URL" in str(caught.value)

@@ -172,11 +172,12 @@ def test_what_request_tells_is_what_is_sent(world: World) -> None:
 
 
 def test_a_marker_is_found_on_any_page_of_the_list(world: World) -> None:
-    begin(world, a_start())
-    for _ in range(150):
-        client(world).start(a_start(), parse(event()), "[model-release 1]")
+    azure_devops = client(world)
+    azure_devops.start(a_start(), parse(event()), MARKER)
+    for _ in range(100):
+        azure_devops.start(a_start(), parse(event()), "[model-release 1]")
 
-    found = client(world).look(a_start().target, MARKER, world.clock.now.replace(year=2020))
+    found = azure_devops.look(a_start().target, MARKER, world.clock.now.replace(year=2020))
 
     assert found
     assert found.id == 1
