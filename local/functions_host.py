@@ -250,7 +250,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"Worker failed to index functions\n{type(error).__name__}: {error}", file=sys.stderr, flush=True)
         _log.debug("It was raised here:", exc_info=error)
         return 1
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # A shell's background job begins with SIGINT ignored.
+    for stop in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(stop, signal.default_int_handler)
     with suppress(KeyboardInterrupt), host, Server(host, options.port) as server:
         print(*host.addresses(server.url), sep="\n", flush=True)
         server.wait()
