@@ -3,10 +3,11 @@
 import azure.functions as func
 
 from model_release import wiring
-from triggers import model_registered, unfinished_releases
+from triggers import missed_models, model_registered, unfinished_releases
 
 app = func.FunctionApp()
-start_release = wiring.start_release()
+built = wiring.build()
 
-model_registered.add_to(app, start_release)
-unfinished_releases.add_to(app, start_release)
+model_registered.add_to(app, built.start_release)
+unfinished_releases.add_to(app, built.start_release)
+missed_models.add_to(app, built.catch_up)

@@ -26,7 +26,7 @@ class Fault:
     """What happens to which requests; with `status`, `sign_in` or `close="before"` they are not processed."""
 
     method: str = ""
-    path: str = ""  # any part of it, in any case
+    path: str = ""  # any part of it and of its query, in any case
     times: int | None = None  # None: until cleared
 
     delay: float = 0  # seconds, before anything else
@@ -47,7 +47,7 @@ class Fault:
 
     def matches(self, request: Request) -> bool:
         """Tell whether this request is meant."""
-        return self.method.upper() in ("", request.method) and self.path.lower() in request.path.lower()
+        return self.method.upper() in ("", request.method) and self.path.lower() in request.full_path.lower()
 
     def answer(self, process: Callable[[], Response]) -> Response:
         """Answer instead of `process`, which is how Azure DevOps answers when it behaves."""

@@ -20,7 +20,8 @@ from local import azurite
 from local.azure_devops import AzureDevOps, sample
 from local.serving import Server
 from model_release import wiring
-from model_release.ledger import Decision, Ledger, State
+from model_release.claim import Decision, State
+from model_release.ledger import Ledger
 
 WORKSPACE = (
     "/subscriptions/5ac1d0de-0000-4000-8000-3b1f0e2d9c11/resourceGroups/ml-prod"
@@ -177,7 +178,7 @@ def set_up(port: int = 0) -> Iterator[Stage]:
             "FIRST_RETRY_SECONDS": "1",
         }
         host = stack.enter_context(_host(os.environ | settings))
-        yield Stage(host, azure_devops, server, wiring.start_release(settings).ledger)
+        yield Stage(host, azure_devops, server, wiring.build(settings).start_release.ledger)
 
 
 @contextmanager

@@ -77,11 +77,18 @@ class AzureDevOps:
     """
 
     def __init__(
-        self, url: str, sign_in: Authentication, *, timeout: float, monotonic: Callable[[], float] = time.monotonic
+        self,
+        url: str,
+        sign_in: Authentication,
+        *,
+        timeout: float,
+        throttled: Callable[[timedelta], None] = lambda _: None,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`timeout` is in seconds, for one request."""
+        """`timeout` is in seconds, for one request; `throttled` is told how long an answer asks to be left alone."""
         self._client = _client(release_url(url), sign_in, timeout, self._remember_answer)
         self._monotonic = monotonic
+        self._throttled = throttled
         self._last = threading.local()
         self._definitions: dict[str, tuple[float, Definition]] = {}
         self._version_id: Callable[[str, str], str] | None = None
@@ -209,11 +216,12 @@ class AzureDevOps:
 
     def _remember_answer(self, response: requests.Response, *_: Any, **__: Any) -> None:
         seconds = response.headers.get("Retry-After", "")
-        self._last.answer = _Answer(
-            response.status_code,
-            timedelta(seconds=float(seconds)) if seconds.isdecimal() else None,
-            response.headers.get("x-ms-continuationtoken"),
-        )
+        retry_after = timedelta(seconds=int(seconds)) if seconds.isdecimal() else None
+        continuation = response.headers.get("x-ms-continuationtoken")
+        self._last.answer = _Answer(response.status_code, retry_after, continuation)
+        # It comes on successes too. https://learn.microsoft.com/azure/devops/integrate/concepts/rate-limits
+        if retry_after:
+            self._throttled(retry_after)
 
     @contextmanager
     def _errors(self, *, creating: bool) -> Iterator[Callable[[], _Answer]]:

@@ -169,8 +169,9 @@ def _texts(what: str, value: Any, faults: list[str]) -> Mapping[str, str]:
     if not isinstance(value, dict):
         faults.append(f"the {what} are not a JSON object")
         return {}
-    return {key: _text(item) for key, item in value.items()}
+    return {key: text_of(item) for key, item in value.items()}
 
 
-def _text(value: Any) -> str:
+def text_of(value: Any) -> str:
+    """A tag's or property's value as text."""
     return value if isinstance(value, str) else "" if value is None else json.dumps(value)

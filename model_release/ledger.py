@@ -3,9 +3,12 @@
 | partition | row | for |
 |---|---|---|
 | `claim HASH MODEL` | `VERSION TARGET` | the claim of a model version on a target, kept forever |
+| `claim HASH MODEL` | `VERSION ignored` | the event of a model version that no route took |
 | `claim HASH MODEL` | `TARGET` | the line: which version holds the target, so that none overtakes it |
 | `open` | the claim's key | a claim that was acknowledged unfinished, for the sweep |
 | `recent` | newest first | one line of the history for each claim or ignored event, pruned after 90 days |
+| `looks` | HASH | from when on a workspace is caught up |
+| `hold` | `hold` | until when Azure DevOps asked to be left alone |
 
 HASH is of the workspace's resource id, TARGET of the target. All writes are single and conditional, in an order that is
 safe to be cut off anywhere; where a write's answer was lost, its repetition conflicts, and what stands is compared.
@@ -13,13 +16,11 @@ safe to be cut off anywhere; where a write's answer was lost, its repetition con
 
 from __future__ import annotations
 
-import hashlib
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
-from datetime import UTC, datetime, timedelta
-from enum import StrEnum
+from datetime import datetime, timedelta
 from functools import cached_property
 from itertools import islice
 from typing import Any
@@ -28,146 +29,39 @@ from azure.core import MatchConditions
 from azure.core.exceptions import ResourceExistsError, ResourceModifiedError, ResourceNotFoundError
 from azure.data.tables import TableClient, TableEntity, UpdateMode
 
+from model_release.claim import NEVER, Claim, Decision, Known, Line, Outcome, State, digest
 from model_release.errors import ClaimHeld
-from model_release.events import ModelRegistered
-from model_release.release_map import Start, StartedRelease, Target
+from model_release.events import ModelRegistered, Workspace
+from model_release.release_map import Start, StartedRelease
 
 TABLE = "modelreleases"
 KEEP_HISTORY = timedelta(days=90)
 _OPEN = "open"
 _RECENT = "recent"
+_LOOKS = "looks"
+_HOLD = "hold"
+_IGNORED = "ignored"
+_HOLD_IS_KNOWN_FOR = timedelta(seconds=5)
 _PRUNED_AT_ONCE = 100
 _REASON_CHARACTERS = 4_000
 _LAST = 10**16 - 1
-_NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 Clock = Callable[[], datetime]
 
 
-class State(StrEnum):
-    """Where a claim is on its way."""
-
-    STARTING = "starting"
-    WAITING = "waiting"
-    REFUSED = "refused"
-    UNKNOWN = "unknown"
-    STARTED = "started"
-    SUPERSEDED = "superseded"
-    WITHDRAWN = "withdrawn"
-    IGNORED = "ignored"
-
-    @property
-    def final(self) -> bool:
-        """Nothing more will happen."""
-        return self in (State.STARTED, State.SUPERSEDED, State.WITHDRAWN, State.IGNORED)
-
-    @property
-    def may_exist(self) -> bool:
-        """An attempt was cut off or got no answer, so a release may exist."""
-        return self in (State.STARTING, State.UNKNOWN)
-
-
 @dataclass(frozen=True)
-class Claim:
-    """A model version's claim on a target; times are UTC."""
-
-    partition: str
-    row: str
-    workspace: str
-    model: str
+class _Head:
     version: str
-    project: str
-    definition: int | str
-    route: str
-    event_id: str
-    event: str
-    created: datetime
-    state: State
-    lease_until: datetime
-    attempts: int = 1
-    holder: str = ""
-    next_try: datetime = _NEVER
-    reason: str = ""
-    release_id: int = 0
-    release_name: str = ""
-    release_url: str = ""
-    etag: str = ""
-
-    def in_flight(self, now: datetime) -> bool:
-        """A request that creates its release may be under way."""
-        return self.state.may_exist and self.lease_until > now
-
-    @property
-    def target(self) -> Target:
-        """What it claims."""
-        return Target(self.project, self.definition)
-
-    @property
-    def key(self) -> str:
-        """Names the claim in one word of 32 hexadecimal digits."""
-        return _digest(f"{self.partition}\n{self.row}", 32)
-
-    @property
-    def marker(self) -> str:
-        """Stands in the release's description, and by it the release is found again."""
-        return f"[model-release {self.key}]"
+    until: datetime
+    etag: str
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What an attempt came to; `next_try` only where the state is not final."""
+class Looks:
+    """When a workspace was looked at first, and when it was last looked at whole."""
 
-    state: State
-    reason: str
-    next_try: datetime = _NEVER
-    release: StartedRelease | None = None
-    lease_until: datetime | None = None
-
-
-@dataclass(frozen=True)
-class Decision:
-    """What became of an event: one line of the history."""
-
-    when: datetime
-    state: State
-    reason: str
-    event_id: str
-    subject: str
-    workspace: str = ""
-    target: str = ""
-    route: str = ""
-    attempts: int = 0
-    next_try: datetime = _NEVER
-    release_id: int = 0
-    release_name: str = ""
-    release_url: str = ""
-
-    @classmethod
-    def of(cls, claim: Claim) -> Decision:
-        """The line that tells of this claim."""
-        return cls(
-            when=claim.created,
-            state=claim.state,
-            reason=claim.reason,
-            event_id=claim.event_id,
-            subject=f"models/{claim.model}:{claim.version}",
-            workspace=claim.workspace,
-            target=str(claim.target),
-            route=claim.route,
-            attempts=claim.attempts,
-            next_try=claim.next_try,
-            release_id=claim.release_id,
-            release_name=claim.release_name,
-            release_url=claim.release_url,
-        )
-
-
-@dataclass(frozen=True)
-class Line:
-    """A claim's place in its target's line: a newer version that went ahead, or an older one that is still starting."""
-
-    newer: str = ""
-    older: Claim | None = None
+    began: datetime
+    complete: datetime
 
 
 class Ledger:
@@ -177,13 +71,15 @@ class Ledger:
         self._client = table
         self._lease = lease
         self._clock = clock
+        self._heads: dict[tuple[str, str], _Head] = {}
+        self._hold = (NEVER, NEVER)
 
     def claim(self, start: Start, event: ModelRegistered) -> tuple[Claim, bool]:
         """Claim the target for this model version; False with the claim as it stands, if it was claimed before."""
         now = self._clock()
         claim = Claim(
-            partition=_partition(event.workspace.id, event.model),
-            row=f"{event.version} {_digest(start.target.key)}",
+            partition=_partition(event),
+            row=f"{event.version} {digest(start.target.key)}",
             workspace=event.workspace.id,
             model=event.model,
             version=event.version,
@@ -200,8 +96,12 @@ class Ledger:
         try:
             return replace(claim, etag=self._table.create_entity(_entity(claim))["etag"]), True
         except ResourceExistsError:
-            stands = self._get(claim.partition, claim.row)
+            stands = self.get(claim.partition, claim.row)
             return stands, _same(stands, claim)
+
+    def get(self, partition: str, row: str) -> Claim:
+        """The claim as it stands."""
+        return _claim(self._table.get_entity(partition, row))
 
     def take(self, claim: Claim) -> Claim:
         """Begin another attempt; raises ClaimHeld while somebody else is at work on this claim."""
@@ -225,23 +125,16 @@ class Ledger:
     def join_line(self, claim: Claim) -> Line:
         """Hold the target for this version, a whole number, unless a newer one held it or an older one is starting."""
         row = claim.row.partition(" ")[2]
+        # What this process wrote last need not be read: if it has changed since, the write conflicts.
+        head = self._heads.get((claim.partition, row)) or self._head(claim.partition, row)
         while True:
-            head = self._find(claim.partition, row)
-            place = self._place(head, claim)
+            place = self._place(head, claim, row)
             if place.newer or place.older:
                 return place
-            holds = {
-                "PartitionKey": claim.partition,
-                "RowKey": row,
-                "version": claim.version,
-                "until": claim.lease_until,
-            }
-            with suppress(ResourceExistsError, ResourceModifiedError, ResourceNotFoundError):
-                if head is None:
-                    self._table.create_entity(holds)
-                else:
-                    self._replace(holds, str(head.metadata["etag"]))
+            with suppress(ResourceExistsError, ResourceModifiedError):
+                self._heads[claim.partition, row] = self._lead(head, claim, row)
                 return place
+            head = self._head(claim.partition, row)
 
     def close(self, claim: Claim, outcome: Outcome) -> Decision:
         """End the attempt: what remains to be done is noted for the sweep first, then the history, then the claim."""
@@ -278,21 +171,76 @@ class Ledger:
         """Nothing remains to be done for this claim."""
         self._table.delete_entity(_OPEN, claim.key)
 
-    def ignore(self, reason: str, *, event_id: str, subject: str) -> Decision:
-        """Record an event that starts nothing."""
+    def ignore(self, reason: str, subject: str, event: ModelRegistered | None = None) -> Decision:
+        """Record an event that starts nothing; what could be read of it is kept, to see later what has changed."""
+        if event:
+            with suppress(ResourceExistsError):
+                self._table.create_entity(
+                    {
+                        "PartitionKey": _partition(event),
+                        "RowKey": f"{event.version} {_IGNORED}",
+                        "event": event.body,
+                        "created": self._clock(),
+                    }
+                )
+        event_id = event.id if event else ""
         decision = Decision(self._clock(), State.IGNORED, reason[:_REASON_CHARACTERS], event_id, subject)
         self._note(decision, uuid.uuid4().hex)
         return decision
 
-    def due(self) -> Iterator[Claim]:
-        """The acknowledged claims whose next try has come."""
-        now = self._clock()
+    def known(self, event: ModelRegistered) -> Known | None:
+        """What the ledger holds of this model version, None if nothing."""
+        rows = list(
+            self._table.query_entities(
+                "PartitionKey eq @partition and RowKey ge @first and RowKey lt @after",
+                parameters={
+                    "partition": _partition(event),
+                    "first": f"{event.version} ",
+                    "after": f"{event.version}!",
+                },
+            )
+        )
+        if not rows:
+            return None
+        first = min(rows, key=lambda row: row["created"])
+        claims = tuple(_claim(row) for row in rows if not row["RowKey"].endswith(_IGNORED))
+        return Known(claims, first["event"])
+
+    def due(self) -> Iterator[tuple[str, str]]:
+        """The partition and row of the acknowledged claims whose next try has come."""
         for row in self._table.query_entities(
-            "PartitionKey eq @open and next_try le @now", parameters={"open": _OPEN, "now": now}
+            "PartitionKey eq @open and next_try le @now", parameters={"open": _OPEN, "now": self._clock()}
         ):
-            claim = self._get(row["partition"], row["row"])
-            if claim.state.final or claim.next_try <= now:
-                yield claim
+            yield row["partition"], row["row"]
+
+    def hold_back(self, duration: timedelta) -> None:
+        """Let all instances leave Azure DevOps alone for so long."""
+        now = self._clock()
+        if (until := now + duration) > self._read_hold():
+            self._table.upsert_entity({"PartitionKey": _HOLD, "RowKey": _HOLD, "until": until}, mode=UpdateMode.REPLACE)
+            self._hold = (now, until)
+
+    def held_until(self) -> datetime:
+        """Until when Azure DevOps asked to be left alone, maybe long gone; what others were asked is 5 seconds late."""
+        now = self._clock()
+        read, until = self._hold
+        if now - read > _HOLD_IS_KNOWN_FOR:
+            until = self._read_hold()
+            self._hold = (now, until)
+        return until
+
+    def looks(self, workspace: Workspace) -> Looks | None:
+        """When the workspace was looked at, None if never."""
+        try:
+            row = self._table.get_entity(_LOOKS, digest(workspace.id))
+        except ResourceNotFoundError:
+            return None
+        return Looks(row["began"], row["complete"])
+
+    def note_looks(self, workspace: Workspace, looks: Looks) -> None:
+        """Remember when the workspace was looked at."""
+        row = {"PartitionKey": _LOOKS, "RowKey": digest(workspace.id), "workspace": workspace.id}
+        self._table.upsert_entity(row | asdict(looks), mode=UpdateMode.REPLACE)
 
     def history(self, count: int) -> list[Decision]:
         """The newest decisions first."""
@@ -318,14 +266,26 @@ class Ledger:
             self._client.create_table()
         return self._client
 
-    def _place(self, head: TableEntity | None, claim: Claim) -> Line:
-        if head is None or head["version"] == claim.version:
+    def _head(self, partition: str, row: str) -> _Head | None:
+        try:
+            found = self._table.get_entity(partition, row)
+        except ResourceNotFoundError:
+            return None
+        return _Head(found["version"], found["until"], str(found.metadata["etag"]))
+
+    def _lead(self, head: _Head | None, claim: Claim, row: str) -> _Head:
+        leads = {"PartitionKey": claim.partition, "RowKey": row, "version": claim.version, "until": claim.lease_until}
+        etag = self._replace(leads, head.etag) if head else str(self._table.create_entity(leads)["etag"])
+        return _Head(claim.version, claim.lease_until, etag)
+
+    def _place(self, head: _Head | None, claim: Claim, row: str) -> Line:
+        if head is None or head.version == claim.version:
             return Line()
-        if int(head["version"]) > int(claim.version):
-            return Line(newer=head["version"])
+        if int(head.version) > int(claim.version):
+            return Line(newer=head.version)
         now = self._clock()
-        if head["until"] > now:
-            before = self._get(claim.partition, f"{head['version']} {head['RowKey']}")
+        if head.until > now:
+            before = self.get(claim.partition, f"{head.version} {row}")
             if before.in_flight(now):
                 return Line(older=before)
         return Line()
@@ -334,24 +294,18 @@ class Ledger:
         row = {"PartitionKey": _RECENT, "RowKey": f"{_newest_first(decision.when)} {key}"}
         self._table.upsert_entity(row | _plain(asdict(decision)), mode=UpdateMode.REPLACE)
 
-    def _find(self, partition: str, row: str) -> TableEntity | None:
+    def _read_hold(self) -> datetime:
         try:
-            return self._table.get_entity(partition, row)
+            until: datetime = self._table.get_entity(_HOLD, _HOLD)["until"]
         except ResourceNotFoundError:
-            return None
-
-    def _get(self, partition: str, row: str) -> Claim:
-        entity = self._table.get_entity(partition, row)
-        names = {field.name for field in fields(Claim)}
-        values = {name: value for name, value in entity.items() if name in names}
-        values |= {"partition": partition, "row": row, "etag": entity.metadata["etag"], "state": State(entity["state"])}
-        return Claim(**values)
+            return NEVER
+        return until
 
     def _update(self, claim: Claim) -> Claim:
         try:
             return replace(claim, etag=self._replace(_entity(claim), claim.etag))
         except ResourceModifiedError:
-            stands = self._get(claim.partition, claim.row)
+            stands = self.get(claim.partition, claim.row)
             if not _same(stands, claim):
                 raise _held(stands) from None
             return stands
@@ -372,12 +326,20 @@ def _same(stands: Claim, written: Claim) -> bool:
     return replace(stands, etag="") == replace(written, etag="")
 
 
-def _partition(workspace: str, model: str) -> str:
-    return f"claim {_digest(workspace)} {model}"
+def _partition(event: ModelRegistered) -> str:
+    return f"claim {digest(event.workspace.id)} {event.model}"
 
 
-def _digest(text: str, length: int = 16) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:length]
+def _claim(row: TableEntity) -> Claim:
+    names = {field.name for field in fields(Claim)}
+    values = {name: value for name, value in row.items() if name in names}
+    values |= {
+        "partition": row["PartitionKey"],
+        "row": row["RowKey"],
+        "etag": row.metadata["etag"],
+        "state": State(row["state"]),
+    }
+    return Claim(**values)
 
 
 def _newest_first(time: datetime) -> str:

@@ -41,6 +41,7 @@ class Settings:
     azure_devops_url: str
     azure_devops_pat: str
     workspaces: frozenset[Workspace]
+    resource_manager_url: str
     timeout: timedelta
     lease: timedelta
     first_retry: timedelta
@@ -72,6 +73,7 @@ def read(environment: Mapping[str, str]) -> Settings:
         "azure_devops_url": take("AZURE_DEVOPS_URL", _azure_devops_url),
         "azure_devops_pat": take("AZURE_DEVOPS_PAT", _secret),
         "workspaces": take("AML_WORKSPACES", _workspaces),
+        "resource_manager_url": take("AZURE_RESOURCE_MANAGER_URL", _url, "https://management.azure.com"),
         "timeout": timeout,
         "lease": lease,
         "first_retry": take("FIRST_RETRY_SECONDS", _seconds, "60"),
@@ -93,17 +95,18 @@ def _azure_devops_url(text: str) -> str:
     if not text:
         msg = "is missing: the organization, such as https://dev.azure.com/contoso"
         raise ValueError(msg)
+    parts = urlsplit(_url(text))
+    no_organization = parts.hostname == "dev.azure.com" and parts.path in ("", "/")
+    if parts.query or parts.fragment or parts.username or no_organization:
+        msg = f"{shorten(text)!r} is not the address of an organization, such as https://dev.azure.com/contoso"
+        raise ValueError(msg)
+    return text.rstrip("/")
+
+
+def _url(text: str) -> str:
     parts = urlsplit(text)
     if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _LOOPBACK):
         msg = f"{shorten(text)!r} does not begin with https://"
-        raise ValueError(msg)
-    if (
-        parts.query
-        or parts.fragment
-        or parts.username
-        or (parts.hostname == "dev.azure.com" and parts.path in ("", "/"))
-    ):
-        msg = f"{shorten(text)!r} is not the address of an organization, such as https://dev.azure.com/contoso"
         raise ValueError(msg)
     return text.rstrip("/")
 

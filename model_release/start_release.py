@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from model_release.claim import Claim, Decision, Outcome, State
 from model_release.errors import Busy, ClaimHeld, EventError, Refused, StartError
 from model_release.events import ModelRegistered, Workspace, parse
-from model_release.ledger import Claim, Clock, Decision, Ledger, Outcome, State
+from model_release.ledger import Clock, Ledger
 from model_release.release_map import ReleaseMap, Start, StartedRelease, Target, judge, starts, why_none
 
 logger = logging.getLogger(__name__)
 
 LONGEST_RETRY = timedelta(hours=1)
+ABANDON_AFTER = timedelta(days=7)
+# The sweep runs every minute, and its next run waits for this one.
+SWEEP_TIME = timedelta(seconds=50)
+SWEEP_THREADS = 8
 # A release may carry a time a little before its claim's: two machines, two clocks.
 _CLOCKS_DIFFER = timedelta(minutes=5)
 
@@ -49,23 +55,33 @@ class StartRelease:
         try:
             event = parse(body)
         except EventError as error:
-            return [_log(self.ledger.ignore(str(error), event_id="", subject=error.subject))]
+            return [_log(self.ledger.ignore(str(error), error.subject))]
+        if event.workspace not in self.workspaces:
+            reason = f"workspace {event.workspace.id} is not in AML_WORKSPACES"
+            return [_log(self.ledger.ignore(reason, _subject(event)))]
         wanted, why = self._decide(event)
         if not wanted:
-            subject = f"models/{event.model}:{event.version}"
-            return [_log(self.ledger.ignore(why, event_id=event.id, subject=subject))]
-        return self._begin_all(wanted, event)
+            return [_log(self.ledger.ignore(why, _subject(event), event))]
+        return self._begin_logged(wanted, event)
+
+    def changed(self, event: ModelRegistered, registered: ModelRegistered) -> list[Decision]:
+        """Start what a route takes now, after a change of tags or properties, and did not take when registered."""
+        took = {start.target.key for start in self._decide(registered)[0]}
+        wanted = tuple(start for start in self._decide(event)[0] if start.target.key not in took)
+        return self._begin_logged(wanted, event)
 
     def unfinished(self) -> list[Decision]:
         """Take up the claims that wait or were cut off and are due; one that fails does not stop the others."""
+        now = self.clock()
+        due = () if self.ledger.held_until() > now else self.ledger.due()
         decisions = []
-        for claim in self.ledger.due():
-            try:
-                decisions += self._take_up(claim)
-            except ClaimHeld as held:
-                logger.info("%s", held)
-            except Exception:
-                logger.exception("%s %s at %s is left for the next sweep", claim.model, claim.version, claim.target)
+        with ThreadPoolExecutor(SWEEP_THREADS) as pool:
+            for came in pool.map(lambda place: self._take_up(place, now + SWEEP_TIME), due):
+                if isinstance(came, Exception):
+                    logger.error("a claim is left for the next sweep: %s", came, exc_info=came)
+                else:
+                    # The host drops what is logged in a thread that it does not know.
+                    decisions += [_log(decision) for decision in came]
         self.ledger.prune()
         return decisions
 
@@ -75,7 +91,15 @@ class StartRelease:
         verdicts = judge(self.release_map, event)
         return starts(verdicts, event), why_none(verdicts, event)
 
-    def _begin_all(self, wanted: tuple[Start, ...], event: ModelRegistered) -> list[Decision]:
+    def _begin_logged(self, wanted: tuple[Start, ...], event: ModelRegistered) -> list[Decision]:
+        decisions, failures = self._begin_all(wanted, event)
+        for decision in decisions:
+            _log(decision)
+        if failures:
+            raise failures[0]
+        return decisions
+
+    def _begin_all(self, wanted: tuple[Start, ...], event: ModelRegistered) -> tuple[list[Decision], list[Exception]]:
         decisions, failures = [], []
         for start in wanted:
             try:
@@ -83,24 +107,32 @@ class StartRelease:
             # Each target has its chance before the event is asked for again because of one.
             except Exception as failure:  # noqa: BLE001
                 failures.append(failure)
-        if failures:
-            raise failures[0]
-        return decisions
+        return decisions, failures
 
     def _begin(self, start: Start, event: ModelRegistered) -> Decision:
         claim, mine = self.ledger.claim(start, event)
         if mine:
             return self._close(claim, self._start(claim, start, event))
         if claim.state is not State.STARTING:
-            logger.info("%s %s at %s is known: %s", claim.model, claim.version, claim.target, claim.state)
-            return Decision.of(claim)
+            return replace(Decision.of(claim), reason=f"known already, {claim.reason}")
         taken = self.ledger.take(claim)
         return self._close(taken, self._look(claim, taken) or self._start(taken, start, event))
 
-    def _take_up(self, claim: Claim) -> list[Decision]:
-        if claim.state.final:
-            self.ledger.settle(claim)
-            return []
+    def _take_up(self, place: tuple[str, str], until: datetime) -> list[Decision] | Exception:
+        try:
+            claim = self.ledger.get(*place)
+            if claim.state.final:
+                self.ledger.settle(claim)
+            elif claim.next_try <= self.clock() < until and self.ledger.held_until() <= self.clock():
+                return self._finish(claim)
+        except ClaimHeld:
+            pass
+        # One claim that fails does not stop the others.
+        except Exception as error:  # noqa: BLE001
+            return error
+        return []
+
+    def _finish(self, claim: Claim) -> list[Decision]:
         taken = self.ledger.take(claim)
         if claim.state.may_exist and (seen := self._look(claim, taken)):
             return [self._close(taken, seen)]
@@ -109,13 +141,17 @@ class StartRelease:
         for start in wanted:
             if start.target.key == claim.target.key:
                 return [self._close(taken, self._start(taken, start, event))]
-        moved = self._begin_all(wanted, event)
+        moved, failures = self._begin_all(wanted, event)
+        if failures:
+            raise failures[0]
         why = f"the release map leads elsewhere now: {', '.join(d.target for d in moved)}" if moved else why
         return [*moved, self._close(taken, Outcome(State.WITHDRAWN, why))]
 
     def _look(self, before: Claim, taken: Claim) -> Outcome | None:
         """What became of the attempt that was cut off; None when it is certain that it created no release."""
         until = before.lease_until
+        if (held := self.ledger.held_until()) > self.clock():
+            return Outcome(State.UNKNOWN, _HELD, held, lease_until=until)
         try:
             found = self.azure_devops.look(before.target, before.marker, before.created - _CLOCKS_DIFFER)
         except StartError as error:
@@ -134,6 +170,8 @@ class StartRelease:
                 return Outcome(State.SUPERSEDED, f"version {line.newer} is newer and went first")
             if line.older:
                 return Outcome(State.WAITING, f"version {line.older.version} is still being started", self.clock())
+        if (held := self.ledger.held_until()) > self.clock():
+            return Outcome(State.WAITING, _HELD, held)
         if not self.ledger.has_time(claim):
             return Outcome(State.WAITING, "the attempt took too long to be safe", self.clock())
         try:
@@ -150,10 +188,18 @@ class StartRelease:
         return self.clock() + max(min(wait, LONGEST_RETRY), error.retry_after or timedelta())
 
     def _close(self, claim: Claim, outcome: Outcome) -> Decision:
-        return _log(self.ledger.close(claim, outcome))
+        if not outcome.state.final and self.clock() - claim.created >= ABANDON_AFTER:
+            reason = f"given up after {ABANDON_AFTER.days} days, {outcome.state}: {outcome.reason}"
+            outcome = Outcome(State.ABANDONED, reason)
+        return self.ledger.close(claim, outcome)
 
 
 _STATES = {Busy: State.WAITING, Refused: State.REFUSED}
+_HELD = "Azure DevOps asked to be left alone"
+
+
+def _subject(event: ModelRegistered) -> str:
+    return f"models/{event.model}:{event.version}"
 
 
 def _log(decision: Decision) -> Decision:

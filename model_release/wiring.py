@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from azure.core.credentials import AccessToken, TokenCredential
 from azure.data.tables import TableClient
 
 from model_release import release_map, settings
 from model_release.azure_devops import AzureDevOps, EntraSignIn, pat_sign_in
+from model_release.azure_ml import AzureMl
+from model_release.catch_up import CatchUp
 from model_release.errors import ConfigurationError
 from model_release.ledger import TABLE, Clock, Ledger
 from model_release.settings import Settings, Storage
@@ -24,17 +29,55 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def start_release(environment: Mapping[str, str] = os.environ, clock: Clock = _now) -> StartRelease:
+@dataclass(frozen=True)
+class Built:
+    """What the triggers call."""
+
+    start_release: StartRelease
+    catch_up: CatchUp
+
+
+def build(environment: Mapping[str, str] = os.environ, clock: Clock = _now) -> Built:
     """Build it from the environment; raises ConfigurationError with every fault of settings and release map."""
     read, routes = _configuration(environment)
-    return StartRelease(
+    credential = LateCredential(read.storage.client_id)
+    ledger = Ledger(_table(read.storage, credential), lease=read.lease, clock=clock)
+    start_release = StartRelease(
         release_map=routes,
         workspaces=read.workspaces,
-        ledger=Ledger(_table(read.storage), lease=read.lease, clock=clock),
-        azure_devops=_azure_devops(read),
+        ledger=ledger,
+        azure_devops=AzureDevOps(
+            read.azure_devops_url,
+            pat_sign_in(read.azure_devops_pat) if read.azure_devops_pat else EntraSignIn(credential),
+            timeout=read.timeout.total_seconds(),
+            throttled=ledger.hold_back,
+        ),
         first_retry=read.first_retry,
         clock=clock,
     )
+    azure_ml = AzureMl(credential, endpoint=read.resource_manager_url)
+    return Built(start_release, CatchUp(azure_ml, start_release, ledger, clock))
+
+
+class LateCredential:
+    """Signs in as the app's identity, or locally as the developer; made when it is first needed.
+
+    Importing azure-identity takes a quarter of the app's start, and a connection string and a token make it needless.
+    """
+
+    def __init__(self, client_id: str) -> None:
+        """The client id of a user-assigned identity, or nothing."""
+        self._client_id = client_id
+
+    def get_token(self, *scopes: str, **options: Any) -> AccessToken:
+        """A token that is valid now."""
+        return self._credential.get_token(*scopes, **options)
+
+    @cached_property
+    def _credential(self) -> TokenCredential:
+        from azure.identity import DefaultAzureCredential  # noqa: PLC0415
+
+        return DefaultAzureCredential(managed_identity_client_id=self._client_id or None)
 
 
 def _configuration(environment: Mapping[str, str]) -> tuple[Settings, release_map.ReleaseMap]:
@@ -52,25 +95,9 @@ def _configuration(environment: Mapping[str, str]) -> tuple[Settings, release_ma
     return read, routes
 
 
-def _azure_devops(read: Settings) -> AzureDevOps:
-    if read.azure_devops_pat:
-        sign_in = pat_sign_in(read.azure_devops_pat)
-    else:
-        sign_in = EntraSignIn(_credential(read.storage.client_id))
-    return AzureDevOps(read.azure_devops_url, sign_in, timeout=read.timeout.total_seconds())
-
-
-def _table(storage: Storage) -> TableClient:
+def _table(storage: Storage, credential: TokenCredential) -> TableClient:
     # An event must be answered within 30 seconds, also when storage hangs.
     patience: dict[str, Any] = {"retry_total": 2, "connection_timeout": 3, "read_timeout": 5}
     if storage.connection_string:
         return TableClient.from_connection_string(storage.connection_string, TABLE, **patience)
-    credential = _credential(storage.client_id)
     return TableClient(endpoint=storage.table_endpoint, table_name=TABLE, credential=credential, **patience)
-
-
-def _credential(client_id: str) -> Any:
-    # It takes a quarter of the app's start, and a connection string and a token make it needless.
-    from azure.identity import DefaultAzureCredential  # noqa: PLC0415
-
-    return DefaultAzureCredential(managed_identity_client_id=client_id or None)

@@ -23,11 +23,12 @@ class Proxy:
     upstream: str
     gate: Gate | None = None
     down: bool = False
+    down_after: int | None = None
     passed: list[tuple[str, str]] = field(default_factory=list)
     _local: threading.local = field(default_factory=threading.local)
 
     def __call__(self, request: Request) -> Response:
-        if self.down:
+        if self.down or (self.down_after is not None and len(self.passed) >= self.down_after):
             raise HangUp
         path = request.full_path if request.query_string else request.path
         self.passed.append((request.method, path))

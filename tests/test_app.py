@@ -18,7 +18,7 @@ import requests
 from local.functions_host import FunctionsHost
 from local.serving import Server
 from model_release import wiring
-from model_release.ledger import State
+from model_release.claim import State
 from tests.functions_runtime import FunctionsRuntime
 from tests.world import EVENTS, World, event, sample_event
 

@@ -12,9 +12,9 @@ from azure.core.exceptions import ClientAuthenticationError
 from local.azure_devops_faults import Fault
 from local.serving import Server
 from model_release.azure_devops import AzureDevOps, EntraSignIn, pat_sign_in, release_url
+from model_release.claim import State
 from model_release.errors import Busy, Refused, StartError, Unknown
 from model_release.events import parse
-from model_release.ledger import State
 from model_release.release_map import Start, StartedRelease, Target
 from tests.world import World, event
 

@@ -7,8 +7,8 @@ import pytest
 import requests
 
 from local.serving import Server
+from model_release.claim import State
 from model_release.errors import ClaimHeld
-from model_release.ledger import State
 from tests.proxy import Proxy
 from tests.test_app import NOTIFICATION, WEBHOOK, HostProcess
 from tests.world import World, event

@@ -61,7 +61,7 @@ def test_a_wrong_setting_is_named_with_what_is_wrong(name: str, value: str, faul
 
 def test_faults_of_settings_and_map_are_one_message() -> None:
     with pytest.raises(ConfigurationError) as caught:
-        wiring.start_release({"RELEASE_MAP": "none.yaml", "AZURE_DEVOPS_TIMEOUT_SECONDS": "0"})
+        wiring.build({"RELEASE_MAP": "none.yaml", "AZURE_DEVOPS_TIMEOUT_SECONDS": "0"})
 
     told = str(caught.value)
     assert told.startswith("Model Release cannot start, 5 faults:")
@@ -78,7 +78,7 @@ def test_faults_of_settings_and_map_are_one_message() -> None:
 def test_without_a_connection_string_and_a_token_the_identity_opens_both() -> None:
     storage = {"AzureWebJobsStorage": "", "AzureWebJobsStorage__accountName": "contoso"}
 
-    app = wiring.start_release(GOOD | storage)
+    app = wiring.build(GOOD | storage).start_release
 
     assert app.ledger._client.url.startswith("https://contoso.table.core.windows.net")
     assert app.clock().tzinfo

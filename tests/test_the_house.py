@@ -15,9 +15,10 @@ FLOORS = [
     ["function_app"],
     ["triggers"],
     ["model_release.wiring"],
+    ["model_release.catch_up"],
     ["model_release.start_release"],
     ["model_release.ledger", "model_release.azure_devops", "model_release.azure_ml"],
-    ["model_release.release_request"],
+    ["model_release.claim", "model_release.release_request"],
     ["model_release.release_map", "model_release.settings"],
     ["model_release.events"],
     ["model_release.errors"],
@@ -72,7 +73,7 @@ def test_only_triggers_know_azure_functions_and_only_wiring_reads_the_environmen
 def test_the_sample_settings_suffice_to_start() -> None:
     values = json.loads((HOME / "local.settings.sample.json").read_text())["Values"]
 
-    assert wiring.start_release(values).release_map.routes
+    assert wiring.build(values).start_release.release_map.routes
 
 
 def test_every_setting_is_in_the_sample_or_told_in_the_readme() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -11,12 +12,13 @@ from pathlib import Path
 from typing import Any, Self
 
 import azure.functions as func
+from werkzeug.wrappers import Request, Response
 
 from local import azurite
 from local.azure_devops import AzureDevOps, sample
 from local.serving import Server
 from model_release import wiring
-from model_release.ledger import Decision
+from model_release.claim import Decision
 from model_release.start_release import StartRelease
 from tests.proxy import Proxy
 from triggers import model_registered, unfinished_releases
@@ -77,9 +79,26 @@ class World:
         self.storage = Proxy("storage", azurite_url)
         self.clock = Clock()
         self._stack = ExitStack()
+        self._at_once: list[int] = [0, 0]
+        self._lock = threading.Lock()
+
+    def _count(self, request: Request) -> Response:
+        with self._lock:
+            self._at_once[0] += 1
+            self._at_once[1] = max(self._at_once)
+        try:
+            return self.azure_devops(request)
+        finally:
+            with self._lock:
+                self._at_once[0] -= 1
+
+    def most_at_once(self) -> int:
+        """How many requests Azure DevOps worked at together at the most."""
+        return self._at_once[1]
 
     def __enter__(self) -> Self:
-        self.azure_devops_url = self._stack.enter_context(Server(self.azure_devops)).url
+        self.azure_devops_server = self._stack.enter_context(Server(self._count))
+        self.azure_devops_url = self.azure_devops_server.url
         self.storage_url = self._stack.enter_context(self.storage.served()).url
         self.app = self.start()
         return self
@@ -97,9 +116,14 @@ class World:
             "AZURE_DEVOPS_TIMEOUT_SECONDS": "1",
         } | changes
 
+    @property
+    def direct_storage(self) -> str:
+        """The same storage without the proxy, for tests that ask it thousands of times."""
+        return azurite.connection_string(self.storage.upstream, self._account)
+
     def start(self, **changes: str) -> StartRelease:
         """The app as a new process has it: nothing remembered."""
-        return wiring.start_release(self.environment(**changes), self.clock)
+        return wiring.build(self.environment(**changes), self.clock).start_release
 
     def function_app(self) -> func.FunctionApp:
         """This world's app as the Functions host gets it."""

@@ -1,0 +1,152 @@
+"""A model version's claim on a target, and what came of it: the values that the ledger keeps."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+
+from model_release.release_map import StartedRelease, Target
+
+NEVER = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class State(StrEnum):
+    """Where a claim is on its way."""
+
+    STARTING = "starting"
+    WAITING = "waiting"
+    REFUSED = "refused"
+    UNKNOWN = "unknown"
+    STARTED = "started"
+    SUPERSEDED = "superseded"
+    WITHDRAWN = "withdrawn"
+    ABANDONED = "abandoned"
+    IGNORED = "ignored"
+
+    @property
+    def final(self) -> bool:
+        """Nothing more will happen."""
+        return self not in (State.STARTING, State.WAITING, State.REFUSED, State.UNKNOWN)
+
+    @property
+    def may_exist(self) -> bool:
+        """An attempt was cut off or got no answer, so a release may exist."""
+        return self in (State.STARTING, State.UNKNOWN)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A model version's claim on a target; times are UTC."""
+
+    partition: str
+    row: str
+    workspace: str
+    model: str
+    version: str
+    project: str
+    definition: int | str
+    route: str
+    event_id: str
+    event: str
+    created: datetime
+    state: State
+    lease_until: datetime
+    attempts: int = 1
+    holder: str = ""
+    next_try: datetime = NEVER
+    reason: str = ""
+    release_id: int = 0
+    release_name: str = ""
+    release_url: str = ""
+    etag: str = ""
+
+    def in_flight(self, now: datetime) -> bool:
+        """A request that creates its release may be under way."""
+        return self.state.may_exist and self.lease_until > now
+
+    @property
+    def target(self) -> Target:
+        """What it claims."""
+        return Target(self.project, self.definition)
+
+    @property
+    def key(self) -> str:
+        """Names the claim in one word of 32 hexadecimal digits."""
+        return digest(f"{self.partition}\n{self.row}", 32)
+
+    @property
+    def marker(self) -> str:
+        """Stands in the release's description, and by it the release is found again."""
+        return f"[model-release {self.key}]"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an attempt came to; `next_try` only where the state is not final."""
+
+    state: State
+    reason: str
+    next_try: datetime = NEVER
+    release: StartedRelease | None = None
+    lease_until: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What became of an event: one line of the history."""
+
+    when: datetime
+    state: State
+    reason: str
+    event_id: str
+    subject: str
+    workspace: str = ""
+    target: str = ""
+    route: str = ""
+    attempts: int = 0
+    next_try: datetime = NEVER
+    release_id: int = 0
+    release_name: str = ""
+    release_url: str = ""
+
+    @classmethod
+    def of(cls, claim: Claim) -> Decision:
+        """The line that tells of this claim."""
+        return cls(
+            when=claim.created,
+            state=claim.state,
+            reason=claim.reason,
+            event_id=claim.event_id,
+            subject=f"models/{claim.model}:{claim.version}",
+            workspace=claim.workspace,
+            target=str(claim.target),
+            route=claim.route,
+            attempts=claim.attempts,
+            next_try=claim.next_try,
+            release_id=claim.release_id,
+            release_name=claim.release_name,
+            release_url=claim.release_url,
+        )
+
+
+@dataclass(frozen=True)
+class Line:
+    """A claim's place in its target's line: a newer version that went ahead, or an older one that is still starting."""
+
+    newer: str = ""
+    older: Claim | None = None
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the ledger holds of a model version: its claims, and the event that told of it first."""
+
+    claims: tuple[Claim, ...]
+    event: str
+
+
+def digest(text: str, length: int = 16) -> str:
+    """A short name for a text, made of hexadecimal digits."""
+    return hashlib.sha256(text.encode()).hexdigest()[:length]
