@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 AZURITE_VERSION := 3.35.0
 AZURITE := .azurite/$(AZURITE_VERSION).ready
 
-.PHONY: demo test check lint types clean
+.PHONY: demo test check soak lint types clean
 MAKEFLAGS += --no-print-directory
 
 demo: install ## Start everything on this machine, send events, tell what happened; KEEP=1 leaves it running.
@@ -18,6 +18,9 @@ test: install ## The whole test suite.
 
 check: install lint types ## What CI runs: lint, types, and the tests with their coverage.
 	$(BIN)/python -m pytest --cov --cov-report=term $(ARGS)
+
+soak: install ## Days of trouble in minutes: 10,000 events, killed processes, outages; SEED and EVENTS may be given.
+	$(BIN)/python -m bench.soak $(if $(SEED),--seed $(SEED)) $(if $(EVENTS),--events $(EVENTS)) $(ARGS)
 
 lint: install
 	$(BIN)/ruff check .

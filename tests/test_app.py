@@ -177,6 +177,7 @@ def test_microsofts_own_worker_indexes_the_app_and_starts_the_release_of_each_sc
     app = FunctionsRuntime(wiring.HOME, world.environment())
 
     assert {name: function.trigger for name, function in app.functions.items()} == {
+        "missed_models": "timerTrigger",
         "model_registered": "eventGridTrigger",
         "unfinished_releases": "timerTrigger",
     }

@@ -19,6 +19,7 @@ STEPS = [
     ("storage", "POST", "insert the claim"),
     ("storage", "GET", "read the line"),
     ("storage", "POST", "join the line"),
+    ("storage", "GET", "read the hold"),
     ("azure_devops", "OPTIONS", "locations"),
     ("azure_devops", "GET", "find the definition"),
     ("azure_devops", "GET", "read the definition"),

@@ -12,7 +12,7 @@ from model_release import wiring
 HOME = wiring.HOME
 # Each floor may import from the floors below it, and from its own.
 FLOORS = [
-    ["function_app"],
+    ["function_app", "model_release.__main__"],
     ["triggers"],
     ["model_release.wiring"],
     ["model_release.catch_up"],
