@@ -464,10 +464,7 @@ def main() -> None:
     options = parser.parse_args()
     with Server(AzureDevOps() if options.empty else sample(), options.port) as server:
         print(f"Azure DevOps at {server.url}/contoso", flush=True)
-        try:
-            server.wait()
-        except KeyboardInterrupt:
-            return
+        server.wait()
 
 
 if __name__ == "__main__":

@@ -231,10 +231,7 @@ def main() -> None:
     options = parser.parse_args()
     with Server(AzureMl(options.workspace), options.port) as server:
         print(f"Azure ML at {server.url}", flush=True)
-        try:
-            server.wait()
-        except KeyboardInterrupt:
-            return
+        server.wait()
 
 
 if __name__ == "__main__":

@@ -231,8 +231,7 @@ It goes on running; Ctrl-C stops it. Try:
   register version 22   curl -i '{stage.host}{WEBHOOK}' -H 'aeg-event-type: Notification' \\
                           -d '{event}'
   run the sweep         curl -i -X POST {stage.host}/admin/functions/unfinished_releases -d '{{}}'""")
-    with suppress(KeyboardInterrupt):
-        stage.azure_devops_server.wait()
+    stage.azure_devops_server.wait()
 
 
 if __name__ == "__main__":

@@ -107,7 +107,8 @@ class Server:
 
     def wait(self) -> None:
         """Serve until the process is interrupted."""
-        self._thread.join()
+        with suppress(KeyboardInterrupt):
+            self._thread.join()
 
     def __enter__(self) -> Self:
         self.start()

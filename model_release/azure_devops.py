@@ -82,11 +82,16 @@ class AzureDevOps:
         sign_in: Authentication,
         *,
         timeout: float,
+        patience: float = 60,
         throttled: Callable[[timedelta], None] = lambda _: None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`timeout` is in seconds, for one request; `throttled` is told how long an answer asks to be left alone."""
+        """Times are in seconds: `timeout` for one request, `patience` for all that comes before the one that creates.
+
+        `throttled` is told how long an answer asks to be left alone.
+        """
         self._client = _client(release_url(url), sign_in, timeout, self._remember_answer)
+        self._patience = patience
         self._monotonic = monotonic
         self._throttled = throttled
         self._last = threading.local()
@@ -95,13 +100,14 @@ class AzureDevOps:
 
     def start(self, start: Start, event: ModelRegistered, marker: str) -> StartedRelease:
         """Create the release; what was remembered of the definition is asked anew before a refusal stands."""
+        until = self._monotonic() + self._patience
         remembered = self._remembered(start.target)
         if remembered:
             try:
-                return self._create(remembered, start, event, marker)
+                return self._create(remembered, start, event, marker, until)
             except Refused:
                 self._definitions.pop(start.target.key, None)
-        return self._create(self._definition(start.target), start, event, marker)
+        return self._create(self._definition(start.target), start, event, marker, until)
 
     def request(self, start: Start, event: ModelRegistered, marker: str) -> dict[str, Any]:
         """The body that `start` would send."""
@@ -127,9 +133,14 @@ class AzureDevOps:
             if not continuation:
                 return None
 
-    def _create(self, definition: Definition, start: Start, event: ModelRegistered, marker: str) -> StartedRelease:
+    def _create(
+        self, definition: Definition, start: Start, event: ModelRegistered, marker: str, until: float
+    ) -> StartedRelease:
         body = self._request(definition, start, event, marker)
         metadata = self._client._deserialize.deserialize_data(body, "ReleaseStartMetadata")  # noqa: SLF001
+        if self._monotonic() > until:
+            msg = f"Azure DevOps took more than {self._patience:.0f} s to tell about definition {definition.name}"
+            raise Busy(msg)
         with self._errors(creating=True):
             return _started(self._client.create_release(metadata, start.target.project))
 

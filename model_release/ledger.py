@@ -119,8 +119,8 @@ class Ledger:
         )
 
     def has_time(self, claim: Claim) -> bool:
-        """Whether one more request will be over before the lease is."""
-        return self._clock() + self._lease / 3 <= claim.lease_until
+        """Whether a start will end within the lease: a third of it to find out what to send, a third to send it."""
+        return self._clock() + self._lease * 2 / 3 <= claim.lease_until
 
     def join_line(self, claim: Claim) -> Line:
         """Hold the target for this version, a whole number, unless a newer one held it or an older one is starting."""

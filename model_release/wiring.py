@@ -50,6 +50,7 @@ def build(environment: Mapping[str, str] = os.environ, clock: Clock = _now) -> B
             read.azure_devops_url,
             pat_sign_in(read.azure_devops_pat) if read.azure_devops_pat else EntraSignIn(credential),
             timeout=read.timeout.total_seconds(),
+            patience=read.lease.total_seconds() / 3,
             throttled=ledger.hold_back,
         ),
         first_retry=read.first_retry,

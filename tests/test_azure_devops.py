@@ -339,3 +339,15 @@ def test_a_server_that_is_not_there_is_busy() -> None:
 
     with pytest.raises(Busy, match="cannot be reached"):
         AzureDevOps(f"{url}/contoso", pat_sign_in("x"), timeout=1).start(a_start(), parse(event()), MARKER)
+
+
+def test_nothing_is_sent_when_finding_out_what_to_send_took_too_long(world: World) -> None:
+    ticks = iter([0.0, 0.0, 0.0, 61.0])
+    azure_devops = AzureDevOps(
+        f"{world.azure_devops_url}/contoso", pat_sign_in("a token"), timeout=1, monotonic=lambda: next(ticks, 61.0)
+    )
+
+    with pytest.raises(Busy, match="took more than 60 s to tell about definition Deploy sklearn model"):
+        azure_devops.start(a_start(), parse(event()), MARKER)
+
+    assert world.azure_devops.releases == []
