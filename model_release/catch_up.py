@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -57,28 +57,35 @@ class CatchUp:
             self.ledger.note_looks(workspace, Looks(began=now, complete=now))
             return []
         since = max(looks.began, min(looks.complete - OVERLAP, now - PROMOTED_WITHIN))
-        # The oldest first, as their events would have come.
-        found = sorted(self.azure_ml.model_versions(workspace, since=since), key=lambda version: version.created)
         decisions: list[Decision] = []
         whole = True
-        for version in found:
-            try:
-                decisions += self._catch_up(version)
-            except ClaimHeld:
-                whole = False
-            except EventError as error:
-                logger.warning("%s %s is no model version to release: %s", version.model, version.version, error)
+        for model, versions in _by_model(self.azure_ml.model_versions(workspace, since=since)).items():
+            known = self.ledger.known(workspace, model)
+            for version in versions:
+                try:
+                    decisions += self._catch_up(version, known.get(version.version))
+                except ClaimHeld:
+                    whole = False
+                except EventError as error:
+                    logger.warning("%s %s is no model version to release: %s", model, version.version, error)
         if whole:
             self.ledger.note_looks(workspace, Looks(began=looks.began, complete=now))
         return decisions
 
-    def _catch_up(self, version: ModelVersion) -> list[Decision]:
+    def _catch_up(self, version: ModelVersion, known: Known | None) -> list[Decision]:
         body = event_of(version)
         event = parse(body)
-        known = self.ledger.known(event)
         if known is None or _cut_off(known, self.clock()):
             return self.start_release.registered(body)
         return self.start_release.changed(event, parse(known.event))
+
+
+def _by_model(versions: Iterable[ModelVersion]) -> dict[str, list[ModelVersion]]:
+    """Each model's versions, the oldest first, as their events would have come."""
+    found: dict[str, list[ModelVersion]] = {}
+    for version in sorted(versions, key=lambda version: version.created):
+        found.setdefault(version.model, []).append(version)
+    return found
 
 
 def event_of(version: ModelVersion) -> str:

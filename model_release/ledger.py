@@ -78,7 +78,7 @@ class Ledger:
         """Claim the target for this model version; False with the claim as it stands, if it was claimed before."""
         now = self._clock()
         claim = Claim(
-            partition=_partition(event),
+            partition=_partition(event.workspace, event.model),
             row=f"{event.version} {digest(start.target.key)}",
             workspace=event.workspace.id,
             model=event.model,
@@ -177,7 +177,7 @@ class Ledger:
             with suppress(ResourceExistsError):
                 self._table.create_entity(
                     {
-                        "PartitionKey": _partition(event),
+                        "PartitionKey": _partition(event.workspace, event.model),
                         "RowKey": f"{event.version} {_IGNORED}",
                         "event": event.body,
                         "created": self._clock(),
@@ -188,23 +188,16 @@ class Ledger:
         self._note(decision, uuid.uuid4().hex)
         return decision
 
-    def known(self, event: ModelRegistered) -> Known | None:
-        """What the ledger holds of this model version, None if nothing."""
-        rows = list(
-            self._table.query_entities(
-                "PartitionKey eq @partition and RowKey ge @first and RowKey lt @after",
-                parameters={
-                    "partition": _partition(event),
-                    "first": f"{event.version} ",
-                    "after": f"{event.version}!",
-                },
-            )
-        )
-        if not rows:
-            return None
-        first = min(rows, key=lambda row: row["created"])
-        claims = tuple(_claim(row) for row in rows if not row["RowKey"].endswith(_IGNORED))
-        return Known(claims, first["event"])
+    def known(self, workspace: Workspace, model: str) -> dict[str, Known]:
+        """What the ledger holds of each version of a model."""
+        rows: dict[str, list[TableEntity]] = {}
+        for row in self._table.query_entities(
+            "PartitionKey eq @partition", parameters={"partition": _partition(workspace, model)}
+        ):
+            version, space, _ = row["RowKey"].partition(" ")
+            if space:
+                rows.setdefault(version, []).append(row)
+        return {version: _known(of_version) for version, of_version in rows.items()}
 
     def due(self) -> Iterator[tuple[str, str]]:
         """The partition and row of the acknowledged claims whose next try has come."""
@@ -326,8 +319,13 @@ def _same(stands: Claim, written: Claim) -> bool:
     return replace(stands, etag="") == replace(written, etag="")
 
 
-def _partition(event: ModelRegistered) -> str:
-    return f"claim {digest(event.workspace.id)} {event.model}"
+def _partition(workspace: Workspace, model: str) -> str:
+    return f"claim {digest(workspace.id)} {model}"
+
+
+def _known(rows: list[TableEntity]) -> Known:
+    first = min(rows, key=lambda row: row["created"])
+    return Known(tuple(_claim(row) for row in rows if not row["RowKey"].endswith(_IGNORED)), first["event"])
 
 
 def _claim(row: TableEntity) -> Claim:
