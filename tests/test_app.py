@@ -15,12 +15,14 @@ import azure.functions as func
 import pytest
 import requests
 
+from local.azure_devops_faults import Fault
+from local.azure_ml import AzureMl
 from local.functions_host import FunctionsHost
 from local.serving import Server
 from model_release import wiring
 from model_release.claim import State
 from tests.functions_runtime import FunctionsRuntime
-from tests.world import EVENTS, World, event, sample_event
+from tests.world import EVENTS, WORKSPACE, World, event, sample_event
 
 NOTIFICATION = {"aeg-event-type": "Notification"}
 WEBHOOK = "/runtime/webhooks/EventGrid?functionName=model_registered"
@@ -106,6 +108,34 @@ def test_50_deliveries_to_two_host_processes_start_one_release(world: World) -> 
             statuses = list(pool.map(until_acknowledged, range(50)))
 
     assert statuses == [202] * 50
+    assert world.versions == ["20"]
+
+
+def test_the_sweep_takes_up_what_waits(world: World, host: str) -> None:
+    world.azure_devops.misbehave(Fault(method="POST", path="/releases", status=429, times=1))
+    deliver(host, event())
+    world.clock.advance(minutes=1)
+
+    assert requests.post(f"{host}/admin/functions/unfinished_releases", json={}).status_code == 202
+
+    assert world.versions == ["20"]
+
+
+def test_the_hourly_look_signs_in_with_the_identity_and_finds_what_no_event_told_of(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    azure_ml = AzureMl([WORKSPACE])
+    with Server(azure_ml) as azure:
+        monkeypatch.setenv("IDENTITY_ENDPOINT", f"{azure.url}/msi/token")
+        monkeypatch.setenv("IDENTITY_HEADER", "local")
+        built = world.build(AZURE_RESOURCE_MANAGER_URL=azure.url, AZURE_DEVOPS_PAT="")
+        with served(world.function_app(built)) as host:
+            for _ in range(2):
+                assert requests.post(f"{host}/admin/functions/missed_models", json={}).status_code == 202
+                world.clock.advance(minutes=30)
+                azure_ml.add_version(WORKSPACE, "sklearn_regression_model", "20", created=world.clock())
+                world.clock.advance(minutes=30)
+
     assert world.versions == ["20"]
 
 

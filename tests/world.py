@@ -6,7 +6,7 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
@@ -21,7 +21,7 @@ from model_release import wiring
 from model_release.claim import Decision
 from model_release.start_release import StartRelease
 from tests.proxy import Proxy
-from triggers import model_registered, unfinished_releases
+from triggers import missed_models, model_registered, unfinished_releases
 
 EVENTS = Path(__file__).parent / "events"
 WORKSPACE = (
@@ -123,13 +123,19 @@ class World:
 
     def start(self, **changes: str) -> StartRelease:
         """The app as a new process has it: nothing remembered."""
-        return wiring.build(self.environment(**changes), self.clock).start_release
+        return self.build(**changes).start_release
 
-    def function_app(self) -> func.FunctionApp:
+    def build(self, **changes: str) -> wiring.Built:
+        """All that the triggers of a new process call."""
+        return wiring.build(self.environment(**changes), self.clock)
+
+    def function_app(self, built: wiring.Built | None = None) -> func.FunctionApp:
         """This world's app as the Functions host gets it."""
+        built = built or replace(self.build(), start_release=self.app)
         app = func.FunctionApp()
-        model_registered.add_to(app, self.app)
-        unfinished_releases.add_to(app, self.app)
+        model_registered.add_to(app, built.start_release)
+        unfinished_releases.add_to(app, built.start_release)
+        missed_models.add_to(app, built.catch_up)
         return app
 
     def later(self, **duration: float) -> list[Decision]:
