@@ -114,7 +114,9 @@ class StartRelease:
         if mine:
             return self._close(claim, self._start(claim, start, event))
         if claim.state is not State.STARTING:
-            return replace(Decision.of(claim), reason=f"known already, {claim.reason}")
+            # The process that closed it may have died before it told so.
+            told = self.ledger.tell(claim)
+            return replace(told, reason=f"known already, {told.reason}")
         taken = self.ledger.take(claim)
         return self._close(taken, self._look(claim, taken) or self._start(taken, start, event))
 
@@ -122,6 +124,7 @@ class StartRelease:
         try:
             claim = self.ledger.get(*place)
             if claim.state.final:
+                self.ledger.tell(claim)
                 self.ledger.settle(claim)
             elif claim.next_try <= self.clock() < until and self.ledger.held_until() <= self.clock():
                 return self._finish(claim)
@@ -152,6 +155,8 @@ class StartRelease:
         until = before.lease_until
         if (held := self.ledger.held_until()) > self.clock():
             return Outcome(State.UNKNOWN, _HELD, held, lease_until=until)
+        # Asked before looking: what lands after the look must not be taken for what never came.
+        may_land = until > self.clock()
         try:
             found = self.azure_devops.look(before.target, before.marker, before.created - _CLOCKS_DIFFER)
         except StartError as error:
@@ -159,7 +164,7 @@ class StartRelease:
             return Outcome(State.UNKNOWN, reason, self._next_try(taken, error), lease_until=until)
         if found:
             return Outcome(State.STARTED, f"{found.name} was found: an earlier attempt started it", release=found)
-        if until > self.clock():
+        if may_land:
             return Outcome(State.UNKNOWN, "no release is seen yet, and one may still come", until, lease_until=until)
         return None
 
@@ -169,11 +174,13 @@ class StartRelease:
             if line.newer:
                 return Outcome(State.SUPERSEDED, f"version {line.newer} is newer and went first")
             if line.older:
-                return Outcome(State.WAITING, f"version {line.older.version} is still being started", self.clock())
+                return Outcome(
+                    State.WAITING, f"version {line.older.version} is still being started", self.clock() + _SOON
+                )
         if (held := self.ledger.held_until()) > self.clock():
             return Outcome(State.WAITING, _HELD, held)
         if not self.ledger.has_time(claim):
-            return Outcome(State.WAITING, "the attempt took too long to be safe", self.clock())
+            return Outcome(State.WAITING, "the attempt took too long to be safe", self.clock() + _SOON)
         try:
             release = self.azure_devops.start(start, event, claim.marker)
         except StartError as error:
@@ -195,6 +202,7 @@ class StartRelease:
 
 
 _STATES = {Busy: State.WAITING, Refused: State.REFUSED}
+_SOON = timedelta(seconds=1)
 _HELD = "Azure DevOps asked to be left alone"
 
 

@@ -26,8 +26,8 @@ STEPS = [
     ("azure_devops", "GET", "earlier releases"),
     ("azure_devops", "GET", "artifact versions"),
     ("azure_devops", "POST", "create the release"),
-    ("storage", "PUT", "write the history"),
     ("storage", "PUT", "close the claim"),
+    ("storage", "PUT", "write the history"),
 ]
 
 CHANGING = [step for step, (server, method, _) in enumerate(STEPS) if server == "storage" or method == "POST"]
