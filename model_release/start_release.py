@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -23,6 +24,11 @@ SWEEP_TIME = timedelta(seconds=50)
 SWEEP_THREADS = 8
 # A release may carry a time a little before its claim's: two machines, two clocks.
 _CLOCKS_DIFFER = timedelta(minutes=5)
+
+
+def sweep_threads() -> Executor:
+    """The threads of one sweep, which are as many requests to Azure DevOps at once."""
+    return ThreadPoolExecutor(SWEEP_THREADS)
 
 
 class Releases(Protocol):
@@ -45,6 +51,7 @@ class StartRelease:
     azure_devops: Releases
     first_retry: timedelta
     clock: Clock
+    threads: Callable[[], Executor] = sweep_threads
 
     def registered(self, body: str) -> list[Decision]:
         """Take one event to its decisions; returning means that the event needs no further delivery.
@@ -75,7 +82,7 @@ class StartRelease:
         now = self.clock()
         due = () if self.ledger.held_until() > now else self.ledger.due()
         decisions = []
-        with ThreadPoolExecutor(SWEEP_THREADS) as pool:
+        with self.threads() as pool:
             for came in pool.map(lambda place: self._take_up(place, now + SWEEP_TIME), due):
                 if isinstance(came, Exception):
                     logger.error("a claim is left for the next sweep: %s", came, exc_info=came)

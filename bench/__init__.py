@@ -1,0 +1,1 @@
+"""Measurements and endurance runs of Model Release, on this machine alone."""
