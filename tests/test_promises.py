@@ -414,7 +414,7 @@ def test_exactly_once_never_lost_never_backwards() -> None:
     run_state_machine_as_test(
         Promises,
         settings=settings(
-            max_examples=300,
+            max_examples=150,
             stateful_step_count=25,
             deadline=None,
             derandomize=True,

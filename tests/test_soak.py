@@ -16,7 +16,7 @@ from model_release.claim import State
 
 
 def test_nothing_is_doubled_lost_backwards_or_open() -> None:
-    result = soak(Options(events=150, models=12, seed=7, kill_every=4, sweep_every=1, outage=2, patience=120))
+    result = soak(Options(events=80, models=8, seed=7, kill_every=4, sweep_every=1, outage=2, patience=120))
 
     assert result.good, report(result, "pytest tests/test_soak.py")
 
