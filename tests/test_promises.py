@@ -95,6 +95,7 @@ class Plan:
     process: int
     trouble: dict[int | str, Trouble]
     answers: list[Answer]
+    looks_are_busy: bool = False
 
 
 @dataclass(frozen=True)
@@ -275,6 +276,7 @@ PLAN = st.builds(
     process=st.integers(0, 1),
     trouble=st.dictionaries(MOMENTS, st.sampled_from(Trouble), max_size=2),
     answers=st.lists(st.sampled_from(Answer), max_size=3),
+    looks_are_busy=st.sampled_from([False, False, False, True]),
 )
 
 
@@ -313,10 +315,6 @@ class Promises(RuleBasedStateMachine):
     def the_request_lands(self) -> None:
         self.azure_devops.carry_out()
 
-    @rule(busy=st.booleans())
-    def looking_is_possible_or_not(self, busy: bool) -> None:  # noqa: FBT001  drawn
-        self.azure_devops.looks_are_busy = busy
-
     @invariant()
     def there_is_one_release_at_most(self) -> None:
         started = [(one.version, one.target) for one in self.azure_devops.created]
@@ -334,7 +332,6 @@ class Promises(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """When all is well again, every event ends in its release or in the reason why not."""
-        self.azure_devops.looks_are_busy = False
         process = self.process(Plan(0, {}, []))
         for _ in range(20):
             self.time_passes(timedelta(hours=1))
@@ -362,6 +359,7 @@ class Promises(RuleBasedStateMachine):
     def process(self, plan: Plan) -> Process:
         """The process that does the next thing, started again if it was killed."""
         self.azure_devops.answers = list(plan.answers)
+        self.azure_devops.looks_are_busy = plan.looks_are_busy
         self.processes = [Process(self) if process.dead else process for process in self.processes]
         self.processes[plan.process].expect(plan.trouble)
         return self.processes[plan.process]
@@ -414,7 +412,7 @@ def test_exactly_once_never_lost_never_backwards() -> None:
     run_state_machine_as_test(
         Promises,
         settings=settings(
-            max_examples=150,
+            max_examples=200,
             stateful_step_count=25,
             deadline=None,
             derandomize=True,
@@ -429,9 +427,17 @@ def test_a_release_that_lands_while_an_attempt_looks_for_it_is_not_started_again
     promises = Promises()
     promises.a_model_is_registered(version=("churn", 1), plan=Plan(0, {}, [Answer.LATE]))
     promises.a_sweep(seconds=61, plan=Plan(0, {"after look": Trouble.SLEEPS}, []))
-    promises.a_sweep(seconds=0, plan=Plan(0, {}, []))
+    promises.a_sweep(seconds=61, plan=Plan(0, {}, []))
 
     promises.there_is_one_release_at_most()
+
+
+def test_an_attempt_that_was_overtaken_sends_nothing() -> None:
+    promises = Promises()
+    promises.a_model_is_registered(version=("churn", 1), plan=Plan(0, {"after create_entity": Trouble.OVERTAKEN}, []))
+
+    promises.there_is_one_release_at_most()
+    promises.teardown()
 
 
 def test_an_attempt_that_was_overtaken_leaves_the_history_as_it_is() -> None:
