@@ -126,9 +126,9 @@ class AzureDevOps:
                     top=_PAGE,
                     continuation_token=continuation,
                 )
-            for release in page:
-                if marker in (release.description or ""):
-                    return _started(release)
+                for release in page:
+                    if marker in (release.description or ""):
+                        return _started(release)
             continuation = answered().continuation
             if not continuation:
                 return None
@@ -218,11 +218,11 @@ class AzureDevOps:
                 query_parameters={"releaseDefinitionId": definition.id},
             )
             listed = self._client._deserialize("ArtifactVersionQueryResult", response)  # noqa: SLF001
-        for artifact in listed.artifact_versions or []:
-            for version in artifact.versions or []:
-                form = _version_id_form(definition.models.get(artifact.alias), version.id, version.name)
-                if form:
-                    return form
+            for artifact in listed.artifact_versions or []:
+                for version in artifact.versions or []:
+                    form = _version_id_form(definition.models.get(artifact.alias), version.id, version.name)
+                    if form:
+                        return form
         return None
 
     def _remember_answer(self, response: requests.Response, *_: Any, **__: Any) -> None:
@@ -230,12 +230,28 @@ class AzureDevOps:
         retry_after = timedelta(seconds=int(seconds)) if seconds.isdecimal() else None
         continuation = response.headers.get("x-ms-continuationtoken")
         self._last.answer = _Answer(response.status_code, retry_after, continuation)
-        # It comes on successes too. https://learn.microsoft.com/azure/devops/integrate/concepts/rate-limits
-        if retry_after:
-            self._throttled(retry_after)
+        self._last.pause = max(self._last.pause, retry_after or timedelta())
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Tell of a Retry-After when all is said: what fails in telling must not pass for Azure DevOps' answer.
+
+        It comes on successes too. https://learn.microsoft.com/azure/devops/integrate/concepts/rate-limits
+        """
+        self._last.pause = timedelta()
+        try:
+            yield
+        finally:
+            if self._last.pause:
+                self._throttled(self._last.pause)
 
     @contextmanager
     def _errors(self, *, creating: bool) -> Iterator[Callable[[], _Answer]]:
+        with self._told(), self._translating(creating=creating) as answered:
+            yield answered
+
+    @contextmanager
+    def _translating(self, *, creating: bool) -> Iterator[Callable[[], _Answer]]:
         self._last.answer = None
         try:
             yield lambda: self._last.answer

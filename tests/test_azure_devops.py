@@ -351,3 +351,30 @@ def test_nothing_is_sent_when_finding_out_what_to_send_took_too_long(world: Worl
         azure_devops.start(a_start(), parse(event()), MARKER)
 
     assert world.azure_devops.releases == []
+
+
+def test_what_fails_in_telling_of_a_retry_after_does_not_pass_for_a_release_that_never_started(world: World) -> None:
+    def fails(_pause: timedelta) -> None:
+        raise ClientAuthenticationError("storage does not let us in")
+
+    world.azure_devops.misbehave(Fault(method="POST", path="/releases", headers={"Retry-After": "30"}))
+    azure_devops = AzureDevOps(f"{world.azure_devops_url}/contoso", pat_sign_in("a token"), timeout=1, throttled=fails)
+
+    with pytest.raises(ClientAuthenticationError, match="storage does not let us in"):
+        azure_devops.start(a_start(), parse(event()), MARKER)
+
+    assert len(world.azure_devops.releases) == 1
+
+
+def test_the_longest_retry_after_of_several_answers_is_told(world: World) -> None:
+    told: list[timedelta] = []
+    world.azure_devops.misbehave(
+        Fault(method="GET", path="/definitions/1", headers={"Retry-After": "7"}),
+        Fault(method="GET", path="/definitions", headers={"Retry-After": "30"}),
+    )
+
+    AzureDevOps(f"{world.azure_devops_url}/contoso", pat_sign_in("a token"), timeout=1, throttled=told.append).start(
+        a_start(), parse(event()), MARKER
+    )
+
+    assert told == [timedelta(seconds=30)]
