@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 AZURITE_VERSION := 3.35.0
 AZURITE := .azurite/$(AZURITE_VERSION).ready
 
-.PHONY: demo test check soak lint types clean
+.PHONY: demo test check soak lint types install clean
 MAKEFLAGS += --no-print-directory
 
 demo: install ## Start everything on this machine, send events, tell what happened; KEEP=1 leaves it running.
@@ -30,7 +30,6 @@ types: install
 	$(BIN)/mypy
 
 # Python's packages and Azurite are fetched at the same time.
-.PHONY: install
 install:
 	@$(MAKE) --silent --jobs=2 $(READY) $(AZURITE)
 

@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import urlsplit
 
 import requests
 import urllib3.exceptions
+from azure.core.credentials import TokenCredential
 from azure.core.exceptions import ClientAuthenticationError
 from msrest.authentication import Authentication, BasicAuthentication
 from msrest.exceptions import ClientException, ClientRequestError
@@ -36,13 +37,6 @@ _ARTIFACT_VERSIONS = "30fc787e-a9e0-4a07-9fbc-3e903aa051d2"
 _REMEMBER_SECONDS = 300
 _PAGE = 100
 _NOT_SENT = (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError, urllib3.exceptions.SSLError)
-
-
-class TokenCredential(Protocol):
-    """What azure-identity's credentials offer."""
-
-    def get_token(self, *scopes: str) -> Any:
-        """Return a token that is valid now."""
 
 
 @dataclass(frozen=True)

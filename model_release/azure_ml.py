@@ -18,11 +18,11 @@ from azure.core.rest import HttpRequest, HttpResponse
 
 from model_release.errors import ModelReleaseError
 from model_release.events import Workspace, shorten, text_of
+from model_release.settings import LOOPBACK
 
 _LISTED = {"api-version": "2024-10-01", "listViewType": "ActiveOnly"}
 _NEWEST_FIRST = {**_LISTED, "$orderBy": "createdtime desc"}
 _LONGEST_PAUSE_SECONDS = 60
-_LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _PORTS = {"http": 80, "https": 443}
 _WHAT_TO_DO = {
     401: "Azure does not accept this identity's sign-in; is it of the workspace's tenant?",
@@ -65,7 +65,7 @@ class AzureMl:
     def __init__(self, credential: TokenCredential, *, endpoint: str = "https://management.azure.com") -> None:
         """`endpoint` is Azure Resource Manager's; only on this machine it may be plain HTTP."""
         self._endpoint = endpoint.rstrip("/")
-        self._enforce_https = urlsplit(endpoint).hostname not in _LOOPBACK
+        self._enforce_https = urlsplit(endpoint).hostname not in LOOPBACK
         # Without a redirect policy a redirect is not followed, and the token stays here.
         self._client: PipelineClient[HttpRequest, HttpResponse] = PipelineClient(
             self._endpoint,

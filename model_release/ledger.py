@@ -10,8 +10,9 @@
 | `looks` | HASH | from when on a workspace is caught up |
 | `hold` | `hold` | until when Azure DevOps asked to be left alone |
 
-HASH is of the workspace's resource id, TARGET of the target. All writes are single and conditional, in an order that is
-safe to be cut off anywhere; where a write's answer was lost, its repetition conflicts, and what stands is compared.
+HASH is of the workspace's resource id, TARGET of the target. All writes are single, in an order that is safe to be cut
+off anywhere. Those of claims and lines are conditional; where the answer to one was lost, its repetition conflicts, and
+what stands is compared.
 """
 
 from __future__ import annotations
@@ -152,16 +153,7 @@ class Ledger:
             release_url=release.url,
         )
         if not closed.state.final:
-            self._table.upsert_entity(
-                {
-                    "PartitionKey": _OPEN,
-                    "RowKey": closed.key,
-                    "partition": closed.partition,
-                    "row": closed.row,
-                    "next_try": closed.next_try,
-                },
-                mode=UpdateMode.REPLACE,
-            )
+            self._put(_OPEN, closed.key, partition=closed.partition, row=closed.row, next_try=closed.next_try)
         self._update(closed)
         decision = self.tell(closed)
         # Whoever was slow here may have been overtaken, and told of a claim as it was.
@@ -220,7 +212,7 @@ class Ledger:
         """Let all instances leave Azure DevOps alone for so long."""
         now = self._clock()
         if (until := now + duration) > self._read_hold():
-            self._table.upsert_entity({"PartitionKey": _HOLD, "RowKey": _HOLD, "until": until}, mode=UpdateMode.REPLACE)
+            self._put(_HOLD, _HOLD, until=until)
             self._hold = (now, until)
 
     def held_until(self) -> datetime:
@@ -234,16 +226,12 @@ class Ledger:
 
     def looks(self, workspace: Workspace) -> Looks | None:
         """When the workspace was looked at, None if never."""
-        try:
-            row = self._table.get_entity(_LOOKS, digest(workspace.id))
-        except ResourceNotFoundError:
-            return None
-        return Looks(row["began"], row["complete"])
+        row = self._find(_LOOKS, digest(workspace.id))
+        return Looks(row["began"], row["complete"]) if row else None
 
     def note_looks(self, workspace: Workspace, looks: Looks) -> None:
         """Remember when the workspace was looked at."""
-        row = {"PartitionKey": _LOOKS, "RowKey": digest(workspace.id), "workspace": workspace.id}
-        self._table.upsert_entity(row | asdict(looks), mode=UpdateMode.REPLACE)
+        self._put(_LOOKS, digest(workspace.id), workspace=workspace.id, **asdict(looks))
 
     def history(self, count: int) -> list[Decision]:
         """The newest decisions first."""
@@ -270,11 +258,8 @@ class Ledger:
         return self._client
 
     def _head(self, partition: str, row: str) -> _Head | None:
-        try:
-            found = self._table.get_entity(partition, row)
-        except ResourceNotFoundError:
-            return None
-        return _Head(found["version"], found["until"], str(found.metadata["etag"]))
+        found = self._find(partition, row)
+        return _Head(found["version"], found["until"], str(found.metadata["etag"])) if found else None
 
     def _lead(self, head: _Head | None, claim: Claim, row: str) -> _Head:
         leads = {"PartitionKey": claim.partition, "RowKey": row, "version": claim.version, "until": claim.lease_until}
@@ -294,15 +279,21 @@ class Ledger:
         return Line()
 
     def _note(self, decision: Decision, key: str) -> None:
-        row = {"PartitionKey": _RECENT, "RowKey": f"{_newest_first(decision.when)} {key}"}
-        self._table.upsert_entity(row | _plain(asdict(decision)), mode=UpdateMode.REPLACE)
+        self._put(_RECENT, f"{_newest_first(decision.when)} {key}", **_plain(asdict(decision)))
 
     def _read_hold(self) -> datetime:
+        found = self._find(_HOLD, _HOLD)
+        return found["until"] if found else NEVER
+
+    def _find(self, partition: str, row: str) -> TableEntity | None:
         try:
-            until: datetime = self._table.get_entity(_HOLD, _HOLD)["until"]
+            return self._table.get_entity(partition, row)
         except ResourceNotFoundError:
-            return NEVER
-        return until
+            return None
+
+    def _put(self, partition_key: str, row_key: str, **values: Any) -> None:
+        row = {"PartitionKey": partition_key, "RowKey": row_key, **values}
+        self._table.upsert_entity(row, mode=UpdateMode.REPLACE)
 
     def _update(self, claim: Claim) -> Claim:
         try:

@@ -63,12 +63,10 @@ class StartRelease:
             event = parse(body)
         except EventError as error:
             return [_log(self.ledger.ignore(str(error), error.subject))]
-        if event.workspace not in self.workspaces:
-            reason = f"workspace {event.workspace.id} is not in AML_WORKSPACES"
-            return [_log(self.ledger.ignore(reason, _subject(event)))]
         wanted, why = self._decide(event)
         if not wanted:
-            return [_log(self.ledger.ignore(why, _subject(event), event))]
+            ours = event if event.workspace in self.workspaces else None
+            return [_log(self.ledger.ignore(why, f"models/{event.model}:{event.version}", ours))]
         return self._begin_logged(wanted, event)
 
     def changed(self, event: ModelRegistered, registered: ModelRegistered) -> list[Decision]:
@@ -211,10 +209,6 @@ class StartRelease:
 _STATES = {Busy: State.WAITING, Refused: State.REFUSED}
 _SOON = timedelta(seconds=1)
 _HELD = "Azure DevOps asked to be left alone"
-
-
-def _subject(event: ModelRegistered) -> str:
-    return f"models/{event.model}:{event.version}"
 
 
 def _log(decision: Decision) -> Decision:

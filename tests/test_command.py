@@ -20,7 +20,6 @@ def url(world: World) -> Iterator[str]:
 
 
 def test_a_dead_letter_goes_the_way_of_an_event_once(world: World, url: str) -> None:
-    world.azure_devops.add_definition("fraud", "Dead", variables={"ModelVersion": ""})
     file = str(EVENTS / "dead-letter.json")
 
     for _ in range(2):

@@ -16,6 +16,7 @@ from werkzeug.wrappers import Request, Response
 
 from local import azurite
 from local.azure_devops import AzureDevOps, sample
+from local.demo import WORKSPACE
 from local.serving import Server
 from model_release import wiring
 from model_release.claim import Decision
@@ -24,10 +25,6 @@ from tests.proxy import Proxy
 from triggers import missed_models, model_registered, unfinished_releases
 
 EVENTS = Path(__file__).parent / "events"
-WORKSPACE = (
-    "/subscriptions/5ac1d0de-0000-4000-8000-3b1f0e2d9c11/resourceGroups/ml-prod"
-    "/providers/Microsoft.MachineLearningServices/workspaces/prod"
-)
 
 
 def sample_event(name: str) -> dict[str, Any]:
