@@ -12,6 +12,7 @@ from typing import Any
 
 from azure.core.credentials import AccessToken, TokenCredential
 from azure.data.tables import TableClient
+from msrest.authentication import Authentication
 
 from model_release import release_map, settings
 from model_release.azure_devops import AzureDevOps, EntraSignIn, pat_sign_in
@@ -39,7 +40,7 @@ class Built:
 
 def build(environment: Mapping[str, str] = os.environ, clock: Clock = _now) -> Built:
     """Build it from the environment; raises ConfigurationError with every fault of settings and release map."""
-    read, routes = _configuration(environment)
+    read, routes = configuration(environment)
     credential = LateCredential(read.storage.client_id)
     ledger = Ledger(_table(read.storage, credential), lease=read.lease, clock=clock)
     start_release = StartRelease(
@@ -48,7 +49,7 @@ def build(environment: Mapping[str, str] = os.environ, clock: Clock = _now) -> B
         ledger=ledger,
         azure_devops=AzureDevOps(
             read.azure_devops_url,
-            pat_sign_in(read.azure_devops_pat) if read.azure_devops_pat else EntraSignIn(credential),
+            sign_in(read.azure_devops_pat, credential),
             timeout=read.timeout.total_seconds(),
             patience=read.lease.total_seconds() / 3,
             throttled=ledger.hold_back,
@@ -58,6 +59,11 @@ def build(environment: Mapping[str, str] = os.environ, clock: Clock = _now) -> B
     )
     azure_ml = AzureMl(credential, endpoint=read.resource_manager_url)
     return Built(start_release, CatchUp(azure_ml, start_release, ledger, clock))
+
+
+def sign_in(pat: str, credential: TokenCredential) -> Authentication:
+    """How requests to Azure DevOps are signed: with the personal access token, if there is one."""
+    return pat_sign_in(pat) if pat else EntraSignIn(credential)
 
 
 class LateCredential:
@@ -81,7 +87,8 @@ class LateCredential:
         return DefaultAzureCredential(managed_identity_client_id=self._client_id or None)
 
 
-def _configuration(environment: Mapping[str, str]) -> tuple[Settings, release_map.ReleaseMap]:
+def configuration(environment: Mapping[str, str] = os.environ) -> tuple[Settings, release_map.ReleaseMap]:
+    """Read settings and release map; raises ConfigurationError with every fault of both."""
     faults: list[str] = []
     try:
         read = settings.read(environment)

@@ -1,0 +1,40 @@
+"""What all commands share: the settings of this machine, and answers as a table or as JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Answer in JSON.")
+
+
+def environment(folder: Path = Path()) -> dict[str, str]:
+    """The app's settings: the environment's, and those of local.settings.json that it does not have."""
+    path = folder / "local.settings.json"
+    try:
+        values = json.loads(path.read_text("utf-8-sig")).get("Values", {}) if path.exists() else {}
+    except (ValueError, AttributeError) as error:
+        raise click.ClickException(f"{path} cannot be read: {error}") from error  # noqa: EM102, TRY003
+    return {**values, **os.environ}
+
+
+def show_json(value: Any) -> None:
+    """Print it as JSON."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+
+
+def show_table(columns: Sequence[str], rows: Iterable[Sequence[str]], styles: Mapping[str, str] | None = None) -> None:
+    """Print a table that fits the terminal's width; cells are text, never markup, `styles` are by a cell's word."""
+    table = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for row in rows:
+        table.add_row(*(Text(cell, style=(styles or {}).get(cell, ""), overflow="fold") for cell in row))
+    Console(highlight=False).print(table)
