@@ -41,7 +41,7 @@ from local.event_grid import EventGrid, Terms
 from local.serving import Application, HangUp, Server
 from model_release import wiring
 from model_release.claim import State
-from model_release.ledger import TABLE
+from model_release.table import NAME
 
 PROJECTS = ("fraud", "risk", "growth", "credit", "care")
 SETTINGS = {
@@ -279,7 +279,7 @@ class Book:
     """The ledger's table, read past the proxy."""
 
     def __init__(self, connection: str) -> None:
-        self._table = TableClient.from_connection_string(connection, TABLE)
+        self._table = TableClient.from_connection_string(connection, NAME)
 
     def open(self) -> int:
         """How many claims the sweep has before it."""

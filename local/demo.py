@@ -21,7 +21,7 @@ from local.azure_devops import AzureDevOps, sample
 from local.serving import Server
 from model_release import wiring
 from model_release.claim import Decision, State
-from model_release.ledger import Ledger
+from model_release.history import History
 
 WORKSPACE = (
     "/subscriptions/5ac1d0de-0000-4000-8000-3b1f0e2d9c11/resourceGroups/ml-prod"
@@ -77,7 +77,7 @@ class Stage:
     host: str
     azure_devops: AzureDevOps
     azure_devops_server: Server
-    ledger: Ledger
+    history: History
     story: Story = field(default_factory=Story)
 
     def deliver(self, model: str, version: int) -> Decision:
@@ -97,7 +97,7 @@ class Stage:
     def decision(self, model: str, version: int) -> Decision:
         """What the history says of a model version."""
         subject = f"models/{model}:{version}"
-        return next(line for line in self.ledger.history(50) if line.subject == subject)
+        return next(line for line in self.history.page().decisions if line.subject == subject)
 
     def expect(self, decision: Decision, state: State, releases: int) -> None:
         """Tell the decision and how many releases there are."""
@@ -178,7 +178,7 @@ def set_up(port: int = 0) -> Iterator[Stage]:
             "FIRST_RETRY_SECONDS": "1",
         }
         host = stack.enter_context(_host(os.environ | settings))
-        yield Stage(host, azure_devops, server, wiring.build(settings).start_release.ledger)
+        yield Stage(host, azure_devops, server, wiring.build(settings).history)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from typing import Any
 
 from model_release.release_map import StartedRelease, Target
 
@@ -37,8 +38,18 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True)
+class Answer:
+    """What one attempt came to."""
+
+    attempt: int
+    when: datetime
+    state: State
+    reason: str
+
+
+@dataclass(frozen=True)
 class Claim:
-    """A model version's claim on a target; times are UTC."""
+    """A model version's claim on a target; times are UTC, and `again` names the wish for another release on purpose."""
 
     partition: str
     row: str
@@ -60,6 +71,8 @@ class Claim:
     release_id: int = 0
     release_name: str = ""
     release_url: str = ""
+    again: str = ""
+    answers: tuple[Answer, ...] = ()
     etag: str = ""
 
     def in_flight(self, now: datetime) -> bool:
@@ -74,7 +87,7 @@ class Claim:
     @property
     def key(self) -> str:
         """Names the claim in one word of 32 hexadecimal digits."""
-        return digest(f"{self.partition}\n{self.row}", 32)
+        return key_of(self.partition, self.row)
 
     @property
     def marker(self) -> str:
@@ -141,10 +154,21 @@ class Line:
 
 @dataclass(frozen=True)
 class Known:
-    """What the ledger holds of a model version: its claims, and the event that told of it first."""
+    """What the ledger holds of a model version: its claims, the event that told of it first, and why it was ignored."""
 
     claims: tuple[Claim, ...]
     event: str
+    ignored: str = ""
+
+
+def key_of(partition: str, row: str) -> str:
+    """Names a claim by the place where it is kept."""
+    return digest(f"{partition}\n{row}", 32)
+
+
+def plain(values: dict[str, Any]) -> dict[str, Any]:
+    """The values with states as the text that Table storage takes."""
+    return {name: value.value if isinstance(value, State) else value for name, value in values.items()}
 
 
 def digest(text: str, length: int = 16) -> str:

@@ -3,10 +3,10 @@
 | partition | row | for |
 |---|---|---|
 | `claim HASH MODEL` | `VERSION TARGET` | the claim of a model version on a target, kept forever |
+| `claim HASH MODEL` | `VERSION TARGET WISH` | another claim on it, on purpose |
 | `claim HASH MODEL` | `VERSION ignored` | the event of a model version that no route took |
 | `claim HASH MODEL` | `TARGET` | the line: which version holds the target, so that none overtakes it |
 | `open` | the claim's key | a claim that was acknowledged unfinished, for the sweep |
-| `recent` | newest first | one line of the history for each claim or ignored event, pruned after 90 days |
 | `looks` | HASH | from when on a workspace is caught up |
 | `hold` | `hold` | until when Azure DevOps asked to be left alone |
 
@@ -17,36 +17,34 @@ what stands is compared.
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime, timedelta
-from functools import cached_property
-from itertools import islice
 from typing import Any
 
-from azure.core import MatchConditions
-from azure.core.exceptions import ResourceExistsError, ResourceModifiedError, ResourceNotFoundError
-from azure.data.tables import TableClient, TableEntity, UpdateMode
+from azure.core.exceptions import ResourceExistsError, ResourceModifiedError
+from azure.data.tables import TableEntity
 
-from model_release.claim import NEVER, Claim, Decision, Known, Line, Outcome, State, digest
+from model_release.claim import NEVER, Answer, Claim, Decision, Known, Line, Outcome, State, digest, key_of, plain
 from model_release.errors import ClaimHeld
 from model_release.events import ModelRegistered, Workspace
+from model_release.history import History
 from model_release.release_map import Start, StartedRelease
+from model_release.table import Table
 
-TABLE = "modelreleases"
-KEEP_HISTORY = timedelta(days=90)
 _OPEN = "open"
-_RECENT = "recent"
 _LOOKS = "looks"
 _HOLD = "hold"
 _IGNORED = "ignored"
 _HOLD_IS_KNOWN_FOR = timedelta(seconds=5)
-_PRUNED_AT_ONCE = 100
 _REASON_CHARACTERS = 4_000
+# Twenty of them fit in one property.
+_ANSWERS = 20
+_ANSWER_CHARACTERS = 500
 _SLOW = timedelta(seconds=1)
-_LAST = 10**16 - 1
 
 Clock = Callable[[], datetime]
 
@@ -66,22 +64,34 @@ class Looks:
     complete: datetime
 
 
+@dataclass(frozen=True)
+class Unfinished:
+    """How many claims the sweep still owns, and since when the oldest waits."""
+
+    claims: int
+    oldest: datetime | None
+
+
 class Ledger:
     """The claims; every method raises azure-core's errors when storage fails."""
 
-    def __init__(self, table: TableClient, *, lease: timedelta, clock: Clock) -> None:
-        self._client = table
+    def __init__(self, table: Table, history: History, *, lease: timedelta, clock: Clock) -> None:
+        self._table = table
+        self._history = history
         self._lease = lease
         self._clock = clock
         self._heads: dict[tuple[str, str], _Head] = {}
         self._hold = (NEVER, NEVER)
 
-    def claim(self, start: Start, event: ModelRegistered) -> tuple[Claim, bool]:
-        """Claim the target for this model version; False with the claim as it stands, if it was claimed before."""
+    def claim(self, start: Start, event: ModelRegistered, again: str = "") -> tuple[Claim, bool]:
+        """Claim the target for this model version; False with the claim as it stands, if it was claimed before.
+
+        `again` names a wish: each claims anew, and nobody delivers it a second time, so the sweep owns it from here.
+        """
         now = self._clock()
         claim = Claim(
             partition=_partition(event.workspace, event.model),
-            row=f"{event.version} {digest(start.target.key)}",
+            row=f"{event.version} {digest(start.target.key)}" + (f" {again}" if again else ""),
             workspace=event.workspace.id,
             model=event.model,
             version=event.version,
@@ -94,16 +104,19 @@ class Ledger:
             state=State.STARTING,
             lease_until=now + self._lease,
             holder=uuid.uuid4().hex,
+            again=again,
         )
+        if again:
+            self._open(claim, claim.lease_until)
         try:
-            return replace(claim, etag=self._table.create_entity(_entity(claim))["etag"]), True
+            return replace(claim, etag=self._table.create(_entity(claim))), True
         except ResourceExistsError:
             stands = self.get(claim.partition, claim.row)
             return stands, _same(stands, claim)
 
     def get(self, partition: str, row: str) -> Claim:
         """The claim as it stands."""
-        return _claim(self._table.get_entity(partition, row))
+        return _claim(self._table.get(partition, row))
 
     def take(self, claim: Claim) -> Claim:
         """Begin another attempt; raises ClaimHeld while somebody else is at work on this claim."""
@@ -142,6 +155,7 @@ class Ledger:
         """End the attempt: what remains to be done is noted for the sweep first, then the claim, then the history."""
         began = self._clock()
         release = outcome.release or StartedRelease(0, "", "")
+        answer = Answer(claim.attempts, began, outcome.state, outcome.reason[:_ANSWER_CHARACTERS])
         closed = replace(
             claim,
             state=outcome.state,
@@ -151,68 +165,83 @@ class Ledger:
             release_id=release.id,
             release_name=release.name,
             release_url=release.url,
+            answers=(*claim.answers, answer)[-_ANSWERS:],
         )
         if not closed.state.final:
-            self._put(_OPEN, closed.key, partition=closed.partition, row=closed.row, next_try=closed.next_try)
+            self._open(closed, closed.next_try)
         self._update(closed)
         decision = self.tell(closed)
         # Whoever was slow here may have been overtaken, and told of a claim as it was.
         if self._clock() - began > _SLOW:
             self.tell(self.get(closed.partition, closed.row))
-        if closed.state.final and closed.attempts > 1:
+        if closed.state.final and (closed.attempts > 1 or closed.again):
             self.settle(closed)
         return decision
 
     def tell(self, claim: Claim) -> Decision:
         """Write the claim's line of the history."""
         decision = Decision.of(claim)
-        self._note(decision, claim.key)
+        self._history.note(decision, claim.key)
         return decision
 
     def settle(self, claim: Claim) -> None:
         """Nothing remains to be done for this claim."""
-        self._table.delete_entity(_OPEN, claim.key)
+        self._table.delete(_OPEN, claim.key)
 
     def ignore(self, reason: str, subject: str, event: ModelRegistered | None = None) -> Decision:
         """Record an event that starts nothing; what could be read of it is kept, to see later what has changed."""
+        decision = Decision(self._clock(), State.IGNORED, reason[:_REASON_CHARACTERS], "", subject)
         if event:
+            decision = replace(decision, event_id=event.id, workspace=event.workspace.id)
             with suppress(ResourceExistsError):
-                self._table.create_entity(
+                self._table.create(
                     {
                         "PartitionKey": _partition(event.workspace, event.model),
                         "RowKey": f"{event.version} {_IGNORED}",
                         "event": event.body,
-                        "created": self._clock(),
+                        "created": decision.when,
+                        "reason": decision.reason,
                     }
                 )
-        event_id = event.id if event else ""
-        decision = Decision(self._clock(), State.IGNORED, reason[:_REASON_CHARACTERS], event_id, subject)
-        self._note(decision, uuid.uuid4().hex)
+        self._history.note(decision, uuid.uuid4().hex)
         return decision
 
-    def known(self, workspace: Workspace, model: str) -> dict[str, Known]:
-        """What the ledger holds of each version of a model."""
+    def known(self, workspace: Workspace, model: str, version: str = "") -> dict[str, Known]:
+        """What the ledger holds of each version of a model, or of one."""
+        condition, parameters = "PartitionKey eq @partition", {"partition": _partition(workspace, model)}
+        if version:
+            condition += " and RowKey ge @first and RowKey lt @after"
+            parameters |= {"first": f"{version} ", "after": f"{version}!"}
         rows: dict[str, list[TableEntity]] = {}
-        for row in self._table.query_entities(
-            "PartitionKey eq @partition", parameters={"partition": _partition(workspace, model)}
-        ):
-            version, space, _ = row["RowKey"].partition(" ")
+        for row in self._table.query(condition, **parameters):
+            of, space, _ = row["RowKey"].partition(" ")
             if space:
-                rows.setdefault(version, []).append(row)
-        return {version: _known(of_version) for version, of_version in rows.items()}
+                rows.setdefault(of, []).append(row)
+        return {of: _known(of_version) for of, of_version in rows.items()}
 
     def due(self) -> Iterator[tuple[str, str]]:
         """The partition and row of the acknowledged claims whose next try has come."""
-        for row in self._table.query_entities(
-            "PartitionKey eq @open and next_try le @now", parameters={"open": _OPEN, "now": self._clock()}
-        ):
+        for row in self._table.query("PartitionKey eq @open and next_try le @now", open=_OPEN, now=self._clock()):
             yield row["partition"], row["row"]
+
+    def owed(self, partition: str, row: str) -> Claim | None:
+        """A claim that was due; None where a wish was cut off before its claim was made, which is forgotten."""
+        found = self._table.find(partition, row)
+        if found:
+            return _claim(found)
+        self._table.delete(_OPEN, key_of(partition, row))
+        return None
+
+    def unfinished(self) -> Unfinished:
+        """How many claims were acknowledged unfinished, and since when the oldest of them waits."""
+        rows = list(self._table.query("PartitionKey eq @open", open=_OPEN, select=["created"]))
+        return Unfinished(len(rows), min((row["created"] for row in rows), default=None))
 
     def hold_back(self, duration: timedelta) -> None:
         """Let all instances leave Azure DevOps alone for so long."""
         now = self._clock()
         if (until := now + duration) > self._read_hold():
-            self._put(_HOLD, _HOLD, until=until)
+            self._table.put(_HOLD, _HOLD, until=until)
             self._hold = (now, until)
 
     def held_until(self) -> datetime:
@@ -226,44 +255,24 @@ class Ledger:
 
     def looks(self, workspace: Workspace) -> Looks | None:
         """When the workspace was looked at, None if never."""
-        row = self._find(_LOOKS, digest(workspace.id))
+        row = self._table.find(_LOOKS, digest(workspace.id))
         return Looks(row["began"], row["complete"]) if row else None
 
     def note_looks(self, workspace: Workspace, looks: Looks) -> None:
         """Remember when the workspace was looked at."""
-        self._put(_LOOKS, digest(workspace.id), workspace=workspace.id, **asdict(looks))
-
-    def history(self, count: int) -> list[Decision]:
-        """The newest decisions first."""
-        rows = self._table.query_entities(
-            "PartitionKey eq @recent", parameters={"recent": _RECENT}, results_per_page=count
-        )
-        return [_decision(row) for row in islice(rows, count)]
+        self._table.put(_LOOKS, digest(workspace.id), workspace=workspace.id, **asdict(looks))
 
     def prune(self) -> None:
-        """Take the oldest lines, at most 100 at once, off the history when their time is over."""
-        rows = self._table.query_entities(
-            "PartitionKey eq @recent and RowKey gt @oldest",
-            parameters={"recent": _RECENT, "oldest": _newest_first(self._clock() - KEEP_HISTORY)},
-            select=["PartitionKey", "RowKey"],
-            results_per_page=_PRUNED_AT_ONCE,
-        )
-        if old := [("delete", dict(row)) for row in islice(rows, _PRUNED_AT_ONCE)]:
-            self._table.submit_transaction(old)
-
-    @cached_property
-    def _table(self) -> TableClient:
-        with suppress(ResourceExistsError):
-            self._client.create_table()
-        return self._client
+        """Take old lines off the history."""
+        self._history.prune()
 
     def _head(self, partition: str, row: str) -> _Head | None:
-        found = self._find(partition, row)
+        found = self._table.find(partition, row)
         return _Head(found["version"], found["until"], str(found.metadata["etag"])) if found else None
 
     def _lead(self, head: _Head | None, claim: Claim, row: str) -> _Head:
         leads = {"PartitionKey": claim.partition, "RowKey": row, "version": claim.version, "until": claim.lease_until}
-        etag = self._replace(leads, head.etag) if head else str(self._table.create_entity(leads)["etag"])
+        etag = self._table.replace(leads, head.etag) if head else self._table.create(leads)
         return _Head(claim.version, claim.lease_until, etag)
 
     def _place(self, head: _Head | None, claim: Claim, row: str) -> Line:
@@ -278,38 +287,22 @@ class Ledger:
                 return Line(older=before)
         return Line()
 
-    def _note(self, decision: Decision, key: str) -> None:
-        self._put(_RECENT, f"{_newest_first(decision.when)} {key}", **_plain(asdict(decision)))
-
     def _read_hold(self) -> datetime:
-        found = self._find(_HOLD, _HOLD)
+        found = self._table.find(_HOLD, _HOLD)
         return found["until"] if found else NEVER
 
-    def _find(self, partition: str, row: str) -> TableEntity | None:
-        try:
-            return self._table.get_entity(partition, row)
-        except ResourceNotFoundError:
-            return None
-
-    def _put(self, partition_key: str, row_key: str, **values: Any) -> None:
-        row = {"PartitionKey": partition_key, "RowKey": row_key, **values}
-        self._table.upsert_entity(row, mode=UpdateMode.REPLACE)
+    def _open(self, claim: Claim, next_try: datetime) -> None:
+        place = {"partition": claim.partition, "row": claim.row}
+        self._table.put(_OPEN, claim.key, **place, next_try=next_try, created=claim.created)
 
     def _update(self, claim: Claim) -> Claim:
         try:
-            return replace(claim, etag=self._replace(_entity(claim), claim.etag))
+            return replace(claim, etag=self._table.replace(_entity(claim), claim.etag))
         except ResourceModifiedError:
             stands = self.get(claim.partition, claim.row)
             if not _same(stands, claim):
                 raise _held(stands) from None
             return stands
-
-    def _replace(self, entity: dict[str, Any], etag: str) -> str:
-        return str(
-            self._table.update_entity(
-                entity, mode=UpdateMode.REPLACE, etag=etag, match_condition=MatchConditions.IfNotModified
-            )["etag"]
-        )
 
 
 def _held(claim: Claim) -> ClaimHeld:
@@ -326,7 +319,9 @@ def _partition(workspace: Workspace, model: str) -> str:
 
 def _known(rows: list[TableEntity]) -> Known:
     first = min(rows, key=lambda row: row["created"])
-    return Known(tuple(_claim(row) for row in rows if not row["RowKey"].endswith(_IGNORED)), first["event"])
+    ignored = [row for row in rows if row["RowKey"].endswith(_IGNORED)]
+    claims = sorted((_claim(row) for row in rows if row not in ignored), key=lambda claim: claim.created)
+    return Known(tuple(claims), first["event"], ignored[0]["reason"] if ignored else "")
 
 
 def _claim(row: TableEntity) -> Claim:
@@ -337,24 +332,18 @@ def _claim(row: TableEntity) -> Claim:
         "row": row["RowKey"],
         "etag": row.metadata["etag"],
         "state": State(row["state"]),
+        "answers": tuple(_answer(*written) for written in json.loads(row["answers"])),
     }
     return Claim(**values)
 
 
-def _newest_first(time: datetime) -> str:
-    return f"{_LAST - int(time.timestamp() * 1_000_000):016d}"
-
-
-def _plain(values: dict[str, Any]) -> dict[str, Any]:
-    return {name: value.value if isinstance(value, State) else value for name, value in values.items()}
+def _answer(attempt: int, when: str, state: str, reason: str) -> Answer:
+    return Answer(attempt, datetime.fromisoformat(when), State(state), reason)
 
 
 def _entity(claim: Claim) -> dict[str, Any]:
-    values = _plain(asdict(claim))
-    del values["etag"]
-    return {"PartitionKey": values.pop("partition"), "RowKey": values.pop("row"), **values}
-
-
-def _decision(row: TableEntity) -> Decision:
-    names = {field.name for field in fields(Decision)}
-    return Decision(**{name: value for name, value in row.items() if name in names} | {"state": State(row["state"])})
+    values = {field.name: getattr(claim, field.name) for field in fields(claim) if field.name != "etag"}
+    values["answers"] = json.dumps(
+        [(a.attempt, a.when.isoformat(), a.state, a.reason) for a in claim.answers], ensure_ascii=False
+    )
+    return {"PartitionKey": values.pop("partition"), "RowKey": values.pop("row"), **plain(values)}

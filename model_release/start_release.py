@@ -75,6 +75,22 @@ class StartRelease:
         wanted = tuple(start for start in self._decide(event)[0] if start.target.key not in took)
         return self._begin_logged(wanted, event)
 
+    def try_now(self, claim: Claim) -> list[Decision]:
+        """Take up a claim that is not final before its time; raises ClaimHeld while somebody else is at work on it."""
+        return [_log(decision) for decision in self._finish(claim)]
+
+    def again(self, claim: Claim, wish: str) -> Decision:
+        """Start another release on purpose, of an older version too; one wish starts one, however often it comes.
+
+        Raises Refused when no route leads to this target any more, and ClaimHeld while the same wish is at work.
+        """
+        event = parse(claim.event)
+        wanted, why = self._decide(event)
+        for start in wanted:
+            if start.target.key == claim.target.key:
+                return _log(self._begin(start, event, wish))
+        raise Refused(why or f"no route leads {event.model} {event.version} to {claim.target} now")
+
     def unfinished(self) -> list[Decision]:
         """Take up the claims that wait or were cut off and are due; one that fails does not stop the others."""
         now = self.clock()
@@ -114,8 +130,8 @@ class StartRelease:
                 failures.append(failure)
         return decisions, failures
 
-    def _begin(self, start: Start, event: ModelRegistered) -> Decision:
-        claim, mine = self.ledger.claim(start, event)
+    def _begin(self, start: Start, event: ModelRegistered, wish: str = "") -> Decision:
+        claim, mine = self.ledger.claim(start, event, wish)
         if mine:
             return self._close(claim, self._start(claim, start, event))
         if claim.state is not State.STARTING:
@@ -127,7 +143,9 @@ class StartRelease:
 
     def _take_up(self, place: tuple[str, str], until: datetime) -> list[Decision] | Exception:
         try:
-            claim = self.ledger.get(*place)
+            claim = self.ledger.owed(*place)
+            if claim is None:
+                return []
             if claim.state.final:
                 self.ledger.tell(claim)
                 self.ledger.settle(claim)
@@ -174,7 +192,7 @@ class StartRelease:
         return None
 
     def _start(self, claim: Claim, start: Start, event: ModelRegistered) -> Outcome:
-        if start.newest_only and event.number is not None:
+        if start.newest_only and event.number is not None and not claim.again:
             line = self.ledger.join_line(claim)
             if line.newer:
                 return Outcome(State.SUPERSEDED, f"version {line.newer} is newer and went first")
@@ -190,7 +208,8 @@ class StartRelease:
             release = self.azure_devops.start(start, event, claim.marker)
         except StartError as error:
             return Outcome(_STATES.get(type(error), State.UNKNOWN), str(error), self._next_try(claim, error))
-        return Outcome(State.STARTED, f"route {start.route} takes {event.model} {event.version}", release=release)
+        why = f"route {start.route} takes {event.model} {event.version}"
+        return Outcome(State.STARTED, f"started again on purpose, {why}" if claim.again else why, release=release)
 
     def _next_try(self, claim: Claim, error: StartError) -> datetime:
         doubled: int = 2 ** min(claim.attempts - 1, 16)

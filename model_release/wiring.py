@@ -19,9 +19,11 @@ from model_release.azure_devops import AzureDevOps, EntraSignIn, pat_sign_in
 from model_release.azure_ml import AzureMl
 from model_release.catch_up import CatchUp
 from model_release.errors import ConfigurationError
-from model_release.ledger import TABLE, Clock, Ledger
+from model_release.history import History
+from model_release.ledger import Clock, Ledger
 from model_release.settings import Settings, Storage
 from model_release.start_release import StartRelease
+from model_release.table import NAME, Table
 
 HOME = Path(__file__).parent.parent
 
@@ -36,13 +38,16 @@ class Built:
 
     start_release: StartRelease
     catch_up: CatchUp
+    history: History
 
 
 def build(environment: Mapping[str, str] = os.environ, clock: Clock = _now) -> Built:
     """Build it from the environment; raises ConfigurationError with every fault of settings and release map."""
     read, routes = configuration(environment)
     credential = LateCredential(read.storage.client_id)
-    ledger = Ledger(_table(read.storage, credential), lease=read.lease, clock=clock)
+    table = Table(_table_client(read.storage, credential))
+    history = History(table, clock)
+    ledger = Ledger(table, history, lease=read.lease, clock=clock)
     start_release = StartRelease(
         release_map=routes,
         workspaces=read.workspaces,
@@ -58,7 +63,7 @@ def build(environment: Mapping[str, str] = os.environ, clock: Clock = _now) -> B
         clock=clock,
     )
     azure_ml = AzureMl(credential, endpoint=read.resource_manager_url)
-    return Built(start_release, CatchUp(azure_ml, start_release, ledger, clock))
+    return Built(start_release, CatchUp(azure_ml, start_release, ledger, clock), history)
 
 
 def sign_in(pat: str, credential: TokenCredential) -> Authentication:
@@ -103,9 +108,9 @@ def configuration(environment: Mapping[str, str] = os.environ) -> tuple[Settings
     return read, routes
 
 
-def _table(storage: Storage, credential: TokenCredential) -> TableClient:
+def _table_client(storage: Storage, credential: TokenCredential) -> TableClient:
     # An event must be answered within 30 seconds, also when storage hangs.
     patience: dict[str, Any] = {"retry_total": 2, "connection_timeout": 3, "read_timeout": 5}
     if storage.connection_string:
-        return TableClient.from_connection_string(storage.connection_string, TABLE, **patience)
-    return TableClient(endpoint=storage.table_endpoint, table_name=TABLE, credential=credential, **patience)
+        return TableClient.from_connection_string(storage.connection_string, NAME, **patience)
+    return TableClient(endpoint=storage.table_endpoint, table_name=NAME, credential=credential, **patience)

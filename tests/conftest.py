@@ -6,12 +6,22 @@ import tempfile
 # Before the SDK is imported: it keeps what it learns of a server, and ports come back in the next run.
 os.environ["AZURE_DEVOPS_CACHE_DIR"] = tempfile.mkdtemp(prefix="azure-devops-tests-")
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from local import azurite
 from tests.world import Accounts, World
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--full", action="store_true", help="full numbers, where the suite else takes fewer")
+
+
+@pytest.fixture
+def size(request: pytest.FixtureRequest) -> Callable[[int, int], int]:
+    """Choose the smaller number for the suite, the larger one with --full."""
+    return max if request.config.getoption("--full") else min
 
 
 @pytest.fixture(scope="session")

@@ -212,7 +212,7 @@ def test_of_3000_versions_over_40_pages_exactly_the_25_that_were_missed_are_look
 
 
 def _make_known(world: World, versions: list[tuple[str, int]]) -> None:
-    table = world.app.ledger._table
+    table = world.app.ledger._table.client
     for model in {model for model, _ in versions}:
         rows = [
             {
@@ -220,6 +220,7 @@ def _make_known(world: World, versions: list[tuple[str, int]]) -> None:
                 "RowKey": f"{version} ignored",
                 "event": event(model=model, version=version),
                 "created": world.clock(),
+                "reason": "no route named it",
             }
             for named, version in versions
             if named == model

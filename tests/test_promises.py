@@ -30,9 +30,11 @@ from model_release import wiring
 from model_release.claim import State
 from model_release.errors import Busy, ClaimHeld, Refused, StartError, Unknown
 from model_release.events import ModelRegistered
+from model_release.history import History
 from model_release.ledger import Ledger
 from model_release.release_map import ReleaseMap, Start, StartedRelease, Target
 from model_release.start_release import StartRelease
+from model_release.table import Table
 from tests.tables import AnswerLost, MemoryTable
 from tests.world import WORKSPACE, Clock, World, event
 
@@ -199,10 +201,12 @@ class Process:
         self.world = world
         self.expect({})
         self.dead = False
+        table = Table(replace(world.table, before_and_after=self.storage))
+        self.history = History(table, world.clock)
         self.app: StartRelease = replace(
             _built(),
             release_map=ROUTES,
-            ledger=Ledger(replace(world.table, before_and_after=self.storage), lease=LEASE, clock=world.clock),
+            ledger=Ledger(table, self.history, lease=LEASE, clock=world.clock),
             azure_devops=self,
             clock=world.clock,
             # One seed, one run: threads would interleave as they like.
@@ -350,7 +354,7 @@ class Promises(RuleBasedStateMachine):
                     assert any(name == model and newer > version for name, newer in released)
                     end = State.SUPERSEDED
                 assert claims[model, version, order]["state"] == end
-        told = {(line.subject, line.target): line.state for line in process.app.ledger.history(1000)}
+        told = {(line.subject, line.target): line.state for line in process.history.page(count=1000).decisions}
         assert told == {
             (f"models/{model}:{version}", f"p/{order}"): row["state"] for (model, version, order), row in claims.items()
         }
@@ -516,7 +520,7 @@ SCRIPTS: dict[str, list[Callable[[Any], Any]]] = {
 
 @pytest.mark.parametrize("script", SCRIPTS.values(), ids=SCRIPTS)
 def test_a_table_in_memory_answers_as_table_storage_does(world: World, script: list[Callable[[Any], Any]]) -> None:
-    in_memory, real = MemoryTable(), world.app.ledger._client
+    in_memory, real = MemoryTable(), world.app.ledger._table._client
     in_memory.create_table()
     real.create_table()
 

@@ -80,5 +80,5 @@ def test_without_a_connection_string_and_a_token_the_identity_opens_both() -> No
 
     app = wiring.build(GOOD | storage).start_release
 
-    assert app.ledger._client.url.startswith("https://contoso.table.core.windows.net")
+    assert app.ledger._table._client.url.startswith("https://contoso.table.core.windows.net")
     assert app.clock().tzinfo

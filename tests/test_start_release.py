@@ -418,8 +418,8 @@ def test_a_crash_before_the_claim_was_closed_leaves_nothing_for_the_sweep_in_the
     world.azure_devops.misbehave(Fault(**POST, status=429, times=1))
     world.app.registered(event())
     world.clock.advance(minutes=2)
-    settle = world.app.ledger._table.upsert_entity
-    open_row = next(world.app.ledger._table.query_entities("PartitionKey eq 'open'"))
+    settle = world.app.ledger._table.client.upsert_entity
+    open_row = next(world.app.ledger._table.client.query_entities("PartitionKey eq 'open'"))
     world.app.unfinished()
 
     settle(open_row)

@@ -7,7 +7,7 @@ import pytest
 from local.azure_devops_faults import Fault
 from model_release.claim import State
 from model_release.start_release import SWEEP_THREADS
-from tests.world import World, event
+from tests.world import Size, World, event
 
 POST = {"method": "POST", "path": "/releases"}
 SUCCESS_WITH_RETRY_AFTER = Fault(**POST, headers={"Retry-After": "30"}, times=1)
@@ -79,9 +79,10 @@ def test_a_shorter_wish_does_not_end_a_longer_one(world: World) -> None:
     assert world.start().ledger.held_until() == world.clock() + timedelta(minutes=10)
 
 
-def test_many_claims_that_wait_are_started_by_sweeps_once_azure_devops_is_back(world: World) -> None:
+def test_many_claims_that_wait_are_started_by_sweeps_once_azure_devops_is_back(world: World, size: Size) -> None:
+    count = size(100, 500)
     world.azure_devops_server.stop()
-    for version in range(100):
+    for version in range(count):
         world.app.registered(event(model="sklearn_regression_model", version=f"v{version}"))
     world.azure_devops_server.start()
     world.azure_devops.misbehave(Fault(**POST, status=429, headers={"Retry-After": "120"}, times=1))
@@ -93,18 +94,18 @@ def test_many_claims_that_wait_are_started_by_sweeps_once_azure_devops_is_back(w
     for _ in range(5):
         world.later(minutes=3)
 
-    assert len(world.versions) == 100
-    assert len(set(world.versions)) == 100
+    assert len(world.versions) == count
+    assert len(set(world.versions)) == count
     assert world.app.unfinished() == []
     assert 1 < world.most_at_once() <= SWEEP_THREADS
 
 
-def test_a_sweep_asks_storage_as_often_whatever_was_finished_before(world: World) -> None:
+def test_a_sweep_asks_storage_as_often_whatever_was_finished_before(world: World, size: Size) -> None:
     world.azure_devops.misbehave(Fault(**POST, status=403))
     for version in range(10):
         world.app.registered(event(version=f"open{version}"))
     few = _requests_of_a_sweep(world)
-    _finish(world, 2_000)
+    _finish(world, size(2_000, 100_000))
 
     assert _requests_of_a_sweep(world) == few
 
@@ -117,7 +118,7 @@ def _requests_of_a_sweep(world: World) -> int:
 
 
 def _finish(world: World, count: int) -> None:
-    table = world.app.ledger._table
+    table = world.app.ledger._table.client
     finished = next(table.query_entities("PartitionKey gt 'claim' and PartitionKey lt 'claim!'"))
     for first in range(0, count, 100):
         rows = [dict(finished, RowKey=f"finished{number}", state="started") for number in range(first, first + 100)]

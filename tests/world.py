@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -20,10 +20,12 @@ from local.demo import WORKSPACE
 from local.serving import Server
 from model_release import wiring
 from model_release.claim import Decision
+from model_release.history import Wanted
 from model_release.start_release import StartRelease
 from tests.proxy import Proxy
 from triggers import missed_models, model_registered, unfinished_releases
 
+Size = Callable[[int, int], int]
 EVENTS = Path(__file__).parent / "events"
 
 
@@ -143,7 +145,7 @@ class World:
     @property
     def history(self) -> list[Decision]:
         """What the ledger tells, newest first."""
-        return self.app.ledger.history(100)
+        return list(self.build().history.page(Wanted(ignored=True), 100).decisions)
 
     @property
     def versions(self) -> list[str]:

@@ -1,0 +1,120 @@
+"""The history: one line for each decision, the newest first, kept for 90 days.
+
+| partition | row | for |
+|---|---|---|
+| `recent` | newest first | the line of a claim |
+| `ignored` | newest first | the line of an event that started nothing |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime, timedelta
+from itertools import islice
+from typing import Any
+
+from azure.data.tables import TableEntity
+
+from model_release.claim import Decision, State, plain
+from model_release.table import Table
+
+KEEP = timedelta(days=90)
+_RECENT = "recent"
+_IGNORED = "ignored"
+_PRUNED_AT_ONCE = 100
+_LAST = 10**16 - 1
+_TICK = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which lines; a model ending with `*` stands for all that begin so, and `place` is where a page begins."""
+
+    model: str = ""
+    state: State | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    ignored: bool = False
+    place: str = ""
+
+
+@dataclass(frozen=True)
+class Page:
+    """Some lines, and the place where the older ones begin, empty at the end."""
+
+    decisions: tuple[Decision, ...]
+    older: str
+
+
+class History:
+    """The lines; every method raises azure-core's errors when storage fails."""
+
+    def __init__(self, table: Table, clock: Callable[[], datetime]) -> None:
+        self._table = table
+        self._clock = clock
+
+    def note(self, decision: Decision, key: str) -> None:
+        """Write a line, or write it anew."""
+        partition = _IGNORED if decision.state is State.IGNORED else _RECENT
+        self._table.put(partition, f"{_newest_first(decision.when)} {key}", **plain(asdict(decision)))
+
+    def page(self, wanted: Wanted = Wanted(), count: int = 50) -> Page:
+        """The newest lines that are wanted."""
+        lines = sorted(line for partition in _partitions(wanted) for line in self._read(partition, wanted, count + 1))
+        decisions = tuple(decision for _, decision in lines[:count])
+        return Page(decisions, older=lines[count][0] if len(lines) > count else "")
+
+    def prune(self) -> None:
+        """Take the oldest lines, at most 100 of each partition at once, away when their time is over."""
+        for partition in (_RECENT, _IGNORED):
+            rows = self._table.query(
+                "PartitionKey eq @partition and RowKey gt @oldest",
+                partition=partition,
+                oldest=_newest_first(self._clock() - KEEP),
+                select=["PartitionKey", "RowKey"],
+                results_per_page=_PRUNED_AT_ONCE,
+            )
+            if old := [("delete", dict(row)) for row in islice(rows, _PRUNED_AT_ONCE)]:
+                self._table.client.submit_transaction(old)
+
+    def _read(self, partition: str, wanted: Wanted, count: int) -> list[tuple[str, Decision]]:
+        condition, parameters = _condition(wanted)
+        rows = self._table.query(
+            f"PartitionKey eq @partition{condition}", partition=partition, results_per_page=count, **parameters
+        )
+        return [(row["RowKey"], _decision(row)) for row in islice(rows, count)]
+
+
+def _partitions(wanted: Wanted) -> tuple[str, ...]:
+    if wanted.state is State.IGNORED:
+        return (_IGNORED,)
+    return (_RECENT, _IGNORED) if wanted.ignored and not wanted.state else (_RECENT,)
+
+
+def _condition(wanted: Wanted) -> tuple[str, dict[str, Any]]:
+    conditions: dict[str, Any] = {}
+    if wanted.place:
+        conditions["RowKey ge @place"] = wanted.place
+    if wanted.until:
+        conditions["RowKey ge @until"] = _newest_first(wanted.until)
+    if wanted.since:
+        conditions["RowKey lt @since"] = _newest_first(wanted.since - _TICK)
+    if wanted.state:
+        conditions["state eq @state"] = wanted.state.value
+    if wanted.model:
+        name = f"models/{wanted.model.removesuffix('*')}"
+        conditions["subject ge @first"] = name if wanted.model.endswith("*") else f"{name}:"
+        # The least text that is above all that begin so: no model's name has a character above these.
+        conditions["subject lt @last"] = f"{name}~" if wanted.model.endswith("*") else f"{name};"
+    names = {condition.rpartition("@")[2]: value for condition, value in conditions.items()}
+    return "".join(f" and {condition}" for condition in conditions), names
+
+
+def _newest_first(time: datetime) -> str:
+    return f"{_LAST - int(time.timestamp() * 1_000_000):016d}"
+
+
+def _decision(row: TableEntity) -> Decision:
+    names = {field.name for field in fields(Decision)}
+    return Decision(**{name: value for name, value in row.items() if name in names} | {"state": State(row["state"])})
