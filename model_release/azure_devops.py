@@ -107,6 +107,11 @@ class AzureDevOps:
         """The body that `start` would send."""
         return self._request(self._definition(start.target), start, event, marker)
 
+    def reach(self, project: str) -> None:
+        """Sign in, and ask for one definition of the project."""
+        with self._errors(creating=False):
+            self._client.get_release_definitions(project, top=1)
+
     def look(self, target: Target, marker: str, since: datetime) -> StartedRelease | None:
         """Find the release whose description carries the marker among those created since then."""
         definition = self._definition(target)

@@ -8,15 +8,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any
 
 from azure.data.tables import TableEntity
 
 from model_release.claim import Decision, State, plain
+from model_release.events import shorten
 from model_release.table import Table
 
 KEEP = timedelta(days=90)
@@ -24,6 +26,8 @@ _RECENT = "recent"
 _IGNORED = "ignored"
 _PRUNED_AT_ONCE = 100
 _LAST = 10**16 - 1
+_MOST_LINES = 200
+_PLACE = re.compile(r"\d{16} [0-9a-f]{32}")
 _TICK = timedelta(microseconds=1)
 
 
@@ -37,6 +41,33 @@ class Wanted:
     until: datetime | None = None
     ignored: bool = False
     place: str = ""
+    count: int = 50
+
+    @classmethod
+    def read(cls, asked: Mapping[str, str]) -> Wanted:
+        """Read the words of a request; a day is meant whole. Raises ValueError with every fault."""
+        faults: list[str] = []
+
+        def take(name: str, read: Callable[[str], Any], default: Any = None) -> Any:
+            text = asked.get(name, "").strip()
+            try:
+                return read(text) if text else default
+            except ValueError as error:
+                faults.append(f"{name}: {error}")
+                return default
+
+        wanted = cls(
+            model=asked.get("model", "").strip(),
+            state=take("state", State),
+            since=take("since", lambda text: _moment(text)[0]),
+            until=take("until", lambda text: _moment(text)[1]),
+            ignored=bool(asked.get("ignored")),
+            place=take("place", _place, ""),
+            count=take("count", _count, cls.count),
+        )
+        if faults:
+            raise ValueError("; ".join(faults))
+        return wanted
 
 
 @dataclass(frozen=True)
@@ -59,9 +90,10 @@ class History:
         partition = _IGNORED if decision.state is State.IGNORED else _RECENT
         self._table.put(partition, f"{_newest_first(decision.when)} {key}", **plain(asdict(decision)))
 
-    def page(self, wanted: Wanted = Wanted(), count: int = 50) -> Page:
+    def page(self, wanted: Wanted = Wanted()) -> Page:
         """The newest lines that are wanted."""
-        lines = sorted(line for partition in _partitions(wanted) for line in self._read(partition, wanted, count + 1))
+        count = wanted.count
+        lines = sorted(line for partition in _partitions(wanted) for line in self._read(partition, wanted))
         decisions = tuple(decision for _, decision in lines[:count])
         return Page(decisions, older=lines[count][0] if len(lines) > count else "")
 
@@ -78,8 +110,10 @@ class History:
             if old := [("delete", dict(row)) for row in islice(rows, _PRUNED_AT_ONCE)]:
                 self._table.client.submit_transaction(old)
 
-    def _read(self, partition: str, wanted: Wanted, count: int) -> list[tuple[str, Decision]]:
+    def _read(self, partition: str, wanted: Wanted) -> list[tuple[str, Decision]]:
         condition, parameters = _condition(wanted)
+        # The one more is where the older ones begin.
+        count = wanted.count + 1
         rows = self._table.query(
             f"PartitionKey eq @partition{condition}", partition=partition, results_per_page=count, **parameters
         )
@@ -109,6 +143,27 @@ def _condition(wanted: Wanted) -> tuple[str, dict[str, Any]]:
         conditions["subject lt @last"] = f"{name}~" if wanted.model.endswith("*") else f"{name};"
     names = {condition.rpartition("@")[2]: value for condition, value in conditions.items()}
     return "".join(f" and {condition}" for condition in conditions), names
+
+
+def _moment(text: str) -> tuple[datetime, datetime]:
+    """When a day or a moment begins and ends."""
+    moment = datetime.fromisoformat(text)
+    begin = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return begin, begin if "T" in text else begin + timedelta(days=1)
+
+
+def _place(text: str) -> str:
+    if not _PLACE.fullmatch(text):
+        msg = f"{shorten(text)!r} is not what an answer gave as `older`"
+        raise ValueError(msg)
+    return text
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= _MOST_LINES:
+        msg = f"{shorten(text)!r} is not a whole number from 1 to {_MOST_LINES}"
+        raise ValueError(msg)
+    return int(text)
 
 
 def _newest_first(time: datetime) -> str:

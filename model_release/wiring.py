@@ -19,6 +19,7 @@ from model_release.azure_devops import AzureDevOps, EntraSignIn, pat_sign_in
 from model_release.azure_ml import AzureMl
 from model_release.catch_up import CatchUp
 from model_release.errors import ConfigurationError
+from model_release.health import Health
 from model_release.history import History
 from model_release.ledger import Clock, Ledger
 from model_release.settings import Settings, Storage
@@ -39,6 +40,7 @@ class Built:
     start_release: StartRelease
     catch_up: CatchUp
     history: History
+    health: Health
 
 
 def build(environment: Mapping[str, str] = os.environ, clock: Clock = _now) -> Built:
@@ -48,22 +50,28 @@ def build(environment: Mapping[str, str] = os.environ, clock: Clock = _now) -> B
     table = Table(_table_client(read.storage, credential))
     history = History(table, clock)
     ledger = Ledger(table, history, lease=read.lease, clock=clock)
+    azure_devops = AzureDevOps(
+        read.azure_devops_url,
+        sign_in(read.azure_devops_pat, credential),
+        timeout=read.timeout.total_seconds(),
+        patience=read.lease.total_seconds() / 3,
+        throttled=ledger.hold_back,
+    )
     start_release = StartRelease(
         release_map=routes,
         workspaces=read.workspaces,
         ledger=ledger,
-        azure_devops=AzureDevOps(
-            read.azure_devops_url,
-            sign_in(read.azure_devops_pat, credential),
-            timeout=read.timeout.total_seconds(),
-            patience=read.lease.total_seconds() / 3,
-            throttled=ledger.hold_back,
-        ),
+        azure_devops=azure_devops,
         first_retry=read.first_retry,
         clock=clock,
     )
     azure_ml = AzureMl(credential, endpoint=read.resource_manager_url)
-    return Built(start_release, CatchUp(azure_ml, start_release, ledger, clock), history)
+    return Built(
+        start_release,
+        CatchUp(azure_ml, start_release, ledger, clock),
+        history,
+        Health(routes, ledger, azure_devops, clock),
+    )
 
 
 def sign_in(pat: str, credential: TokenCredential) -> Authentication:

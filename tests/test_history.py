@@ -34,8 +34,8 @@ def register(world: World, *versions: object, model: str = MODEL) -> None:
         world.clock.advance(seconds=1)
 
 
-def versions(history: History, wanted: Wanted, count: int = 50) -> list[str]:
-    return [line.subject.partition(":")[2] for line in history.page(wanted, count).decisions]
+def versions(history: History, wanted: Wanted) -> list[str]:
+    return [line.subject.partition(":")[2] for line in history.page(wanted).decisions]
 
 
 # Lines
@@ -43,15 +43,15 @@ def versions(history: History, wanted: Wanted, count: int = 50) -> list[str]:
 
 def test_pages_follow_one_another_without_gap_or_overlap(world: World, history: History) -> None:
     register(world, *range(1, 8))
-    seen, wanted, pages = [], Wanted(), 0
+    seen, wanted, pages = [], Wanted(count=3), 0
 
     while True:
-        page = history.page(wanted, 3)
+        page = history.page(wanted)
         seen += [line.subject for line in page.decisions]
         pages += 1
         if not page.older:
             break
-        wanted = Wanted(place=page.older)
+        wanted = Wanted(place=page.older, count=3)
 
     assert seen == [f"models/{MODEL}:{version}" for version in range(7, 0, -1)]
     assert pages == 3
@@ -65,9 +65,9 @@ def test_ignored_events_are_told_among_the_others_when_they_are_wanted(world: Wo
 
     assert versions(history, Wanted()) == ["3", "1"]
     assert versions(history, Wanted(ignored=True)) == ["4", "3", "2", "1"]
-    first = history.page(Wanted(ignored=True), 2)
+    first = history.page(Wanted(ignored=True, count=2))
     assert [line.subject[-1] for line in first.decisions] == ["4", "3"]
-    assert versions(history, Wanted(ignored=True, place=first.older), 2) == ["2", "1"]
+    assert versions(history, Wanted(ignored=True, place=first.older, count=2)) == ["2", "1"]
     assert versions(history, Wanted(state=State.IGNORED)) == ["4", "2"]
 
 

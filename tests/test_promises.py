@@ -30,7 +30,7 @@ from model_release import wiring
 from model_release.claim import State
 from model_release.errors import Busy, ClaimHeld, Refused, StartError, Unknown
 from model_release.events import ModelRegistered
-from model_release.history import History
+from model_release.history import History, Wanted
 from model_release.ledger import Ledger
 from model_release.release_map import ReleaseMap, Start, StartedRelease, Target
 from model_release.start_release import StartRelease
@@ -354,7 +354,7 @@ class Promises(RuleBasedStateMachine):
                     assert any(name == model and newer > version for name, newer in released)
                     end = State.SUPERSEDED
                 assert claims[model, version, order]["state"] == end
-        told = {(line.subject, line.target): line.state for line in process.history.page(count=1000).decisions}
+        told = {(line.subject, line.target): line.state for line in process.history.page(Wanted(count=1000)).decisions}
         assert told == {
             (f"models/{model}:{version}", f"p/{order}"): row["state"] for (model, version, order), row in claims.items()
         }

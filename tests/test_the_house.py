@@ -16,7 +16,7 @@ FLOORS = [
     ["model_release.commands"],
     ["triggers"],
     ["model_release.wiring"],
-    ["model_release.catch_up"],
+    ["model_release.catch_up", "model_release.health", "model_release.pages", "model_release.views"],
     ["model_release.start_release"],
     ["model_release.ledger", "model_release.azure_devops", "model_release.azure_ml"],
     ["model_release.history"],

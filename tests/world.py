@@ -23,7 +23,7 @@ from model_release.claim import Decision
 from model_release.history import Wanted
 from model_release.start_release import StartRelease
 from tests.proxy import Proxy
-from triggers import missed_models, model_registered, unfinished_releases
+from triggers import health, missed_models, model_registered, releases, unfinished_releases
 
 Size = Callable[[int, int], int]
 EVENTS = Path(__file__).parent / "events"
@@ -135,6 +135,8 @@ class World:
         model_registered.add_to(app, built.start_release)
         unfinished_releases.add_to(app, built.start_release)
         missed_models.add_to(app, built.catch_up)
+        releases.add_to(app, built.start_release, built.history)
+        health.add_to(app, built.health)
         return app
 
     def later(self, **duration: float) -> list[Decision]:
@@ -145,7 +147,7 @@ class World:
     @property
     def history(self) -> list[Decision]:
         """What the ledger tells, newest first."""
-        return list(self.build().history.page(Wanted(ignored=True), 100).decisions)
+        return list(self.build().history.page(Wanted(ignored=True, count=100)).decisions)
 
     @property
     def versions(self) -> list[str]:

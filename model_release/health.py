@@ -1,0 +1,58 @@
+"""Whether the app can do its work: storage, release map, sign-in, and what waits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from azure.core.exceptions import AzureError
+
+from model_release.errors import StartError
+from model_release.events import shorten
+from model_release.ledger import Clock, Ledger
+from model_release.release_map import ReleaseMap
+
+
+class Reachable(Protocol):
+    """What releases are started with; raises Busy or Refused."""
+
+    def reach(self, project: str) -> None:
+        """Sign in and ask for something small of the project."""
+
+
+@dataclass(frozen=True)
+class Health:
+    """Looks at each thing that a release needs."""
+
+    release_map: ReleaseMap
+    ledger: Ledger
+    azure_devops: Reachable
+    clock: Clock
+
+    def look(self) -> dict[str, Any]:
+        """Answer `healthy`, and of each part whether it is `ok` and what is to be known of it; ages are in seconds."""
+        projects = sorted({route.release.project for route in self.release_map.routes if route.enabled})
+        parts = {
+            "storage": _tried(self._storage),
+            "release_map": {"ok": True, "routes": len(self.release_map.routes)},
+            "azure_devops": _tried(lambda: self._azure_devops(projects)),
+        }
+        return {"healthy": all(part["ok"] for part in parts.values()), **parts}
+
+    def _storage(self) -> dict[str, Any]:
+        unfinished = self.ledger.unfinished()
+        age = (self.clock() - unfinished.oldest).total_seconds() if unfinished.oldest else None
+        return {"open_claims": unfinished.claims, "oldest_open_claim_seconds": age and round(age)}
+
+    def _azure_devops(self, projects: list[str]) -> dict[str, Any]:
+        for project in projects:
+            self.azure_devops.reach(project)
+        return {"projects": projects}
+
+
+def _tried(look: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    try:
+        return {"ok": True, **look()}
+    except (AzureError, StartError) as error:
+        return {"ok": False, "error": shorten(str(error))}

@@ -1,0 +1,145 @@
+"""HTTP: the history as a page and as JSON, and starting again."""
+
+import re
+import uuid
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+import azure.functions as func
+
+from model_release import views
+from model_release.claim import Claim, Decision, State
+from model_release.errors import ClaimHeld, Refused
+from model_release.events import Workspace, parse, shorten
+from model_release.history import History, Wanted
+from model_release.release_map import judge
+from model_release.start_release import StartRelease
+from model_release.views import Story
+from triggers.http import Problem, answered, body, is_foreign, json_answer, link, page, wants_json
+
+_WISH = re.compile(r"[A-Za-z0-9-]{8,64}")
+_FILTERS = ("model", "state", "since", "until", "ignored")
+
+
+def add_to(app: func.FunctionApp, start_release: StartRelease, history: History) -> None:
+    """Add the functions `releases` and `model_version`."""
+
+    @app.route("releases", methods=["GET"], auth_level=func.AuthLevel.FUNCTION)
+    def releases(req: func.HttpRequest) -> func.HttpResponse:
+        return answered(req, lambda: _history(req, history))
+
+    @app.route("releases/{model}/{version}", methods=["GET", "POST"], auth_level=func.AuthLevel.FUNCTION)
+    def model_version(req: func.HttpRequest) -> func.HttpResponse:
+        answer = _start if req.method == "POST" else _story
+        return answered(req, lambda: answer(req, start_release))
+
+
+def _history(req: func.HttpRequest, history: History) -> func.HttpResponse:
+    try:
+        wanted = Wanted.read(req.params)
+    except ValueError as error:
+        raise Problem(400, str(error)) from error
+    shown = views.history(history.page(wanted))
+    if wants_json(req):
+        return json_answer(shown)
+    for line in shown["decisions"]:
+        line["story"] = line["version"] and line["workspace"] and _address(req, line)
+        line["place"] = (line["workspace"] or "").rpartition("/")[2]
+    asked = {name: req.params.get(name, "") for name in _FILTERS}
+    return page(
+        req,
+        "history",
+        **shown,
+        asked=asked,
+        filtered=any(asked.values()),
+        newest=link(req, "", **asked) if wanted.place else "",
+        older_page=link(req, "", **asked, place=shown["older"]) if shown["older"] else "",
+        ignored_page=link(req, "", ignored="yes"),
+    )
+
+
+def _story(req: func.HttpRequest, start_release: StartRelease) -> func.HttpResponse:
+    stories = [views.story(story) for story in _stories(req, start_release)]
+    if wants_json(req):
+        return json_answer({"stories": stories})
+    for story in stories:
+        story["workspace_name"] = story["workspace"].rpartition("/")[2]
+        story["action"] = link(req, "", workspace=story["workspace"])
+    done = req.params.get("done", "")
+    return page(
+        req,
+        "story",
+        stories=stories,
+        model=stories[0]["model"],
+        version=stories[0]["version"],
+        wish=str(uuid.uuid4()),
+        done=done if done in [state.value for state in State] else "",
+    )
+
+
+def _start(req: func.HttpRequest, start_release: StartRelease) -> func.HttpResponse:
+    if is_foreign(req):
+        raise Problem(403, "this request was made by a page of another site")
+    asked = body(req)
+    stories = _stories(req, start_release)
+    if len(stories) > 1:
+        raise Problem(400, "several workspaces have this model version: name one as `workspace`")
+    try:
+        decisions = _do(asked, stories[0], start_release)
+    except (ClaimHeld, Refused) as error:
+        raise Problem(409, str(error)) from error
+    if wants_json(req):
+        return json_answer({"decisions": [views.decision(one) for one in decisions]})
+    done = decisions[0].state.value if decisions else ""
+    place = link(req, "", workspace=stories[0].workspace.id, done=done)
+    return func.HttpResponse(status_code=303, headers={"Location": place})
+
+
+def _do(asked: Mapping[str, str], story: Story, start_release: StartRelease) -> list[Decision]:
+    """Start again with a wish, without one try a claim now that waits, without a claim ask the map again."""
+    if not asked.get("claim"):
+        return start_release.registered(story.known.event)
+    claim = _claim(asked["claim"], story)
+    wish = asked.get("wish", "")
+    if not wish:
+        return [] if claim.state.final else start_release.try_now(claim)
+    if not _WISH.fullmatch(wish):
+        raise Problem(400, "`wish` is 8 to 64 letters, digits and '-', new for each release that is wanted")
+    if not claim.state.final:
+        raise Problem(409, f"this claim is {claim.state}: it can be tried now, without a `wish`")
+    return [start_release.again(claim, wish)]
+
+
+def _claim(key: str, story: Story) -> Claim:
+    for claim in story.known.claims:
+        if claim.key == key:
+            return claim
+    raise Problem(404, f"{story.model} {story.version} has no claim {shorten(key)}")
+
+
+def _stories(req: func.HttpRequest, start_release: StartRelease) -> list[Story]:
+    model, version = req.route_params["model"], req.route_params["version"]
+    found = []
+    for workspace in _workspaces(req.params.get("workspace", ""), start_release.workspaces):
+        known = start_release.ledger.known(workspace, model, version).get(version)
+        if known:
+            verdicts = judge(start_release.release_map, parse(known.event))
+            found.append(Story(workspace, model, version, known, verdicts))
+    if not found:
+        raise Problem(404, f"nothing is known of {shorten(model)} {shorten(version)}")
+    return found
+
+
+def _workspaces(asked: str, ours: frozenset[Workspace]) -> list[Workspace]:
+    if asked.startswith("/"):
+        try:
+            return [Workspace.parse(asked)]
+        except ValueError as error:
+            raise Problem(400, str(error)) from error
+    wanted = (one for one in ours if not asked or one.name.casefold() == asked.casefold())
+    return sorted(wanted, key=lambda one: one.id)
+
+
+def _address(req: func.HttpRequest, line: Mapping[str, Any]) -> str:
+    return link(req, f"releases/{quote(line['model'])}/{quote(line['version'])}", workspace=line["workspace"])
