@@ -1,8 +1,8 @@
 """Thousands of events while everything goes wrong at once, and then the count: doubled, lost, backwards, open.
 
-Host processes are killed all the time; Azure DevOps is busy, fails after the release was created, hangs up, hangs, and
-goes away twice; storage fails before and after it wrote, and goes away once; Event Grid delivers late, twice, in
-disorder, and some events never.
+Host processes are killed all the time; Azure DevOps is busy, fails after the release was created, hangs up, hangs, goes
+away twice, and is slow for a while; storage fails before and after it wrote, and goes away once; Event Grid delivers
+late, twice, in disorder, and some events never.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -157,6 +157,7 @@ class Faulty:
         """A fault comes with its share of the requests in percent."""
         self.requests = 0
         self.calm = False
+        self.slow = 0.0
         self.happened: Counter[str] = Counter()
         self._application = application
         self._faults = faults
@@ -167,7 +168,8 @@ class Faulty:
         self._lock = threading.Lock()
 
     def __call__(self, request: Request) -> Response:
-        """Answer a request, or not."""
+        """Answer a request, or not; late, in seconds, while it is slow."""
+        time.sleep(self.slow)
         return self._draw().answer(lambda: self._application(request))
 
     def _draw(self) -> Fault:
@@ -487,20 +489,37 @@ class Soak:
                 self.sweeps += at_once
 
     def _go_away(self) -> None:
-        """Take the servers away, each at its share of the events; it is quiet after the last one."""
-        outages = ((0.2, self.azure_devops_server), (0.4, self.storage_server), (0.7, self.azure_devops_server))
-        for share, server in outages:
+        """Take the servers away or slow them down, each at its share of the events; it is quiet after the last one."""
+        outages = (
+            (0.2, self._away(self.azure_devops_server)),
+            (0.4, self._away(self.storage_server)),
+            (0.55, self._slowed(self.busy)),
+            (0.7, self._away(self.azure_devops_server)),
+        )
+        for share, outage in outages:
             while len(self.grid.acknowledged) < share * self.options.events:
                 if self.over.wait(_TICK_SECONDS):
                     return
-            server.stop()
-            self.over.wait(self.options.outage)
-            server.start()
+            with outage:
+                self.over.wait(self.options.outage)
             self.outages += 1
         while len(self.registered) < self.options.events or self.grid.waiting:
             if self.over.wait(_TICK_SECONDS):
                 return
         self.quiet.set()
+
+    @contextmanager
+    def _away(self, server: Server) -> Iterator[None]:
+        server.stop()
+        yield
+        server.start()
+
+    @contextmanager
+    def _slowed(self, faulty: Faulty) -> Iterator[None]:
+        # A request still ends within its timeout, and three of them take most of the lease.
+        faulty.slow = 0.8
+        yield
+        faulty.slow = 0.0
 
     def _tell(self) -> None:
         while not self.over.wait(_TELL_SECONDS):
