@@ -227,6 +227,7 @@ def _keep(stage: Stage) -> None:
     print(f"""
 It goes on running; Ctrl-C stops it. Try:
 
+  see what happened     {stage.host}/api/releases
   see the releases      {stage.azure_devops_server.url}
   register version 22   curl -i '{stage.host}{WEBHOOK}' -H 'aeg-event-type: Notification' \\
                           -d '{event}'
