@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import click
 
+from model_release.commands.history import history
 from model_release.commands.send import send
+from model_release.commands.show import show
+from model_release.commands.start import start
 
 
 @click.group(help="Start Azure DevOps releases for the models that Azure ML registers.")
@@ -12,7 +15,10 @@ def main() -> None:
     """Choose a command."""
 
 
+main.add_command(history)
 main.add_command(send)
+main.add_command(show)
+main.add_command(start)
 
 if __name__ == "__main__":
     main(prog_name="python -m model_release")

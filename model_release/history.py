@@ -18,7 +18,7 @@ from typing import Any
 from azure.data.tables import TableEntity
 
 from model_release.claim import Decision, State, plain
-from model_release.events import shorten
+from model_release.events import NAME, shorten
 from model_release.table import Table
 
 KEEP = timedelta(days=90)
@@ -28,7 +28,7 @@ _PRUNED_AT_ONCE = 100
 _LAST = 10**16 - 1
 _MOST_LINES = 200
 _PLACE = re.compile(r"\d{16} [0-9a-f]{32}")
-_TICK = timedelta(microseconds=1)
+_DAY_CHARACTERS = len("2026-11-20")
 
 
 @dataclass(frozen=True)
@@ -57,11 +57,11 @@ class Wanted:
                 return default
 
         wanted = cls(
-            model=asked.get("model", "").strip(),
-            state=take("state", State),
+            model=take("model", _model, ""),
+            state=take("state", _state),
             since=take("since", lambda text: _moment(text)[0]),
             until=take("until", lambda text: _moment(text)[1]),
-            ignored=bool(asked.get("ignored")),
+            ignored=take("ignored", _yes_or_no, cls.ignored),
             place=take("place", _place, ""),
             count=take("count", _count, cls.count),
         )
@@ -133,7 +133,7 @@ def _condition(wanted: Wanted) -> tuple[str, dict[str, Any]]:
     if wanted.until:
         conditions["RowKey ge @until"] = _newest_first(wanted.until)
     if wanted.since:
-        conditions["RowKey lt @since"] = _newest_first(wanted.since - _TICK)
+        conditions["RowKey le @since"] = f"{_newest_first(wanted.since)}~"
     if wanted.state:
         conditions["state eq @state"] = wanted.state.value
     if wanted.model:
@@ -147,9 +147,35 @@ def _condition(wanted: Wanted) -> tuple[str, dict[str, Any]]:
 
 def _moment(text: str) -> tuple[datetime, datetime]:
     """When a day or a moment begins and ends."""
-    moment = datetime.fromisoformat(text)
-    begin = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return begin, begin if "T" in text else begin + timedelta(days=1)
+    try:
+        moment = datetime.fromisoformat(text)
+        begin = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+        return begin, begin + timedelta(days=len(text) <= _DAY_CHARACTERS)
+    except (ValueError, OverflowError) as error:
+        msg = f"{shorten(text)!r} is neither a day such as 2026-11-20 nor a time such as 2026-11-20T18:41:00Z"
+        raise ValueError(msg) from error
+
+
+def _model(text: str) -> str:
+    if text != "*" and not NAME.fullmatch(text.removesuffix("*")):
+        msg = f"{shorten(text)!r} is not a model's name, nor the beginning of one with '*' behind it"
+        raise ValueError(msg)
+    return text
+
+
+def _state(text: str) -> State:
+    try:
+        return State(text)
+    except ValueError as error:
+        msg = f"{shorten(text)!r} is none of {', '.join(State)}"
+        raise ValueError(msg) from error
+
+
+def _yes_or_no(text: str) -> bool:
+    if text not in ("yes", "no"):
+        msg = f"{shorten(text)!r} is neither yes nor no"
+        raise ValueError(msg)
+    return text == "yes"
 
 
 def _place(text: str) -> str:
@@ -167,7 +193,7 @@ def _count(text: str) -> int:
 
 
 def _newest_first(time: datetime) -> str:
-    return f"{_LAST - int(time.timestamp() * 1_000_000):016d}"
+    return f"{min(max(_LAST - int(time.timestamp() * 1_000_000), 0), _LAST):016d}"
 
 
 def _decision(row: TableEntity) -> Decision:

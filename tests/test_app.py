@@ -207,8 +207,11 @@ def test_microsofts_own_worker_indexes_the_app_and_starts_the_release_of_each_sc
     app = FunctionsRuntime(wiring.HOME, world.environment())
 
     assert {name: function.trigger for name, function in app.functions.items()} == {
+        "health": "httpTrigger",
         "missed_models": "timerTrigger",
         "model_registered": "eventGridTrigger",
+        "model_version": "httpTrigger",
+        "releases": "httpTrigger",
         "unfinished_releases": "timerTrigger",
     }
     assert app.invoke("model_registered", event(version=20)).ok

@@ -56,14 +56,17 @@ def body(request: func.HttpRequest) -> dict[str, str]:
     try:
         text = request.get_body().decode()
         if request.headers.get("Content-Type", "").startswith("application/json"):
-            return {name: str(value) for name, value in json.loads(text or "{}").items()}
+            given = json.loads(text or "{}").items()
+            return {name: str(value) for name, value in given if value is not None}
         return dict(parse_qsl(text))
-    except (ValueError, AttributeError) as error:
+    except (ValueError, AttributeError, RecursionError) as error:
         raise Problem(400, "the body is neither a form nor a JSON object") from error
 
 
 def link(request: func.HttpRequest, path: str, **values: str) -> str:
     """A relative address; who came with a key in the address goes on with it."""
+    if path and urlsplit(request.url).path.endswith("/"):
+        path = f"../{path}"
     given = {name: value for name, value in values.items() if value}
     if code := request.params.get("code"):
         given["code"] = code

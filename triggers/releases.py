@@ -11,7 +11,7 @@ import azure.functions as func
 from model_release import views
 from model_release.claim import Claim, Decision, State
 from model_release.errors import ClaimHeld, Refused
-from model_release.events import Workspace, parse, shorten
+from model_release.events import NAME, Workspace, parse, shorten
 from model_release.history import History, Wanted
 from model_release.release_map import judge
 from model_release.start_release import StartRelease
@@ -46,7 +46,7 @@ def _history(req: func.HttpRequest, history: History) -> func.HttpResponse:
     for line in shown["decisions"]:
         line["story"] = line["version"] and line["workspace"] and _address(req, line)
         line["place"] = (line["workspace"] or "").rpartition("/")[2]
-    asked = {name: req.params.get(name, "") for name in _FILTERS}
+    asked = {name: req.params.get(name, "") for name in _FILTERS} | {"ignored": "yes" if wanted.ignored else ""}
     return page(
         req,
         "history",
@@ -98,12 +98,14 @@ def _start(req: func.HttpRequest, start_release: StartRelease) -> func.HttpRespo
 
 def _do(asked: Mapping[str, str], story: Story, start_release: StartRelease) -> list[Decision]:
     """Start again with a wish, without one try a claim now that waits, without a claim ask the map again."""
-    if not asked.get("claim"):
+    key, wish = asked.get("claim", ""), asked.get("wish", "")
+    if wish and not key:
+        raise Problem(400, "a `wish` goes with the `claim` that it starts again")
+    if not key:
         return start_release.registered(story.known.event)
-    claim = _claim(asked["claim"], story)
-    wish = asked.get("wish", "")
+    claim = _claim(key, story)
     if not wish:
-        return [] if claim.state.final else start_release.try_now(claim)
+        return [Decision.of(claim)] if claim.state.final else start_release.try_now(claim)
     if not _WISH.fullmatch(wish):
         raise Problem(400, "`wish` is 8 to 64 letters, digits and '-', new for each release that is wanted")
     if not claim.state.final:
@@ -121,13 +123,16 @@ def _claim(key: str, story: Story) -> Claim:
 def _stories(req: func.HttpRequest, start_release: StartRelease) -> list[Story]:
     model, version = req.route_params["model"], req.route_params["version"]
     found = []
-    for workspace in _workspaces(req.params.get("workspace", ""), start_release.workspaces):
+    asked = req.params.get("workspace", "")
+    named = NAME.fullmatch(model) and NAME.fullmatch(version)
+    for workspace in _workspaces(asked, start_release.workspaces) if named else ():
         known = start_release.ledger.known(workspace, model, version).get(version)
         if known:
             verdicts = judge(start_release.release_map, parse(known.event))
             found.append(Story(workspace, model, version, known, verdicts))
     if not found:
-        raise Problem(404, f"nothing is known of {shorten(model)} {shorten(version)}")
+        where = f" in workspace {shorten(asked)}" if asked else ""
+        raise Problem(404, f"nothing is known of {shorten(model)} {shorten(version)}{where}")
     return found
 
 
