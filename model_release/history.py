@@ -186,7 +186,7 @@ def _place(text: str) -> str:
 
 
 def _count(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= _MOST_LINES:
+    if not re.fullmatch(r"\d{1,3}", text) or not 1 <= int(text) <= _MOST_LINES:
         msg = f"{shorten(text)!r} is not a whole number from 1 to {_MOST_LINES}"
         raise ValueError(msg)
     return int(text)

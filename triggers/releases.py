@@ -47,14 +47,15 @@ def _history(req: func.HttpRequest, history: History) -> func.HttpResponse:
         line["story"] = line["version"] and line["workspace"] and _address(req, line)
         line["place"] = (line["workspace"] or "").rpartition("/")[2]
     asked = {name: req.params.get(name, "") for name in _FILTERS} | {"ignored": "yes" if wanted.ignored else ""}
+    count = req.params.get("count", "")
     return page(
         req,
         "history",
         **shown,
         asked=asked,
         filtered=any(asked.values()),
-        newest=link(req, "", **asked) if wanted.place else "",
-        older_page=link(req, "", **asked, place=shown["older"]) if shown["older"] else "",
+        newest=link(req, "", **asked, count=count) if wanted.place else "",
+        older_page=link(req, "", **asked, count=count, place=shown["older"]) if shown["older"] else "",
         ignored_page=link(req, "", ignored="yes"),
     )
 
