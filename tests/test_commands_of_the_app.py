@@ -1,7 +1,7 @@
 """history, show and start in a terminal, against the app served by the local host."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
@@ -94,14 +94,13 @@ def test_the_history_is_a_table_in_utc_the_newest_first(world: World, terminal: 
     ]
 
 
-@pytest.mark.parametrize("width", [40, 80, 140])
-def test_the_history_fits_the_terminal(world: World, terminal: Terminal, width: int) -> None:
+def test_the_history_fits_the_terminal(world: World, terminal: Terminal) -> None:
     register(world, 20, 19)
 
-    lines = terminal.run("history", width=width).stdout.splitlines()
-
-    assert max(map(len, lines)) <= width
-    assert "superseded" in "".join(lines) or width < 80
+    for width in (40, 80, 140):
+        lines = terminal.run("history", width=width).stdout.splitlines()
+        assert max(map(len, lines)) <= width
+        assert "superseded" in "".join(lines) or width < 80
 
 
 def test_the_history_is_narrowed_as_it_is_asked(world: World, terminal: Terminal) -> None:
@@ -324,20 +323,28 @@ def test_of_several_workspaces_one_must_be_named(world: World) -> None:
 # What goes wrong
 
 
-@pytest.mark.parametrize("command", [["history"], ["show", V20], ["start", V20, "--yes"]])
-def test_what_goes_wrong_is_told_with_what_to_do(world: World, terminal: Terminal, command: list[str]) -> None:
-    def told(*options: str) -> str:
-        done = terminal.run(*command, *options)
-        assert done.exit_code == 1
-        assert not done.stdout
-        return done.stderr
+def test_what_goes_wrong_is_told_with_what_to_do(world: World, terminal: Terminal) -> None:
+    for command in (["history"], ["show", V20], ["start", V20, "--yes"]):
 
-    assert "az functionapp keys list" in told("--key", "wrong")
-    assert "its log lists every fault" in told("--url", f"{terminal.url}/elsewhere")
-    assert "--url or MODEL_RELEASE_URL" in told("--url", "http://127.0.0.1:9")
-    assert "No scheme supplied" in told("--url", "localhost")
+        def told(*options: str, command: Sequence[str] = command) -> str:
+            done = terminal.run(*command, *options)
+            assert done.exit_code == 1
+            assert not done.stdout
+            return done.stderr
+
+        assert "az functionapp keys list" in told("--key", "wrong")
+        assert "its log lists every fault" in told("--url", f"{terminal.url}/elsewhere")
+        assert "--url or MODEL_RELEASE_URL" in told("--url", "http://127.0.0.1:9")
+        assert "No scheme supplied" in told("--url", "localhost")
+
+
+def test_storage_that_is_down_is_told(world: World, terminal: Terminal) -> None:
     world.storage.down = True
-    assert "Error: storage does not answer" in told()
+
+    told = terminal.run("show", V20)
+
+    assert (told.exit_code, told.stdout) == (1, "")
+    assert told.stderr.startswith("Error: storage does not answer")
 
 
 def test_what_the_app_does_not_take_is_told_in_its_words(terminal: Terminal) -> None:
