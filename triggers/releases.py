@@ -88,7 +88,9 @@ def _start(req: func.HttpRequest, start_release: StartRelease) -> func.HttpRespo
         raise Problem(400, "several workspaces have this model version: name one as `workspace`")
     try:
         decisions = _do(asked, stories[0], start_release)
-    except (ClaimHeld, Refused) as error:
+    except ClaimHeld as error:
+        raise Problem(409, "this claim is in other hands: what becomes of it is told in a moment") from error
+    except Refused as error:
         raise Problem(409, str(error)) from error
     if wants_json(req):
         return json_answer({"decisions": [views.decision(one) for one in decisions]})
