@@ -90,7 +90,7 @@ class AzureDevOps:
         """Let everybody in who brings any sign-in, or only who brings this personal access token."""
         self.releases: list[Json] = []
         self.requests: list[Received] = []
-        self.permissions = {"View releases", "Create releases", "View release pipeline"}
+        self.permissions = {"View releases", "Create releases", "View release pipeline", "Edit release pipeline"}
         self.model_version_id = "{version}"
         self._pat = pat
         self._definitions: dict[int, Json] = {}
@@ -103,6 +103,7 @@ class AzureDevOps:
                 "GET /{organization}/_apis/ResourceAreas": self._resource_areas,
                 "GET /{organization}/{project}/_apis/Release/definitions": self._list_definitions,
                 "GET /{organization}/{project}/_apis/Release/definitions/{id}": self._get_definition,
+                "PUT /{organization}/{project}/_apis/Release/definitions": self._update_definition,
                 "GET /{organization}/{project}/_apis/Release/artifacts/versions": self._list_artifact_versions,
                 "GET /{organization}/{project}/_apis/Release/releases": self._list_releases,
                 "GET /{organization}/{project}/_apis/Release/releases/{id}": self._get_release,
@@ -232,6 +233,13 @@ class AzureDevOps:
         self._require("View release pipeline")
         definition = self._definition(call.project, int(call.id))
         return _json({**definition, **_address(definition, call)})
+
+    def _update_definition(self, call: _Call) -> Response:
+        self._require("Edit release pipeline")
+        definition = self._definition(call.project, int(call.body.get("id") or 0))
+        updated = shapes.updated_definition(definition, call.body)
+        self._definitions[definition["id"]] = updated
+        return _json({**updated, **_address(updated, call)})
 
     def _list_artifact_versions(self, call: _Call) -> Response:
         self._require("View release pipeline")

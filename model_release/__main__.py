@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from model_release.commands.migrate import migrate
 from model_release.commands.send import send
 
 
@@ -12,6 +13,7 @@ def main() -> None:
     """Choose a command."""
 
 
+main.add_command(migrate)
 main.add_command(send)
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 import threading
@@ -111,6 +112,23 @@ class AzureDevOps:
         """Sign in, and ask for one definition of the project."""
         with self._errors(creating=False):
             self._client.get_release_definitions(project, top=1)
+
+    def send(
+        self,
+        method: str,
+        location: str,
+        version: str,
+        *,
+        route: dict[str, Any],
+        query: dict[str, Any],
+        body: Any = None,
+    ) -> tuple[Any, str | None]:
+        """Send one request in raw JSON, for what the SDK's models would drop; the answer, and where a list goes on."""
+        with self._errors(creating=method != "GET") as answered:
+            response = self._client._send(  # noqa: SLF001
+                method, location, version, route_values=route, query_parameters=query, content=body
+            )
+            return json.loads(response.content), answered().continuation
 
     def look(self, target: Target, marker: str, since: datetime) -> StartedRelease | None:
         """Find the release whose description carries the marker among those created since then."""

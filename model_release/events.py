@@ -18,7 +18,8 @@ MODEL_REGISTERED = SystemEventNames.MachineLearningServicesModelRegisteredEventN
 # https://learn.microsoft.com/rest/api/storageservices/understanding-the-table-service-data-model
 MAX_CHARACTERS = 32_000
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
+# What Azure ML allows as the name or version of a model.
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
 _SUBJECT = re.compile(r"models/([^:]*):(.*)", re.DOTALL)
 _WORKSPACE = re.compile(
     r"/subscriptions/[^/]+/resourceGroups/[^/]+"
@@ -153,7 +154,7 @@ def _name(what: str, value: Any, faults: list[str]) -> str:
     text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
     if text is None:
         faults.append(f"the {what} is missing")
-    elif not isinstance(text, str) or not _NAME.fullmatch(text):
+    elif not isinstance(text, str) or not NAME.fullmatch(text):
         faults.append(
             f"the {what} {shorten(value)!r} is not letters, digits, '-', '_' and '.', "
             "beginning with a letter or digit, at most 255"

@@ -70,7 +70,7 @@ def read(environment: Mapping[str, str]) -> Settings:
         faults.append("CLAIM_LEASE_SECONDS must be at least three times AZURE_DEVOPS_TIMEOUT_SECONDS")
     values = {
         "storage": take("AzureWebJobsStorage", lambda text: _storage(text, environment)),
-        "azure_devops_url": take("AZURE_DEVOPS_URL", _azure_devops_url),
+        "azure_devops_url": take("AZURE_DEVOPS_URL", azure_devops_url),
         "azure_devops_pat": take("AZURE_DEVOPS_PAT", _secret),
         "workspaces": take("AML_WORKSPACES", _workspaces),
         "resource_manager_url": take("AZURE_RESOURCE_MANAGER_URL", _url, "https://management.azure.com"),
@@ -91,7 +91,8 @@ def _seconds(text: str) -> timedelta:
     return timedelta(seconds=int(text))
 
 
-def _azure_devops_url(text: str) -> str:
+def azure_devops_url(text: str) -> str:
+    """The address of an organization or an on-premises collection; raises ValueError."""
     if not text:
         msg = "is missing: the organization, such as https://dev.azure.com/contoso"
         raise ValueError(msg)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 from rich import box
 from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 from rich.text import Text
+
+_T = TypeVar("_T")
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Answer in JSON.")
 
@@ -32,9 +35,24 @@ def show_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
 
 
-def show_table(columns: Sequence[str], rows: Iterable[Sequence[str]], styles: Mapping[str, str] | None = None) -> None:
-    """Print a table that fits the terminal's width; cells are text, never markup, `styles` are by a cell's word."""
+def show_table(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    styles: Mapping[str, str] | None = None,
+    *,
+    aside: bool = False,
+) -> None:
+    """Print a table that fits the terminal's width; cells are text, never markup, `styles` are by a cell's word.
+
+    `aside` prints it on stderr, where stdout is for something else.
+    """
     table = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for row in rows:
         table.add_row(*(Text(cell, style=(styles or {}).get(cell, ""), overflow="fold") for cell in row))
-    Console(highlight=False).print(table)
+    Console(highlight=False, stderr=aside).print(table)
+
+
+def progress(work: Iterable[_T], what: str) -> Iterator[_T]:
+    """The pieces of long work, with a bar on stderr where that is a terminal."""
+    console = Console(stderr=True)
+    yield from track(list(work), what, console=console, transient=True, disable=not console.is_terminal)
