@@ -46,7 +46,7 @@ def switch_off(
         results = [(*trigger.names, result) for trigger, result in done]
         show_table(("definition", "artifact", "model", "result"), results, _STYLES)
     else:
-        click.echo("There is no trigger to switch off.", err=True)
+        click.echo("No trigger is switched off.", err=True)
     return any(result != _OFF and not trigger.definition.disabled for trigger, result in [*done, *left])
 
 
