@@ -355,8 +355,11 @@ def test_a_second_switch_finds_nothing_to_do(site: Site) -> None:
     assert "No trigger is switched off." in done.stderr
 
 
-@pytest.mark.parametrize("moment", ["/definitions/1", "PUT"])
-def test_a_change_by_somebody_else_is_not_overwritten(site: Site, moment: str) -> None:
+@pytest.mark.parametrize(
+    ("moment", "told"),
+    [("/definitions/1", "revision 2 is not 1; run this again"), ("PUT", "left on: You are using an old")],
+)
+def test_a_change_by_somebody_else_is_not_overwritten(site: Site, moment: str, told: str) -> None:
     site.add("One", "alone")
     site.add("Two", "alone")
     site.map()
@@ -375,7 +378,7 @@ def test_a_change_by_somebody_else_is_not_overwritten(site: Site, moment: str) -
     done = site.switch("--yes")
 
     assert done.exit_code == 1
-    assert "run this again" in done.stdout
+    assert told in done.stdout
     assert site.definition(1)["description"] == "theirs"
     assert [len(site.definition(number)["triggers"]) for number in (1, 2)] == [1, 0]
 
@@ -385,7 +388,7 @@ def test_a_change_by_somebody_else_is_not_overwritten(site: Site, moment: str) -
     [
         (Fault("PUT", status=503, body={"message": "away"}), "not known to be off, run this again"),
         (Fault("PUT", close="after"), "not known to be off, run this again"),
-        (Fault("PUT", sign_in=True), "does not accept the sign-in"),
+        (Fault("PUT", sign_in=True), "left on: Azure DevOps does not accept the sign-in"),
     ],
 )
 def test_a_switch_that_fails_is_told(site: Site, fault: Fault, told: str) -> None:

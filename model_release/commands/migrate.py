@@ -116,7 +116,7 @@ def _definitions(url: str | None, values: Mapping[str, str]) -> ReleaseDefinitio
 def _read(definitions: ReleaseDefinitions, projects: Sequence[str]) -> list[OldTrigger]:
     unique = {project.casefold(): project for project in projects}.values()
     try:
-        listed = {project: list(definitions.listed(project)) for project in progress(unique, "Listing definitions")}
+        listed = {project: list(progress(definitions.listed(project), f"Listing {project}")) for project in unique}
         if empty := [project for project, found in listed.items() if not found]:
             message = f"no release definition in {', '.join(empty)}, or you may not view release pipelines there"
             raise click.ClickException(message)

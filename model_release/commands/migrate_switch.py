@@ -9,7 +9,7 @@ import click
 
 from model_release.azure_devops_definitions import ReleaseDefinitions
 from model_release.commands.terminal import progress, show_json, show_table
-from model_release.errors import StartError
+from model_release.errors import Refused, StartError
 from model_release.migrate import OldTrigger, read_triggers, routes_of, why_left_on, without_triggers
 from model_release.release_map import ReleaseMap, Route
 
@@ -78,6 +78,8 @@ def _switch(definitions: ReleaseDefinitions, triggers: Sequence[OldTrigger]) -> 
         if content["revision"] != shown.revision:
             return f"left on: changed meanwhile, revision {content['revision']} is not {shown.revision}; run this again"
         updated = definitions.update(shown.project, without_triggers(content, aliases))
+    except Refused as error:
+        return f"left on: {error}"
     except StartError as error:
         return f"not known to be off, run this again: {error}"
     on = [trigger.alias for trigger in read_triggers(shown.project, updated) if trigger.on]

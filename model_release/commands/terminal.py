@@ -55,4 +55,4 @@ def show_table(
 def progress(work: Iterable[_T], what: str) -> Iterator[_T]:
     """The pieces of long work, with a bar on stderr where that is a terminal."""
     console = Console(stderr=True)
-    yield from track(list(work), what, console=console, transient=True, disable=not console.is_terminal)
+    yield from track(work, what, console=console, transient=True, disable=not console.is_terminal)
