@@ -73,6 +73,7 @@ class OldTrigger:
     alias: str
     model: str
     connection: str
+    connection_id: str
     on: bool
     becomes: Becomes
     why: str = ""
@@ -142,7 +143,7 @@ def read_triggers(project: str, definition: Json, namesakes: Sequence[str] = ())
 def write_map(triggers: Iterable[OldTrigger], workspaces: Mapping[str, str]) -> str:
     """The release map's text, empty without routes; `workspaces` are by the name of their service connection."""
     triggers = list(triggers)
-    several = len({trigger.connection for trigger in triggers if trigger.on}) > 1
+    several = len({trigger.connection_id for trigger in triggers if trigger.on}) > 1
     routes = [_route(trigger, workspaces, several=several) for trigger in triggers if _has_route(trigger)]
     if not routes:
         return ""
@@ -198,6 +199,7 @@ def _trigger(definition: OldDefinition, artifact: Json, content: Json) -> OldTri
         alias=artifact["alias"],
         model=model,
         connection=str(connection.get("name") or connection.get("id") or ""),
+        connection_id=str(connection.get("id") or ""),
         on=bool(own),
         becomes=becomes,
         why=why,
@@ -250,8 +252,9 @@ def _default_versions(content: Json) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _alias(trigger: Json) -> str:
-    return str(trigger.get("artifactAlias") or "").casefold() if trigger.get("triggerType") == "artifactSource" else ""
+def _alias(trigger: Json) -> str | None:
+    """The artifact whose new versions the trigger is for."""
+    return str(trigger.get("artifactAlias")).casefold() if trigger.get("triggerType") == "artifactSource" else None
 
 
 def _folded(definition: int | str) -> str:

@@ -56,11 +56,13 @@ class Site:
         )
 
     def started_by_map(self, routes: ReleaseMap, model: str) -> list[int]:
-        """The ids of the definitions to which the app would send a version of the model."""
+        """The ids of the definitions that the app starts for a version of the model."""
         client = azure_devops.AzureDevOps(self.url, azure_devops.pat_sign_in("a token"), timeout=1)
         registered = parse(event(model, 7))
-        wanted = starts(judge(routes, registered), registered)
-        return sorted(client.request(start, registered, "marker")["definitionId"] for start in wanted)
+        before = len(self.azure_devops.releases)
+        for start in starts(judge(routes, registered), registered):
+            client.start(start, registered, "marker")
+        return sorted(release["releaseDefinition"]["id"] for release in self.azure_devops.releases[before:])
 
     def puts(self) -> list[str]:
         return [received.body for received in self.azure_devops.requests if received.method == "PUT"]
@@ -120,6 +122,16 @@ def test_the_map_starts_for_each_model_what_its_triggers_started_and_nothing_els
 
     assert {model: site.started_by_map(routes, model) for model in before} == before
     assert {route.order for route in routes.routes} == {"every"}
+
+
+def test_the_registered_model_comes_in_its_version_and_the_other_artifacts_in_their_default_version(site: Site) -> None:
+    site.add("Three", "first", "second", "third")
+
+    site.started_by_map(site.map(), "second")
+
+    artifacts = site.azure_devops.releases[0]["artifacts"]
+    versions = {artifact["alias"]: artifact["definitionReference"]["version"]["name"] for artifact in artifacts}
+    assert versions == {"_first": "6", "_second": "7", "_third": "6"}
 
 
 def test_a_project_that_is_not_named_is_left_out_and_one_named_twice_is_read_once(site: Site) -> None:
@@ -403,6 +415,17 @@ def test_a_switch_that_fails_is_told(site: Site, fault: Fault, told: str) -> Non
     assert len(site.puts()) == 1
 
 
+def test_a_trigger_that_azure_devops_keeps_is_told(site: Site) -> None:
+    definition = site.add("One", "alone")
+    site.map()
+    site.azure_devops.misbehave(Fault("PUT", status=200, body=definition))
+
+    done = site.switch("--yes")
+
+    assert done.exit_code == 1
+    assert "kept the trigger" in done.stdout
+
+
 def test_without_the_permission_nothing_is_switched(site: Site) -> None:
     site.add("One", "alone")
     site.map()
@@ -421,6 +444,7 @@ def test_without_the_permission_nothing_is_switched(site: Site) -> None:
         (["fraud", "--force"], "--force goes with --write"),
         (["fraud", "--switch", "--write", "x.yaml"], "--switch writes no map"),
         (["fraud", "--workspace", "prod"], "prod: write CONNECTION=WORKSPACE"),
+        (["fraud", "--workspace", "typo=prod"], "no model artifact uses the service connection typo"),
         (["nowhere"], "The following project does not exist: nowhere"),
         (["fraud", "--url", "ftp://x"], "does not begin with https://"),
         (["fraud", "--switch", "--map", "nowhere.yaml"], "does not exist"),

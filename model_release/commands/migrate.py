@@ -81,6 +81,9 @@ def migrate(
     triggers = _read(definitions, projects)
     if deployed:
         sys.exit(switch_off(definitions, triggers, deployed, yes=yes, as_json=as_json))
+    if unknown := by_connection.keys() - {trigger.connection for trigger in triggers}:
+        msg = f"no model artifact uses the service connection {', '.join(sorted(unknown))}"
+        raise click.BadParameter(msg, param_hint="--workspace")
     _tell_map(triggers, by_connection, file, as_json=as_json)
     sys.exit(any(trigger.left_over for trigger in triggers))
 
