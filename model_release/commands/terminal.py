@@ -15,6 +15,11 @@ from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 
+from model_release import wiring
+from model_release.errors import ConfigurationError
+from model_release.release_map import ReleaseMap
+from model_release.settings import Settings
+
 _T = TypeVar("_T")
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Answer in JSON.")
@@ -28,6 +33,20 @@ def environment(folder: Path = Path()) -> dict[str, str]:
     except (ValueError, AttributeError) as error:
         raise click.ClickException(f"{path} cannot be read: {error}") from error  # noqa: EM102, TRY003
     return {**values, **os.environ}
+
+
+def configuration(map_path: Path | None = None) -> tuple[Settings, ReleaseMap]:
+    """This machine's settings and release map, for commands that need no storage; every fault of both ends it."""
+    try:
+        return wiring.configuration(without_storage(map_path))
+    except ConfigurationError as error:
+        raise click.ClickException("\n  ".join(["this cannot be used:", *error.faults])) from error
+
+
+def without_storage(map_path: Path | None = None) -> dict[str, str]:
+    """The settings with another release map if there is one, and with a storage that nobody asks."""
+    chosen = {"RELEASE_MAP": str(map_path.absolute())} if map_path else {}
+    return {"AzureWebJobsStorage": "not asked", **environment(), **chosen}
 
 
 def show_json(value: Any) -> None:
