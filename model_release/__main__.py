@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from model_release.commands.check import check
 from model_release.commands.explain import explain
 from model_release.commands.migrate import migrate
 from model_release.commands.send import send
@@ -14,6 +15,7 @@ def main() -> None:
     """Choose a command."""
 
 
+main.add_command(check)
 main.add_command(explain)
 main.add_command(migrate)
 main.add_command(send)

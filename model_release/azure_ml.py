@@ -15,6 +15,7 @@ from azure.core.rest import HttpResponse
 from model_release.azure_resource_manager import NotRead, ResourceManager
 from model_release.errors import ModelReleaseError
 from model_release.events import Workspace, shorten, text_of
+from model_release.settings import AZURE
 
 _READ = {"api-version": "2024-10-01"}
 _LISTED = {**_READ, "listViewType": "ActiveOnly"}
@@ -49,7 +50,7 @@ class ModelVersion:
 class AzureMl:
     """The model versions of Azure ML workspaces; every method raises CannotList, and nothing else of Azure."""
 
-    def __init__(self, credential: TokenCredential, *, endpoint: str = "https://management.azure.com") -> None:
+    def __init__(self, credential: TokenCredential, *, endpoint: str = AZURE) -> None:
         """`endpoint` is Azure Resource Manager's; only on this machine it may be plain HTTP."""
         self._resource_manager = ResourceManager(credential, endpoint)
         self._endpoint = self._resource_manager.endpoint

@@ -21,6 +21,7 @@ AZURITE = (
     "AccountKey=Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==;"
     "TableEndpoint=http://127.0.0.1:10002/devstoreaccount1;"
 )
+AZURE = "https://management.azure.com"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -73,7 +74,7 @@ def read(environment: Mapping[str, str]) -> Settings:
         "azure_devops_url": take("AZURE_DEVOPS_URL", azure_devops_url),
         "azure_devops_pat": take("AZURE_DEVOPS_PAT", _secret),
         "workspaces": take("AML_WORKSPACES", _workspaces),
-        "resource_manager_url": take("AZURE_RESOURCE_MANAGER_URL", _url, "https://management.azure.com"),
+        "resource_manager_url": take("AZURE_RESOURCE_MANAGER_URL", _url, AZURE),
         "timeout": timeout,
         "lease": lease,
         "first_retry": take("FIRST_RETRY_SECONDS", _seconds, "60"),
