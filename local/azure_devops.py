@@ -250,7 +250,7 @@ class AzureDevOps:
         self._require("Edit release pipeline", definition)
         updated = shapes.updated_definition(definition, call.body)
         self._definitions[definition["id"]] = updated
-        return _json({**updated, **_address(updated, call)})
+        return _json({**updated, **_address(updated, call), "projectReference": None})
 
     def _list_artifact_versions(self, call: _Call) -> Response:
         definition = self._definition(call.project, int(call.query.get("releaseDefinitionId", 0)))
