@@ -1,0 +1,57 @@
+targetScope = 'subscription'
+
+@description('Object id of the app\'s identity.')
+param principalId string
+
+@description('Resource ids of the Azure ML workspaces.')
+param workspaceIds string[]
+
+@description('Resource id of the Key Vault secret with a personal access token, or empty.')
+param azureDevOpsPatSecret string = ''
+
+// A role's name is unique in its tenant.
+resource modelReader 'Microsoft.Authorization/roleDefinitions@2022-04-01' = {
+  name: guid(subscription().id, 'model-release-model-reader')
+  properties: {
+    roleName: 'Model Release model reader ${uniqueString(subscription().id)}'
+    description: 'Lists the models of an Azure ML workspace and their versions, and nothing else.'
+    type: 'CustomRole'
+    assignableScopes: [
+      subscription().id
+    ]
+    permissions: [
+      {
+        actions: [
+          'Microsoft.MachineLearningServices/workspaces/read'
+          'Microsoft.MachineLearningServices/workspaces/models/read'
+          'Microsoft.MachineLearningServices/workspaces/models/versions/read'
+        ]
+        notActions: []
+        dataActions: []
+        notDataActions: []
+      }
+    ]
+  }
+}
+
+module workspaceRoles 'modules/workspace-role.bicep' = [for (id, i) in workspaceIds: {
+  name: 'model-release-workspace-role-${i}'
+  scope: resourceGroup(split(id, '/')[2], split(id, '/')[4])
+  params: {
+    workspaceName: last(split(id, '/'))
+    roleDefinitionId: modelReader.id
+    principalId: principalId
+  }
+}]
+
+var secretParts = split(azureDevOpsPatSecret, '/')
+
+module secretRole 'modules/secret-role.bicep' = if (!empty(azureDevOpsPatSecret)) {
+  name: 'model-release-secret-role'
+  scope: resourceGroup(secretParts[?2] ?? subscription().subscriptionId, secretParts[?4] ?? 'none')
+  params: {
+    vaultName: secretParts[?8] ?? ''
+    secretName: secretParts[?10] ?? ''
+    principalId: principalId
+  }
+}
