@@ -44,14 +44,16 @@ module workspaceRoles 'modules/workspace-role.bicep' = [for (id, i) in workspace
   }
 }]
 
-var secretParts = split(azureDevOpsPatSecret, '/')
+// The scope of a module is worked out even where its condition does not hold.
+var noSecret = '${subscription().id}/resourceGroups/none/providers/Microsoft.KeyVault/vaults/none/secrets/none'
+var secretParts = split(empty(azureDevOpsPatSecret) ? noSecret : azureDevOpsPatSecret, '/')
 
 module secretRole 'modules/secret-role.bicep' = if (!empty(azureDevOpsPatSecret)) {
   name: 'model-release-secret-role'
-  scope: resourceGroup(secretParts[?2] ?? subscription().subscriptionId, secretParts[?4] ?? 'none')
+  scope: resourceGroup(secretParts[2], secretParts[4])
   params: {
-    vaultName: secretParts[?8] ?? ''
-    secretName: secretParts[?10] ?? ''
+    vaultName: secretParts[8]
+    secretName: secretParts[10]
     principalId: principalId
   }
 }

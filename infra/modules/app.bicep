@@ -69,11 +69,11 @@ param maximumInstanceCount int = 40
 
 var monitoringMetricsPublisher = '3913510d-42f4-4e42-8a64-420c390055eb'
 var secretParts = split(azureDevOpsPatSecret, '/')
-var operators = map(filter(split(operatorAddresses, ','), range => !empty(trim(range))), range => trim(range))
-var operatorRules = [for (range, i) in operators: {
+var operators = map(filter(split(operatorAddresses, ','), address => !empty(trim(address))), address => trim(address))
+var operatorRules = [for (address, i) in operators: {
   name: 'operator-${i}'
   action: 'Allow'
-  ipAddress: range
+  ipAddress: address
   priority: 200 + i
 }]
 
