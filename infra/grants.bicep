@@ -9,15 +9,17 @@ param workspaceIds string[]
 @description('Resource id of the Key Vault secret with a personal access token, or empty.')
 param azureDevOpsPatSecret string = ''
 
+var here = subscription().id
+
 // A role's name is unique in its tenant.
 resource modelReader 'Microsoft.Authorization/roleDefinitions@2022-04-01' = {
-  name: guid(subscription().id, 'model-release-model-reader')
+  name: guid(here, 'model-release-model-reader')
   properties: {
-    roleName: 'Model Release model reader ${uniqueString(subscription().id)}'
+    roleName: 'Model Release model reader ${uniqueString(here)}'
     description: 'Lists the models of an Azure ML workspace and their versions, and nothing else.'
     type: 'CustomRole'
     assignableScopes: [
-      subscription().id
+      here
     ]
     permissions: [
       {
@@ -45,7 +47,7 @@ module workspaceRoles 'modules/workspace-role.bicep' = [for (id, i) in workspace
 }]
 
 // The scope of a module is worked out even where its condition does not hold.
-var noSecret = '${subscription().id}/resourceGroups/none/providers/Microsoft.KeyVault/vaults/none/secrets/none'
+var noSecret = '${here}/resourceGroups/none/providers/Microsoft.KeyVault/vaults/none/secrets/none'
 var secretParts = split(empty(azureDevOpsPatSecret) ? noSecret : azureDevOpsPatSecret, '/')
 
 module secretRole 'modules/secret-role.bicep' = if (!empty(azureDevOpsPatSecret)) {

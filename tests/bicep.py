@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -134,31 +134,16 @@ def _text(node: Node) -> str:
 
 def value(node: Node) -> Any:
     """The value of a node, as far as it can be known without Azure."""
-    children = node.named_children
-    match node.type:
-        case "string":
-            return _string(node)
-        case "number":
-            return int(_text(node))
-        case "boolean":
-            return _text(node) == "true"
-        case "null":
-            return None
-        case "identifier":
-            return Name(_text(node))
-        case "array":
-            return [value(child) for child in children]
-        case "object":
-            return {_key(pair.named_children[0]): value(pair.named_children[1]) for pair in children}
-        case "for_statement" | "lambda_expression":
-            return Each(value(children[-1]))
-        case "ternary_expression":
-            return Choice((value(children[1]), value(children[2])))
-        case "call_expression" if _text(children[0]) in ("concat", "union"):
-            return Choice(tuple(value(child) for child in children[1].named_children))
-        case "call_expression" if _text(children[0]) == "map":
-            return value(children[1].named_children[-1])
-    return Expression(_text(node))
+    read_it = _READERS.get(node.type)
+    return read_it(node) if read_it else Expression(_text(node))
+
+
+def _call(node: Node) -> Any:
+    name, arguments = node.named_children
+    values = [value(argument) for argument in arguments.named_children]
+    if _text(name) in ("concat", "union"):
+        return Choice(tuple(values))
+    return values[-1] if _text(name) == "map" else Expression(_text(node))
 
 
 def _string(node: Node) -> Any:
@@ -172,6 +157,23 @@ def _string(node: Node) -> Any:
 def _key(node: Node) -> str:
     key = value(node)
     return key.text if isinstance(key, Name | Expression) else key
+
+
+_READERS: dict[str, Callable[[Node], Any]] = {
+    "string": _string,
+    "number": lambda node: int(_text(node)),
+    "boolean": lambda node: _text(node) == "true",
+    "null": lambda _: None,
+    "identifier": lambda node: Name(_text(node)),
+    "array": lambda node: [value(child) for child in node.named_children],
+    "object": lambda node: {
+        _key(pair.named_children[0]): value(pair.named_children[1]) for pair in node.named_children
+    },
+    "for_statement": lambda node: Each(value(node.named_children[-1])),
+    "lambda_expression": lambda node: Each(value(node.named_children[-1])),
+    "ternary_expression": lambda node: Choice(tuple(value(child) for child in node.named_children[1:])),
+    "call_expression": _call,
+}
 
 
 def _used(node: Node, local: frozenset[str] = frozenset()) -> set[str]:
@@ -203,22 +205,11 @@ def resolve(found: Any, file: Bicep) -> Any:
     return found
 
 
-def leaves(found: Any, file: Bicep) -> Iterator[Any]:
-    """All values that stand in a value, its objects' keys left out."""
-    found = resolve(found, file)
-    if isinstance(found, dict):
-        parts: list[Any] = list(found.values())
-    elif isinstance(found, list):
-        parts = found
-    elif isinstance(found, Choice):
-        parts = list(found.options)
-    elif isinstance(found, Each):
-        parts = [found.item]
-    else:
-        yield found
-        return
-    for part in parts:
-        yield from leaves(part, file)
+def value_text(found: Any) -> str:
+    """How a value reads; several are joined by `or`."""
+    if isinstance(found, Choice):
+        return " or ".join(value_text(option) for option in found.options)
+    return found.text if isinstance(found, Name | Expression) else str(found)
 
 
 def at(found: Any, file: Bicep, *path: str) -> Any:

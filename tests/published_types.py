@@ -1,8 +1,8 @@
 """The resource types that Azure publishes, as far as the templates use them, and the check of a template against them.
 
 `python -m tests.published_types` writes published_types.json anew. It needs two packages that nothing else needs:
-msmcp-azure, whose `azmcp` carries the types that the Bicep compiler checks with, and azure-mgmt-monitor for the alerts, which
-`azmcp` cannot show.
+msmcp-azure, whose `azmcp` carries the types that the Bicep compiler checks with, and azure-mgmt-monitor for the alerts,
+which `azmcp` cannot show.
 """
 
 from __future__ import annotations
@@ -82,7 +82,9 @@ def _object_faults(found: Any, kind: dict[str, Any], types: dict[str, Any], file
             yield f"{path}.{key} cannot be set"
         else:
             yield from _faults(value, name, types, file, f"{path}.{key}")
-    yield from (f"{path}.{key} is missing" for key, (_, flags) in properties.items() if "Required" in flags and key not in found)
+    yield from (
+        f"{path}.{key} is missing" for key, (_, flags) in properties.items() if "Required" in flags and key not in found
+    )
 
 
 def _fits(found: Any, kind: str) -> bool:
@@ -170,7 +172,9 @@ def _model(models: Any, name: str, types: dict[str, Any]) -> None:
             continue
         *outer, key = re.split(r"(?<!\\)\.", described["key"])
         rules = model._validation.get(attribute, {})
-        flags = ", ".join(word for word, rule in (("ReadOnly", "readonly"), ("Required", "required")) if rules.get(rule))
+        flags = ", ".join(
+            word for word, rule in (("ReadOnly", "readonly"), ("Required", "required")) if rules.get(rule)
+        )
         (inner if outer else properties)[key.replace("\\", "")] = [_kind(models, described["type"], types), flags]
     if inner:
         properties["properties"] = [f"{name}Properties", "Required"]
@@ -205,7 +209,9 @@ def main() -> None:
         "from": {package: importlib.metadata.version(package) for package in packages},
         "types": {kind: _monitor(kind) if kind in MONITOR else _azmcp(kind) for kind in kinds},
     }
-    FILE.write_text(json.dumps(published, indent=None, separators=(",", ":")).replace('},"Microsoft', '},\n"Microsoft') + "\n")
+    FILE.write_text(
+        json.dumps(published, indent=None, separators=(",", ":")).replace('},"Microsoft', '},\n"Microsoft') + "\n"
+    )
     print(f"{len(kinds)} types, {FILE.stat().st_size:,} bytes")  # noqa: T201  this is a command
 
 
