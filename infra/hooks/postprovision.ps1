@@ -1,23 +1,11 @@
 # Give the app's identity what it needs outside of its own resource group.
-$ErrorActionPreference = 'Stop'
-$infra = Split-Path -Parent $PSScriptRoot
+. "$PSScriptRoot/deploy.ps1"
 
-# az is a batch file on Windows, which takes the quotes out of JSON: lists are handed over in a file.
-$file = New-TemporaryFile
-@{
-  parameters = @{
-    principalId = @{ value = $env:IDENTITY_PRINCIPAL_ID }
-    workspaceIds = @{ value = @($env:WORKSPACE_IDS | ConvertFrom-Json) }
-    azureDevOpsPatSecret = @{ value = "$env:AZURE_DEVOPS_PAT_SECRET" }
-  }
-} | ConvertTo-Json -Depth 5 | Set-Content -Path $file
-
-az deployment sub create --only-show-errors --output none `
-  --subscription $env:AZURE_SUBSCRIPTION_ID --location $env:AZURE_LOCATION `
-  --name "model-release-$env:AZURE_ENV_NAME-grants" --template-file "$infra/grants.bicep" --parameters "@$file"
-$result = $LASTEXITCODE
-Remove-Item $file
-if ($result -ne 0) { exit $result }
+Deploy 'grants' @{
+  principalId = $env:IDENTITY_PRINCIPAL_ID
+  workspaceIds = @($env:WORKSPACE_IDS | ConvertFrom-Json)
+  azureDevOpsPatSecret = "$env:AZURE_DEVOPS_PAT_SECRET"
+}
 
 if ($env:AZURE_DEVOPS_PAT_SECRET) {
   # The app looked for the token before it was allowed to.

@@ -1,12 +1,9 @@
 #!/bin/sh
 # Give the app's identity what it needs outside of its own resource group.
 set -eu
-infra=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
+. "$(dirname -- "$0")/deploy.sh"
 
-az deployment sub create --only-show-errors --output none \
-  --subscription "$AZURE_SUBSCRIPTION_ID" --location "$AZURE_LOCATION" \
-  --name "model-release-$AZURE_ENV_NAME-grants" --template-file "$infra/grants.bicep" \
-  --parameters principalId="$IDENTITY_PRINCIPAL_ID" workspaceIds="$WORKSPACE_IDS" \
+deploy grants principalId="$IDENTITY_PRINCIPAL_ID" workspaceIds="$WORKSPACE_IDS" \
   azureDevOpsPatSecret="${AZURE_DEVOPS_PAT_SECRET:-}"
 
 if [ -n "${AZURE_DEVOPS_PAT_SECRET:-}" ]; then
