@@ -1,6 +1,6 @@
 targetScope = 'subscription'
 
-@description('Name of the azd environment; it becomes part of each resource\'s name.')
+@description('Name of the azd environment: letters, digits and hyphens. It becomes part of each resource\'s name.')
 @minLength(1)
 @maxLength(20)
 param environmentName string

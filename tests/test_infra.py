@@ -341,6 +341,16 @@ def test_settings_are_the_same_in_the_template_the_sample_the_code_and_the_readm
     assert described - COMING == code
 
 
+def test_the_documentation_tells_each_variable_and_each_alert() -> None:
+    parameters = (INFRA / "main.parameters.json").read_text()
+    document = (HOME / "docs/deploy.md").read_text()
+    variables = set(re.findall(r"\$\{([A-Z_]+)", parameters)) - {"AZURE_ENV_NAME", "AZURE_LOCATION"}
+    alerts = [one["name"] for one in (*TOPIC.variables["alerts"].value, *MONITORING.variables["logAlerts"].value)]
+
+    assert {name for name in variables if f"`{name}`" not in document} == set()
+    assert [name for name in alerts if f"| {name} |" not in document] == []
+
+
 def template_settings() -> set[str]:
     parts = [resolve(part, APP) for part in only("Microsoft.Web/sites/config", "properties").options]
     options = [option for part in parts for option in (part.options if isinstance(part, Choice) else [part])]
