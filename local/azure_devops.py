@@ -17,6 +17,7 @@ from typing import NamedTuple
 from werkzeug.wrappers import Request, Response
 
 from local import azure_devops_releases as shapes
+from local import azure_devops_security as security
 from local.azure_devops_faults import Fault, Faults, sign_in_page
 from local.azure_devops_releases import Json, Refusal
 from local.serving import Server
@@ -35,6 +36,7 @@ _LOCATIONS = [
         4,
     ),
     ("30fc787e-a9e0-4a07-9fbc-3e903aa051d2", "Release", "versions", "{project}/_apis/{area}/artifacts/{resource}", 1),
+    security.LOCATION,
 ]
 _RELEASE_AREA = "efc2f575-36ef-48e9-b672-0c6fb4a48ac5"
 
@@ -57,6 +59,7 @@ class _Call:
     organization: str = ""
     project: str = ""
     id: str = ""
+    namespace: str = ""
 
     @property
     def query(self) -> Mapping[str, str]:
@@ -90,7 +93,8 @@ class AzureDevOps:
         """Let everybody in who brings any sign-in, or only who brings this personal access token."""
         self.releases: list[Json] = []
         self.requests: list[Received] = []
-        self.permissions = {"View releases", "Create releases", "View release pipeline"}
+        self.permissions = {"View releases", "Create releases", "View release pipeline", "Edit release pipeline"}
+        self.denied: dict[str, set[str]] = {}
         self.model_version_id = "{version}"
         self._pat = pat
         self._definitions: dict[int, Json] = {}
@@ -101,8 +105,10 @@ class AzureDevOps:
             {
                 "OPTIONS /{organization}/_apis": self._locations,
                 "GET /{organization}/_apis/ResourceAreas": self._resource_areas,
+                "GET /{organization}/_apis/permissions/{namespace}/{id}": self._has_permissions,
                 "GET /{organization}/{project}/_apis/Release/definitions": self._list_definitions,
                 "GET /{organization}/{project}/_apis/Release/definitions/{id}": self._get_definition,
+                "PUT /{organization}/{project}/_apis/Release/definitions": self._update_definition,
                 "GET /{organization}/{project}/_apis/Release/artifacts/versions": self._list_artifact_versions,
                 "GET /{organization}/{project}/_apis/Release/releases": self._list_releases,
                 "GET /{organization}/{project}/_apis/Release/releases/{id}": self._get_release,
@@ -220,22 +226,35 @@ class AzureDevOps:
         address = f"{call.request.host_url}{call.organization}/"
         return _list([{"id": _RELEASE_AREA, "name": "Release", "locationUrl": address}])
 
+    def _has_permissions(self, call: _Call) -> Response:
+        if call.namespace.lower() != security.NAMESPACE:
+            raise Refusal(shapes.NAMESPACE_NOT_FOUND, f"The security namespace {call.namespace} does not exist.")
+        tokens = call.query["tokens"].split(call.query.get("delimiter", ","))
+        return _list([security.allows(int(call.id), token, self.permissions, self.denied) for token in tokens])
+
     def _list_definitions(self, call: _Call) -> Response:
         # Without the permission the list is no error, it is empty.
-        visible = self._definitions_of(call.project) if "View release pipeline" in self.permissions else []
+        visible = [d for d in self._definitions_of(call.project) if self._allows("View release pipeline", d)]
         found = [definition for definition in visible if shapes.is_wanted_definition(definition, call.query)]
         page, token = shapes.page(found, call.query, order="idAscending", default=10_000, most=10_000)
         listed = [shapes.shown_definition(definition, call.query) for definition in page]
         return _list([{**definition, **_address(definition, call)} for definition in listed], token)
 
     def _get_definition(self, call: _Call) -> Response:
-        self._require("View release pipeline")
+        self._require("View release pipeline", self._definitions.get(int(call.id)))
         definition = self._definition(call.project, int(call.id))
-        return _json({**definition, **_address(definition, call)})
+        return _json({**definition, **_address(definition, call), "projectReference": None})
+
+    def _update_definition(self, call: _Call) -> Response:
+        definition = self._definition(call.project, int(call.body.get("id") or 0))
+        self._require("Edit release pipeline", definition)
+        updated = shapes.updated_definition(definition, call.body)
+        self._definitions[definition["id"]] = updated
+        return _json({**updated, **_address(updated, call), "projectReference": None})
 
     def _list_artifact_versions(self, call: _Call) -> Response:
-        self._require("View release pipeline")
         definition = self._definition(call.project, int(call.query.get("releaseDefinitionId", 0)))
+        self._require("View release pipeline", definition)
         return _json({"artifactVersions": [self._versions_of(artifact) for artifact in definition["artifacts"]]})
 
     def _versions_of(self, artifact: Json) -> Json:
@@ -246,26 +265,26 @@ class AzureDevOps:
         return {"alias": artifact["alias"], "sourceId": artifact["sourceId"], "versions": versions, **default}
 
     def _list_releases(self, call: _Call) -> Response:
-        releases = self._releases_of(call.project)
-        visible = releases if "View releases" in self.permissions else []
+        visible = [r for r in self._releases_of(call.project) if self._allows("View releases", self._definition_of(r))]
         found = [release for release in visible if shapes.is_wanted_release(release, call.query)]
         page, token = shapes.page(found, call.query, order="descending", default=50, most=100)
         return _list([shapes.listed_release(release, call.query) for release in page], token)
 
     def _get_release(self, call: _Call) -> Response:
-        self._require("View releases")
         for release in self._releases_of(call.project):
             if release["id"] == int(call.id) and not release.get("isDeleted"):
+                self._require("View releases", self._definition_of(release))
                 return _json(shapes.shown_release(release, call.query))
         raise Refusal(shapes.RELEASE_NOT_FOUND, f"Release with ID {call.id} does not exist.")
 
     def _create_release(self, call: _Call) -> Response:
         """Create a release after the checks of Azure DevOps, in its order."""
         self._definitions_of(call.project)
-        self._require("Create releases")
         start = call.body
+        number = int(start.get("definitionId") or 0)
+        self._require("Create releases", self._definitions.get(number))
         versions = shapes.chosen_versions(start)
-        definition = self._definition(call.project, int(start.get("definitionId") or 0))
+        definition = self._definition(call.project, number)
         if definition["isDisabled"]:
             raise Refusal(shapes.DEFINITION_DISABLED, f"Release pipeline '{definition['name']}' is disabled.")
         release = {
@@ -337,8 +356,15 @@ class AzureDevOps:
         definitions = {definition["id"] for definition in self._definitions_of(project)}
         return [release for release in self.releases if release["releaseDefinition"]["id"] in definitions]
 
-    def _require(self, permission: str) -> None:
-        if permission not in self.permissions:
+    def _definition_of(self, release: Json) -> Json:
+        return self._definitions[release["releaseDefinition"]["id"]]
+
+    def _allows(self, permission: str, definition: Json | None) -> bool:
+        token = security.token_of(definition) if definition else ""
+        return security.allows(security.BITS[permission], token, self.permissions, self.denied)
+
+    def _require(self, permission: str, definition: Json | None) -> None:
+        if not self._allows(permission, definition):
             denied = f"VS402904: Access denied: User Model Release does not have {permission.lower()} permission."
             raise Refusal(shapes.ACCESS_DENIED, f"{denied} Contact your release manager.")
 
@@ -387,7 +413,7 @@ def _json(body: object, status: int = 200) -> Response:
     return Response(json.dumps(body), status, mimetype="application/json")
 
 
-def _list(values: list[Json], continuation_token: int | None = None) -> Response:
+def _list(values: Sequence[object], continuation_token: int | None = None) -> Response:
     response = _json({"count": len(values), "value": values})
     if continuation_token is not None:
         response.headers["x-ms-continuationtoken"] = str(continuation_token)
@@ -396,7 +422,8 @@ def _list(values: list[Json], continuation_token: int | None = None) -> Response
 
 def _address(definition: Json, call: _Call) -> Json:
     number = definition["id"]
-    links = call.links(definition["projectReference"]["name"], f"definitions/{number}", f"definitionId={number}")
+    # Azure DevOps names the project by its id here, and here alone.
+    links = call.links(definition["projectReference"]["id"], f"definitions/{number}", f"definitionId={number}")
     return {"url": links["self"]["href"], "_links": links}
 
 

@@ -11,6 +11,7 @@ Json = dict[str, Any]
 
 _SERVICE_CONNECTION = {"id": "0a1b2c3d-0000-4000-8000-4d4c53657276", "name": "Azure ML workspace"}
 _DEFINITION_PARTS = {"artifacts", "environments", "triggers", "variables"}
+_SERVERS_OWN = ("id", "projectReference", "isDeleted", "createdOn")
 _RELEASE_PARTS: Json = {"artifacts": [], "environments": [], "variables": {}}
 
 
@@ -25,6 +26,7 @@ ACCESS_DENIED = Kind("AccessDeniedException", 403)
 DEFINITION_DISABLED = Kind("ReleaseDefinitionDisabledException", 403)
 DEFINITION_NOT_FOUND = Kind("ReleaseDefinitionNotFoundException", 404)
 INVALID_REQUEST = Kind("InvalidRequestException", 400)
+NAMESPACE_NOT_FOUND = Kind("InvalidSecurityNamespaceException", 404)
 PROJECT_NOT_FOUND = Kind("ProjectDoesNotExistWithNameException", 404)
 RELEASE_NOT_FOUND = Kind("ReleaseNotFoundException", 404)
 RESOURCE_NOT_FOUND = Kind("ResourceNotFoundException", 404)
@@ -168,6 +170,18 @@ def shown_definition(definition: Json, query: Mapping[str, str]) -> Json:
     """Return what a list tells of a definition."""
     left_out = _DEFINITION_PARTS - _expanded(query)
     return {key: value for key, value in definition.items() if key not in left_out}
+
+
+def updated_definition(definition: Json, given: Json) -> Json:
+    """Return a definition as it is after an update, which must bring the whole of it and know its last revision."""
+    if given.get("revision") != definition["revision"]:
+        message = "You are using an old copy of the release pipeline. Refresh your copy and try again."
+        raise Refusal(INVALID_REQUEST, message)
+    if not given.get("environments"):
+        raise Refusal(INVALID_REQUEST, "VS402875: Release pipeline needs to have at least one stage.")
+    kept = {name: definition[name] for name in _SERVERS_OWN}
+    changed = {name: value for name, value in given.items() if name not in ("_links", "url")}
+    return {**changed, **kept, "revision": definition["revision"] + 1, "modifiedOn": now()}
 
 
 def listed_release(release: Json, query: Mapping[str, str]) -> Json:

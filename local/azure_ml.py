@@ -1,4 +1,4 @@
-"""Azure Resource Manager on this machine, as far as it lists Azure ML's models, and the identity that may list them."""
+"""Azure Resource Manager on this machine: models, event subscriptions, and the identity that may read them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _PAGE_SIZE = 30
 _TYPE = "Microsoft.MachineLearningServices/workspaces/models"
 _LIST = re.compile(
     r"(?P<workspace>/subscriptions/[^/]+/resourceGroups/(?P<group>[^/]+)"
-    r"/providers/Microsoft\.MachineLearningServices/workspaces/(?P<name>[^/]+))/models(?:/(?P<model>[^/]+)/versions)?/?",
+    r"/providers/Microsoft\.MachineLearningServices/workspaces/(?P<name>[^/]+))/models(?:/(?P<model>[^/]+)/versions(?:/(?P<version>[^/]+))?)?/?",
     re.IGNORECASE,
 )
 _VIEWS = {"activeonly": {False}, "archivedonly": {True}, "all": {False, True}}
@@ -45,6 +45,7 @@ class AzureMl:
     def __init__(self, workspaces: Iterable[str] = (), *, page_size: int = _PAGE_SIZE) -> None:
         """Begin with these workspaces, named by their resource ids, without models."""
         self.requests: list[Received] = []
+        self.event_subscriptions: list[Json] = []
         self._page_size = page_size
         self._workspaces: dict[str, dict[str, tuple[Json, dict[str, Json]]]] = {id_.lower(): {} for id_ in workspaces}
         self._faults = Faults()
@@ -133,11 +134,32 @@ class AzureMl:
         try:
             _check(request)
             with self._lock:
-                return self._list(request)
+                return self._read(request)
         except _Refusal as refusal:
             return refusal.response
         except ValueError:  # of a token that this server did not give
             return _error(400, "UserError", "The continuation token is not valid.")
+
+    def _read(self, request: Request) -> Response:
+        path = _path(request)
+        asked = _LIST.fullmatch(path)
+        if "/eventsubscriptions/" in path.lower():
+            return _json(self._event_subscription(unquote(path)))
+        if asked and asked["version"]:
+            return _json(self._one_version(request, unquote(asked["version"])))
+        return self._list(request)
+
+    def _event_subscription(self, id_: str) -> Json:
+        for subscription in self.event_subscriptions:
+            if subscription["id"].lower() == id_.lower():
+                return subscription
+        raise _Refusal(404, "ResourceNotFound", f"The Resource '{id_}' was not found.")
+
+    def _one_version(self, request: Request, version: str) -> Json:
+        for item in self._items(request):
+            if item["name"] == version:
+                return item
+        raise _Refusal(404, "UserError", f"Model version {version} was not found.")
 
     def _list(self, request: Request) -> Response:
         view = _chosen(_VIEWS, request, "listViewType", "ActiveOnly")

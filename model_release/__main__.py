@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import click
 
+from model_release.commands.check import check
+from model_release.commands.explain import explain
 from model_release.commands.history import history
+from model_release.commands.migrate import migrate
 from model_release.commands.send import send
 from model_release.commands.show import show
 from model_release.commands.start import start
@@ -15,7 +18,10 @@ def main() -> None:
     """Choose a command."""
 
 
+main.add_command(check)
+main.add_command(explain)
 main.add_command(history)
+main.add_command(migrate)
 main.add_command(send)
 main.add_command(show)
 main.add_command(start)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 import threading
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -34,9 +36,18 @@ from azure.devops.released.release import ReleaseClient  # noqa: E402
 
 _SCOPE = "499b84ac-1321-427f-aa17-267ca6975798/.default"
 _ARTIFACT_VERSIONS = "30fc787e-a9e0-4a07-9fbc-3e903aa051d2"
+_RELEASES = "a166fde7-27ad-408e-ba75-703c2cc9d500"
 _REMEMBER_SECONDS = 300
 _PAGE = 100
 _NOT_SENT = (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError, urllib3.exceptions.SSLError)
+
+
+@dataclass(frozen=True)
+class PostRequest:
+    """The request that creates a release, as it goes over the wire."""
+
+    url: str
+    body: str
 
 
 @dataclass(frozen=True)
@@ -84,7 +95,8 @@ class AzureDevOps:
 
         `throttled` is told how long an answer asks to be left alone.
         """
-        self._client = _client(release_url(url), sign_in, timeout, self._remember_answer)
+        self._url, self._sign_in, self._timeout = url, sign_in, timeout
+        self._client = _tamed(ReleaseClient(release_url(url), sign_in), timeout, self._remember_answer)
         self._patience = patience
         self._monotonic = monotonic
         self._throttled = throttled
@@ -103,14 +115,50 @@ class AzureDevOps:
                 self._definitions.pop(start.target.key, None)
         return self._create(self._definition(start.target), start, event, marker, until)
 
-    def request(self, start: Start, event: ModelRegistered, marker: str) -> dict[str, Any]:
-        """The body that `start` would send."""
-        return self._request(self._definition(start.target), start, event, marker)
+    def request(self, start: Start, event: ModelRegistered, marker: str) -> PostRequest:
+        """The request that `start` would send; asks, and creates nothing."""
+        metadata = self._metadata(self._definition(start.target), start, event, marker)
+        serialize = self._client._serialize  # noqa: SLF001
+        with self._errors(creating=False):
+            project = serialize.url("project", start.target.project, "str")
+            post = self._client._create_request_message("POST", _RELEASES, {"project": project})  # noqa: SLF001
+            post.add_content(serialize.body(metadata, "ReleaseStartMetadata"))
+        return PostRequest(post.url, post.data)
+
+    def definition_id(self, target: Target) -> int:
+        """The id of the one release definition that the target names."""
+        with self._errors(creating=False):
+            return self._id_of(target)
+
+    def has_permissions(self, namespace: str, permissions: int, token: str) -> bool:
+        """Whether this identity has all of these permissions, as Azure DevOps' security service tells.
+
+        https://learn.microsoft.com/rest/api/azure/devops/security/permissions/has-permissions
+        """
+        with self._errors(creating=False):
+            return all(self._security.has_permissions(namespace, permissions, token, always_allow_administrators=True))
 
     def reach(self, project: str) -> None:
         """Sign in, and ask for one definition of the project."""
         with self._errors(creating=False):
             self._client.get_release_definitions(project, top=1)
+
+    def send(
+        self,
+        method: str,
+        location: str,
+        version: str,
+        *,
+        route: dict[str, Any],
+        query: dict[str, Any],
+        body: Any = None,
+    ) -> tuple[Any, str | None]:
+        """Send one request in raw JSON, for what the SDK's models would drop; the answer, and where a list goes on."""
+        with self._errors(creating=method != "GET") as answered:
+            response = self._client._send(  # noqa: SLF001
+                method, location, version, route_values=route, query_parameters=query, content=body
+            )
+            return json.loads(response.content), answered().continuation
 
     def look(self, target: Target, marker: str, since: datetime) -> StartedRelease | None:
         """Find the release whose description carries the marker among those created since then."""
@@ -135,19 +183,25 @@ class AzureDevOps:
     def _create(
         self, definition: Definition, start: Start, event: ModelRegistered, marker: str, until: float
     ) -> StartedRelease:
-        body = self._request(definition, start, event, marker)
-        metadata = self._client._deserialize.deserialize_data(body, "ReleaseStartMetadata")  # noqa: SLF001
+        metadata = self._metadata(definition, start, event, marker)
         if self._monotonic() > until:
             msg = f"Azure DevOps took more than {self._patience:.0f} s to tell about definition {definition.name}"
             raise Busy(msg)
         with self._errors(creating=True):
             return _started(self._client.create_release(metadata, start.target.project))
 
-    def _request(self, definition: Definition, start: Start, event: ModelRegistered, marker: str) -> dict[str, Any]:
+    def _metadata(self, definition: Definition, start: Start, event: ModelRegistered, marker: str) -> Any:
         version_id = None
         if alias := definition.alias_of(event.model):
             version_id = self._version_id_of(definition, start.target.project, alias, event)
-        return release_request(definition, start, event, version_id=version_id, marker=marker)
+        body = release_request(definition, start, event, version_id=version_id, marker=marker)
+        return self._client._deserialize.deserialize_data(body, "ReleaseStartMetadata")  # noqa: SLF001
+
+    @cached_property
+    def _security(self) -> Any:
+        from azure.devops.released.security import SecurityClient  # noqa: PLC0415  the app itself has no use for it
+
+        return _tamed(SecurityClient(self._url, self._sign_in), self._timeout, self._remember_answer)
 
     def _remembered(self, target: Target) -> Definition | None:
         until, definition = self._definitions.get(target.key, (0.0, None))
@@ -158,14 +212,15 @@ class AzureDevOps:
         if remembered:
             return remembered
         with self._errors(creating=False):
-            identity = target.definition if isinstance(target.definition, int) else self._definition_id(target)
-            found = self._client.get_release_definition(target.project, identity)
+            found = self._client.get_release_definition(target.project, self._id_of(target))
             definition = read_definition(self._client._serialize.body(found, "ReleaseDefinition"))  # noqa: SLF001
         self._definitions[target.key] = (self._monotonic() + _REMEMBER_SECONDS, definition)
         return definition
 
-    def _definition_id(self, target: Target) -> int:
-        folder, slash, name = str(target.definition).rpartition("\\")
+    def _id_of(self, target: Target) -> int:
+        if isinstance(target.definition, int):
+            return target.definition
+        folder, slash, name = target.definition.rpartition("\\")
         path = "\\" + folder.strip("\\") if slash else None
         found = self._client.get_release_definitions(
             target.project, search_text=name, is_exact_name_match=True, path=path
@@ -275,8 +330,7 @@ def release_url(url: str) -> str:
     return parts._replace(netloc=host).geturl()
 
 
-def _client(url: str, sign_in: Authentication, timeout: float, hook: Callable[..., None]) -> Any:
-    client = ReleaseClient(url, sign_in)
+def _tamed(client: Any, timeout: float, hook: Callable[..., None]) -> Any:
     client.config.connection.timeout = (timeout / 4, timeout)
     client.config.hooks.append(hook)
     client.config.redirect_policy.allow = False

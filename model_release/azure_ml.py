@@ -1,4 +1,4 @@
-"""List a workspace's model versions through Azure Resource Manager."""
+"""Read a workspace's model versions through Azure Resource Manager."""
 
 from __future__ import annotations
 
@@ -9,20 +9,17 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote, urlencode, urljoin, urlsplit
 
-from azure.core import PipelineClient
 from azure.core.credentials import TokenCredential
-from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError
-from azure.core.pipeline import PipelineResponse
-from azure.core.pipeline.policies import BearerTokenCredentialPolicy, RetryPolicy, UserAgentPolicy
-from azure.core.rest import HttpRequest, HttpResponse
+from azure.core.rest import HttpResponse
 
+from model_release.azure_resource_manager import NotRead, ResourceManager
 from model_release.errors import ModelReleaseError
 from model_release.events import Workspace, shorten, text_of
-from model_release.settings import LOOPBACK
+from model_release.settings import AZURE
 
-_LISTED = {"api-version": "2024-10-01", "listViewType": "ActiveOnly"}
+_READ = {"api-version": "2024-10-01"}
+_LISTED = {**_READ, "listViewType": "ActiveOnly"}
 _NEWEST_FIRST = {**_LISTED, "$orderBy": "createdtime desc"}
-_LONGEST_PAUSE_SECONDS = 60
 _PORTS = {"http": 80, "https": 443}
 _WHAT_TO_DO = {
     401: "Azure does not accept this identity's sign-in; is it of the workspace's tenant?",
@@ -30,12 +27,12 @@ _WHAT_TO_DO = {
         "this identity needs the actions Microsoft.MachineLearningServices/workspaces/models/read and "
         "Microsoft.MachineLearningServices/workspaces/models/versions/read on the workspace"
     ),
-    404: "is the workspace there, or was it deleted, moved or misspelled in its resource id?",
 }
+_NO_WORKSPACE = "is the workspace there, or was it deleted, moved or misspelled in its resource id?"
 
 
 class CannotList(ModelReleaseError):  # noqa: N818  named as the answer it is, like Busy
-    """A workspace's model versions could not be listed, or not all of them."""
+    """A workspace's model versions could not be read, or not all of them."""
 
 
 @dataclass(frozen=True)
@@ -50,33 +47,13 @@ class ModelVersion:
     properties: Mapping[str, str]
 
 
-class _Retry(RetryPolicy[HttpRequest, HttpResponse]):
-    """Waits as long as it is asked to, unless a later listing does better than waiting."""
-
-    def is_retry(self, settings: dict[str, Any], response: PipelineResponse[Any, Any]) -> bool:
-        """Tell whether to send the request again."""
-        pause = self.get_retry_after(response) or 0
-        return pause <= _LONGEST_PAUSE_SECONDS and super().is_retry(settings, response)
-
-
 class AzureMl:
     """The model versions of Azure ML workspaces; every method raises CannotList, and nothing else of Azure."""
 
-    def __init__(self, credential: TokenCredential, *, endpoint: str = "https://management.azure.com") -> None:
+    def __init__(self, credential: TokenCredential, *, endpoint: str = AZURE) -> None:
         """`endpoint` is Azure Resource Manager's; only on this machine it may be plain HTTP."""
-        self._endpoint = endpoint.rstrip("/")
-        self._enforce_https = urlsplit(endpoint).hostname not in LOOPBACK
-        # Without a redirect policy a redirect is not followed, and the token stays here.
-        self._client: PipelineClient[HttpRequest, HttpResponse] = PipelineClient(
-            self._endpoint,
-            policies=[
-                UserAgentPolicy("model-release"),
-                _Retry(retry_total=3, retry_connect=1, retry_read=1),
-                BearerTokenCredentialPolicy(credential, f"{self._endpoint}/.default"),
-            ],
-            connection_timeout=5,
-            read_timeout=30,
-        )
+        self._resource_manager = ResourceManager(credential, endpoint)
+        self._endpoint = self._resource_manager.endpoint
 
     def model_versions(self, workspace: Workspace, *, since: datetime | None = None) -> Iterator[ModelVersion]:
         """List what is registered, each model's newest version first, neither archived nor anonymous ones.
@@ -91,6 +68,13 @@ class AzureMl:
                 names = [str(container["name"]) for container in page if _is_listed(container)]
             for name in names:
                 yield from self._versions(models, name, workspace, since)
+
+    def model_version(self, workspace: Workspace, model: str, version: str) -> ModelVersion:
+        """One version as it is registered now, an archived one too."""
+        url = f"{self._endpoint}{quote(workspace.id)}/models/{quote(model, safe='')}/versions/{quote(version, safe='')}"
+        response = self._get(f"{url}?{urlencode(_READ)}", workspace, f"{model} {version} is not registered there")
+        with _as_documented(workspace):
+            return _version(response.json(), model, workspace)
 
     def _versions(
         self, models: str, model: str, workspace: Workspace, since: datetime | None
@@ -117,29 +101,16 @@ class AzureMl:
                 link = next_link and urljoin(link, next_link)
             yield items
 
-    def _get(self, url: str, workspace: Workspace) -> HttpResponse:
+    def _get(self, url: str, workspace: Workspace, not_found: str = _NO_WORKSPACE) -> HttpResponse:
         try:
-            response = self._client.send_request(HttpRequest("GET", url), enforce_https=self._enforce_https)
-        except ClientAuthenticationError as error:
-            raise _cannot_list(workspace, f"no token for Azure could be had: {shorten(error.message)}") from error
-        # The retry policy lets a ValueError through for a Retry-After that it cannot read.
-        except (AzureError, ValueError) as error:
-            raise _cannot_list(workspace, f"Azure did not answer: {shorten(str(error))}") from error
-        if response.status_code != 200:  # noqa: PLR2004  the only success that is documented
-            raise _cannot_list(workspace, _refusal(response))
-        return response
+            return self._resource_manager.get(url)
+        except NotRead as error:
+            what_to_do = {**_WHAT_TO_DO, 404: not_found}.get(error.status)
+            raise _cannot_list(workspace, f"{what_to_do} ({error})" if what_to_do else str(error)) from error
 
 
 def _cannot_list(workspace: Workspace, reason: str) -> CannotList:
-    return CannotList(f"the model versions of workspace {workspace.name} cannot be listed: {reason}")
-
-
-def _refusal(response: HttpResponse) -> str:
-    said = HttpResponseError(response=response)
-    message = f"{said.error.code}: {said.error.message}" if said.error else said.reason
-    what_to_do = _WHAT_TO_DO.get(response.status_code)
-    answered = f"Azure answered {response.status_code} {shorten(message)}"
-    return f"{what_to_do} ({answered})" if what_to_do else answered
+    return CannotList(f"the model versions of workspace {workspace.name} cannot be read: {reason}")
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
+from model_release.events import Workspace
 from model_release.release_map import StartedRelease, Target
 
 NEVER = datetime(1970, 1, 1, tzinfo=UTC)
@@ -92,7 +93,7 @@ class Claim:
     @property
     def marker(self) -> str:
         """Stands in the release's description, and by it the release is found again."""
-        return f"[model-release {self.key}]"
+        return marker_of(self.partition, self.row)
 
 
 @dataclass(frozen=True)
@@ -161,9 +162,24 @@ class Known:
     ignored: str = ""
 
 
+def partition_of(workspace: Workspace, model: str) -> str:
+    """Where the claims of a model's versions are kept."""
+    return f"claim {digest(workspace.id)} {model}"
+
+
+def row_of(version: str, target: Target, again: str = "") -> str:
+    """Where in its partition a version's claim on a target is kept; `again` names the wish to start it once more."""
+    return " ".join(filter(None, [version, digest(target.key), again]))
+
+
 def key_of(partition: str, row: str) -> str:
     """Names a claim by the place where it is kept."""
     return digest(f"{partition}\n{row}", 32)
+
+
+def marker_of(partition: str, row: str) -> str:
+    """What stands in the description of a claim's release."""
+    return f"[model-release {key_of(partition, row)}]"
 
 
 def plain(values: dict[str, Any]) -> dict[str, Any]:

@@ -28,7 +28,21 @@ from typing import Any
 from azure.core.exceptions import ResourceExistsError, ResourceModifiedError
 from azure.data.tables import TableEntity
 
-from model_release.claim import NEVER, Answer, Claim, Decision, Known, Line, Outcome, State, digest, key_of, plain
+from model_release.claim import (
+    NEVER,
+    Answer,
+    Claim,
+    Decision,
+    Known,
+    Line,
+    Outcome,
+    State,
+    digest,
+    key_of,
+    partition_of,
+    plain,
+    row_of,
+)
 from model_release.errors import ClaimHeld
 from model_release.events import ModelRegistered, Workspace
 from model_release.history import History
@@ -90,8 +104,8 @@ class Ledger:
         """
         now = self._clock()
         claim = Claim(
-            partition=_partition(event.workspace, event.model),
-            row=f"{event.version} {digest(start.target.key)}" + (f" {again}" if again else ""),
+            partition=partition_of(event.workspace, event.model),
+            row=row_of(event.version, start.target, again),
             workspace=event.workspace.id,
             model=event.model,
             version=event.version,
@@ -196,7 +210,7 @@ class Ledger:
             with suppress(ResourceExistsError):
                 self._table.create(
                     {
-                        "PartitionKey": _partition(event.workspace, event.model),
+                        "PartitionKey": partition_of(event.workspace, event.model),
                         "RowKey": f"{event.version} {_IGNORED}",
                         "event": event.body,
                         "created": decision.when,
@@ -208,7 +222,7 @@ class Ledger:
 
     def known(self, workspace: Workspace, model: str, version: str = "") -> dict[str, Known]:
         """What the ledger holds of each version of a model, or of one."""
-        condition, parameters = "PartitionKey eq @partition", {"partition": _partition(workspace, model)}
+        condition, parameters = "PartitionKey eq @partition", {"partition": partition_of(workspace, model)}
         if version:
             condition += " and RowKey ge @first and RowKey lt @after"
             parameters |= {"first": f"{version} ", "after": f"{version}!"}
@@ -311,10 +325,6 @@ def _held(claim: Claim) -> ClaimHeld:
 
 def _same(stands: Claim, written: Claim) -> bool:
     return replace(stands, etag="") == replace(written, etag="")
-
-
-def _partition(workspace: Workspace, model: str) -> str:
-    return f"claim {digest(workspace.id)} {model}"
 
 
 def _known(rows: list[TableEntity]) -> Known:

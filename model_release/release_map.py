@@ -183,7 +183,7 @@ def starts(verdicts: tuple[Verdict, ...], event: ModelRegistered) -> tuple[Start
     found: dict[str, Start] = {}
     for verdict in verdicts:
         if verdict.takes:
-            start = _start(verdict.route, event)
+            start = start_of(verdict.route, event)
             found.setdefault(start.target.key, start)
     return tuple(found.values())
 
@@ -255,7 +255,8 @@ def _render(template: str, event: ModelRegistered) -> str:
     return _PLACEHOLDER.sub(lambda m: (_placeholder(event, m[1]) or "") if m[1] else m[0][0], template)
 
 
-def _start(route: Route, event: ModelRegistered) -> Start:
+def start_of(route: Route, event: ModelRegistered) -> Start:
+    """The release that a route asks for, which takes this model version."""
     release = route.release
     return Start(
         target=Target(release.project, release.definition),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from model_release.errors import Refused
 from model_release.events import ModelRegistered
@@ -46,6 +46,13 @@ class Definition:
         return aliases[0] if aliases else None
 
 
+class Lack(NamedTuple):
+    """Something for which a definition cannot take a model version, and what to do about it."""
+
+    what: str
+    what_to_do: str
+
+
 def read_definition(content: Mapping[str, Any]) -> Definition:
     """Read Azure DevOps' ReleaseDefinition; variables are kept under their lower-cased names, as it compares them."""
     return Definition(
@@ -72,22 +79,9 @@ def release_request(
     `version_id` is how Azure DevOps names this version of the model artifact, None where the definition has none.
     https://learn.microsoft.com/rest/api/azure/devops/release/releases/create
     """
-    variables, faults = _variables(definition, start, event)
-    handed_over = version_id or "modelversion" in {name.lower() for name in variables} or start.hands_over_version
-    if not handed_over:
-        faults.append(
-            f"definition {definition.name} takes no model version: add an AzureML model artifact of {event.model}, "
-            "or a variable ModelVersion that is settable at release time"
-        )
-    # Azure DevOps ignores a name that it does not know, and the stage that was to wait would deploy.
-    stages = {stage.casefold() for stage in definition.stages}
-    faults += [
-        f"definition {definition.name} has no stage {stage}"
-        for stage in start.manual_stages
-        if stage.casefold() not in stages
-    ]
-    if faults:
-        raise Refused("; ".join(faults))
+    if faults := lacks(definition, start, event, has_artifact=version_id is not None):
+        raise Refused("; ".join(f"{lack.what}: {lack.what_to_do}" for lack in faults))
+    variables = _variables(definition, start, event)
     request: dict[str, Any] = {
         "definitionId": definition.id,
         "description": f"{start.description[:_DESCRIPTION_CHARACTERS]} {marker}",
@@ -104,21 +98,39 @@ def release_request(
     return request
 
 
-def _variables(
-    definition: Definition, start: Start, event: ModelRegistered
-) -> tuple[dict[str, dict[str, Any]], list[str]]:
-    values, faults = {}, []
-    for name, value in start.variables.items():
+def lacks(definition: Definition, start: Start, event: ModelRegistered, *, has_artifact: bool) -> tuple[Lack, ...]:
+    """Everything for which the definition cannot take this model version; `has_artifact` tells of the model's own."""
+    found = []
+    for name in start.variables:
         variable = definition.variables.get(name.lower())
         if variable is None:
-            faults.append(f"definition {definition.name} has no variable {name}")
+            what_to_do = "add it, settable at release time, or correct the route"
+            found.append(Lack(f"definition {definition.name} has no variable {name}", what_to_do))
         elif not variable.settable:
-            faults.append(f"variable {name} of definition {definition.name} is not settable at release time")
-        else:
-            values[variable] = value
+            what = f"variable {name} of definition {definition.name} is not settable at release time"
+            found.append(Lack(what, "let it be settable, or take it out of the route"))
+    takes = {variable.name.lower() for variable in definition.variables.values() if variable.settable}
+    if not (has_artifact or "modelversion" in takes or start.hands_over_version):
+        what_to_do = (
+            f"add an AzureML model artifact of {event.model}, "
+            "or a variable ModelVersion that is settable at release time"
+        )
+        found.append(Lack(f"definition {definition.name} takes no model version", what_to_do))
+    # Azure DevOps ignores a name that it does not know, and the stage that was to wait would deploy.
+    stages = {stage.casefold() for stage in definition.stages}
+    found += [
+        Lack(f"definition {definition.name} has no stage {stage}", "correct the route's manual_stages")
+        for stage in start.manual_stages
+        if stage.casefold() not in stages
+    ]
+    return tuple(found)
+
+
+def _variables(definition: Definition, start: Start, event: ModelRegistered) -> dict[str, dict[str, Any]]:
+    values = {definition.variables[name.lower()]: value for name, value in start.variables.items()}
     given = {"ModelName": event.model, "ModelVersion": event.version, "ModelWorkspace": event.workspace.name}
     for name, value in given.items():
         variable = definition.variables.get(name.lower())
         if variable and variable.settable:
             values.setdefault(variable, value)
-    return {v.name: {"value": value} | ({"isSecret": True} if v.secret else {}) for v, value in values.items()}, faults
+    return {v.name: {"value": value} | ({"isSecret": True} if v.secret else {}) for v, value in values.items()}

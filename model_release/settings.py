@@ -21,6 +21,7 @@ AZURITE = (
     "AccountKey=Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==;"
     "TableEndpoint=http://127.0.0.1:10002/devstoreaccount1;"
 )
+AZURE = "https://management.azure.com"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -70,10 +71,10 @@ def read(environment: Mapping[str, str]) -> Settings:
         faults.append("CLAIM_LEASE_SECONDS must be at least three times AZURE_DEVOPS_TIMEOUT_SECONDS")
     values = {
         "storage": take("AzureWebJobsStorage", lambda text: _storage(text, environment)),
-        "azure_devops_url": take("AZURE_DEVOPS_URL", _azure_devops_url),
+        "azure_devops_url": take("AZURE_DEVOPS_URL", azure_devops_url),
         "azure_devops_pat": take("AZURE_DEVOPS_PAT", _secret),
         "workspaces": take("AML_WORKSPACES", _workspaces),
-        "resource_manager_url": take("AZURE_RESOURCE_MANAGER_URL", _url, "https://management.azure.com"),
+        "resource_manager_url": take("AZURE_RESOURCE_MANAGER_URL", _url, AZURE),
         "timeout": timeout,
         "lease": lease,
         "first_retry": take("FIRST_RETRY_SECONDS", _seconds, "60"),
@@ -91,7 +92,8 @@ def _seconds(text: str) -> timedelta:
     return timedelta(seconds=int(text))
 
 
-def _azure_devops_url(text: str) -> str:
+def azure_devops_url(text: str) -> str:
+    """The address of an organization or an on-premises collection; raises ValueError."""
     if not text:
         msg = "is missing: the organization, such as https://dev.azure.com/contoso"
         raise ValueError(msg)

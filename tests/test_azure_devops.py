@@ -168,7 +168,8 @@ def test_what_request_tells_is_what_is_sent(world: World) -> None:
 
     azure_devops.start(a_start(manual_stages=("Production",)), parse(event()), MARKER)
 
-    assert json.loads(world.azure_devops.requests[-1].body) == told
+    sent = world.azure_devops.requests[-1]
+    assert (f"{world.azure_devops_url}{sent.path}", sent.body) == (told.url, told.body)
 
 
 def test_a_marker_is_found_on_any_page_of_the_list(world: World) -> None:

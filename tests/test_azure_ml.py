@@ -282,7 +282,7 @@ def test_an_azure_that_cannot_be_reached_is_told() -> None:
     with Server(Answers([CONTAINERS])) as server:
         url = server.url
 
-    with pytest.raises(CannotList, match="workspace Prod cannot be listed: Azure did not answer"):
+    with pytest.raises(CannotList, match="workspace Prod cannot be read: Azure did not answer"):
         list(AzureMl(CREDENTIAL, endpoint=url).model_versions(WORKSPACE))
 
 
@@ -324,7 +324,7 @@ def test_an_answer_that_is_not_as_documented_is_told(bodies: tuple[Any, ...]) ->
     [
         (401, r"does not accept this identity's sign-in.*401 Code: Message"),
         (403, r"models/read and Microsoft\.MachineLearningServices/workspaces/models/versions/read.*403 Code: Message"),
-        (400, r"cannot be listed: Azure answered 400 Code: Message"),
+        (400, r"cannot be read: Azure answered 400 Code: Message"),
     ],
 )
 def test_a_refusal_says_what_to_do(site: Site, status: int, told: str) -> None:

@@ -280,7 +280,7 @@ def test_a_workspace_that_cannot_be_listed_does_not_stop_the_others(world: World
     azure.register(20)
 
     assert azure.missed(hours=1) == [State.STARTED]
-    assert "workspace gone cannot be listed: is the workspace there" in caplog.text
+    assert "workspace gone cannot be read: is the workspace there" in caplog.text
 
 
 def test_what_is_no_model_version_of_ours_is_told_and_left(world: World, azure: Azure, caplog) -> None:  # noqa: ANN001

@@ -100,7 +100,7 @@ def test_a_first_page_costs_one_request_however_long_the_history_is(world: World
     register(world, 1)
     assert _cost_of_a_page(world, history) == (1, 1)
     register(world, 1, model="churn")
-    _lengthen(world, size(200, 100_000))
+    world.multiply("PartitionKey eq 'recent'", size(200, 100_000))
     assert _cost_of_a_page(world, history) == (50, 1)
 
 
@@ -109,14 +109,6 @@ def _cost_of_a_page(world: World, history: History) -> tuple[int, int]:
     before = len(world.storage.passed)
     lines = history.page().decisions
     return len(lines), len(world.storage.passed) - before
-
-
-def _lengthen(world: World, count: int) -> None:
-    table = world.app.ledger._table.client
-    line = next(table.query_entities("PartitionKey eq 'recent'"))
-    for first in range(0, count, 100):
-        rows = [dict(line, RowKey=f"{line['RowKey']} {number}") for number in range(first, first + 100)]
-        table.submit_transaction([("create", row) for row in rows])
 
 
 def test_lines_are_gone_after_90_days(world: World, history: History) -> None:

@@ -56,6 +56,10 @@ class Site:
         url = f"{self.url}/contoso/{project}/_apis/release/releases"
         return requests.post(url, json=start, auth=("", "a token"), timeout=5)
 
+    def put(self, definition: Any) -> requests.Response:
+        url = f"{self.url}/contoso/fraud/_apis/release/definitions"
+        return requests.put(url, json=definition, auth=("", "a token"), timeout=5)
+
     def get(self, path: str, **query: Any) -> requests.Response:
         return requests.get(f"{self.url}/contoso/{path}", params=query, auth=("", "a token"), timeout=5)
 
@@ -206,6 +210,53 @@ def test_definition_of_another_project_is_not_found(site: Site) -> None:
     with pytest.raises(AzureDevOpsServiceError) as caught:
         site.client().get_release_definition("fraud", 42)
     assert caught.value.type_key == "ReleaseDefinitionNotFoundException"
+
+
+def test_updated_definition_has_the_next_revision_and_keeps_what_is_the_servers(site: Site) -> None:
+    before = site.get("fraud/_apis/release/definitions/1").json()
+
+    answer = site.put({**before, "description": "new", "createdOn": "never", "somethingNew": 1})
+
+    after = site.get("fraud/_apis/release/definitions/1").json()
+    assert after == answer.json()
+    changed = {"description": "new", "somethingNew": 1, "revision": 2, "modifiedOn": after["modifiedOn"]}
+    assert after == {**before, **changed}
+
+
+def test_sdk_updates_a_definition(site: Site) -> None:
+    client = site.client()
+    definition = client.get_release_definition("fraud", 1)
+    definition.release_name_format = "R-$(rev:r)"
+
+    assert client.update_release_definition(definition, "fraud").revision == definition.revision + 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "message"),
+    [
+        ({"revision": 2}, 400, "You are using an old copy of the release pipeline. Refresh your copy and try again."),
+        (
+            {"revision": None},
+            400,
+            "You are using an old copy of the release pipeline. Refresh your copy and try again.",
+        ),
+        ({"environments": []}, 400, "VS402875: Release pipeline needs to have at least one stage."),
+        ({"id": 99}, 404, "Release pipeline with ID 99 does not exist."),
+    ],
+)
+def test_update_of_a_definition_is_refused(site: Site, changes: dict[str, Any], status: int, message: str) -> None:
+    before = site.get("fraud/_apis/release/definitions/1").json()
+
+    answer = site.put({**before, **changes})
+
+    assert (answer.status_code, answer.json()["message"]) == (status, message)
+    assert site.get("fraud/_apis/release/definitions/1").json() == before
+
+
+def test_update_of_a_definition_needs_its_permission(site: Site) -> None:
+    site.azure_devops.permissions.remove("Edit release pipeline")
+
+    assert site.put(site.get("fraud/_apis/release/definitions/1").json()).status_code == 403
 
 
 def test_own_trigger_of_a_definition_is_told(site: Site) -> None:
@@ -689,6 +740,7 @@ def test_answers_are_as_microsoft_describes_them(site: Site) -> None:
     assert faults_of("Release", site.get(releases, **everything)) == faults_of("Release", site.get(releases)) == []
     assert faults_of("ReleaseDefinition", site.get(f"{definitions}/2")) == []
     assert faults_of("ReleaseDefinition", site.get(definitions, **everything)) == []
+    assert faults_of("ReleaseDefinition", site.put(site.get(f"{definitions}/2").json())) == []
     versions = site.get("fraud/_apis/release/artifacts/versions", releaseDefinitionId=1)
     assert faults_of("ArtifactVersionQueryResult", versions) == []
 

@@ -105,7 +105,7 @@ def test_a_sweep_asks_storage_as_often_whatever_was_finished_before(world: World
     for version in range(10):
         world.app.registered(event(version=f"open{version}"))
     few = _requests_of_a_sweep(world)
-    _finish(world, size(2_000, 100_000))
+    world.multiply("PartitionKey gt 'claim' and PartitionKey lt 'claim!'", size(2_000, 100_000), state="started")
 
     assert _requests_of_a_sweep(world) == few
 
@@ -115,11 +115,3 @@ def _requests_of_a_sweep(world: World) -> int:
     before = len(world.storage.passed)
     assert len(world.app.unfinished()) == 10
     return len(world.storage.passed) - before
-
-
-def _finish(world: World, count: int) -> None:
-    table = world.app.ledger._table.client
-    finished = next(table.query_entities("PartitionKey gt 'claim' and PartitionKey lt 'claim!'"))
-    for first in range(0, count, 100):
-        rows = [dict(finished, RowKey=f"finished{number}", state="started") for number in range(first, first + 100)]
-        table.submit_transaction([("create", row) for row in rows])

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import azure.functions as func
+from azure.data.tables import TableClient
 from werkzeug.wrappers import Request, Response
 
 from local import azurite
@@ -22,6 +23,7 @@ from model_release import wiring
 from model_release.claim import Decision
 from model_release.history import Wanted
 from model_release.start_release import StartRelease
+from model_release.table import NAME
 from tests.proxy import Proxy
 from triggers import health, missed_models, model_registered, releases, unfinished_releases
 
@@ -119,6 +121,14 @@ class World:
     def direct_storage(self) -> str:
         """The same storage without the proxy, for tests that ask it thousands of times."""
         return azurite.connection_string(self.storage.upstream, self._account)
+
+    def multiply(self, condition: str, count: int, **changes: str) -> None:
+        """Write so many copies of the first row that meets the condition, past the proxy."""
+        table = TableClient.from_connection_string(self.direct_storage, NAME)
+        row = next(iter(table.query_entities(condition)))
+        for first in range(0, count, 100):
+            copies = [row | changes | {"RowKey": f"{row['RowKey']} {number}"} for number in range(first, first + 100)]
+            table.submit_transaction([("create", copy) for copy in copies])
 
     def start(self, **changes: str) -> StartRelease:
         """The app as a new process has it: nothing remembered."""

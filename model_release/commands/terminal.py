@@ -15,6 +15,10 @@ from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 
+from model_release import wiring
+from model_release.errors import ConfigurationError
+from model_release.release_map import ReleaseMap
+from model_release.settings import Settings
 from model_release.views import visible
 
 _T = TypeVar("_T")
@@ -30,6 +34,20 @@ def environment(folder: Path = Path()) -> dict[str, str]:
     except (ValueError, AttributeError) as error:
         raise click.ClickException(f"{path} cannot be read: {error}") from error  # noqa: EM102, TRY003
     return {**values, **os.environ}
+
+
+def configuration(map_path: Path | None = None) -> tuple[Settings, ReleaseMap]:
+    """This machine's settings and release map, for commands that need no storage; every fault of both ends it."""
+    try:
+        return wiring.configuration(without_storage(map_path))
+    except ConfigurationError as error:
+        raise click.ClickException("\n  ".join(["this cannot be used:", *error.faults])) from error
+
+
+def without_storage(map_path: Path | None = None) -> dict[str, str]:
+    """The settings with another release map if there is one, and with a storage that nobody asks."""
+    chosen = {"RELEASE_MAP": str(map_path.absolute())} if map_path else {}
+    return {"AzureWebJobsStorage": "not asked", **environment(), **chosen}
 
 
 def show_json(value: Any) -> None:
@@ -57,4 +75,4 @@ def show_table(
 def progress(work: Iterable[_T], what: str) -> Iterator[_T]:
     """The pieces of long work, with a bar on stderr where that is a terminal."""
     console = Console(stderr=True)
-    yield from track(list(work), what, console=console, transient=True, disable=not console.is_terminal)
+    yield from track(work, what, console=console, transient=True, disable=not console.is_terminal)

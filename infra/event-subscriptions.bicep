@@ -1,0 +1,28 @@
+targetScope = 'subscription'
+
+@description('Name of the azd environment.')
+param environmentName string
+
+@description('Resource ids of the system topics.')
+param systemTopicIds string[]
+
+@description('Resource id of the Function App, published already.')
+param functionAppId string
+
+@description('Resource id of the storage account for dead letters.')
+param storageId string
+
+@description('Name of the container for dead letters.')
+param deadLetterContainerName string
+
+module eventSubscriptions 'modules/event-subscription.bicep' = [for (id, i) in systemTopicIds: {
+  name: 'model-release-event-subscription-${i}'
+  scope: resourceGroup(split(id, '/')[2], split(id, '/')[4])
+  params: {
+    name: 'model-release-${environmentName}'
+    systemTopicName: last(split(id, '/'))
+    functionAppId: functionAppId
+    storageId: storageId
+    deadLetterContainerName: deadLetterContainerName
+  }
+}]

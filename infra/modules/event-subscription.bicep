@@ -1,0 +1,55 @@
+@description('Name of the event subscription.')
+param name string
+
+@description('Name of the system topic.')
+param systemTopicName string
+
+@description('Resource id of the Function App.')
+param functionAppId string
+
+@description('Resource id of the storage account for dead letters.')
+param storageId string
+
+@description('Name of the container for dead letters.')
+param deadLetterContainerName string
+
+resource topic 'Microsoft.EventGrid/systemTopics@2025-02-15' existing = {
+  name: systemTopicName
+}
+
+// The release map filters by model, and says so in the history; what is filtered here leaves no trace.
+resource eventSubscription 'Microsoft.EventGrid/systemTopics/eventSubscriptions@2025-02-15' = {
+  parent: topic
+  name: name
+  properties: {
+    eventDeliverySchema: 'EventGridSchema'
+    destination: {
+      endpointType: 'AzureFunction'
+      properties: {
+        resourceId: '${functionAppId}/functions/model_registered'
+        maxEventsPerBatch: 1
+      }
+    }
+    filter: {
+      includedEventTypes: [
+        'Microsoft.MachineLearningServices.ModelRegistered'
+      ]
+    }
+    retryPolicy: {
+      maxDeliveryAttempts: 30
+      eventTimeToLiveInMinutes: 1440
+    }
+    deadLetterWithResourceIdentity: {
+      identity: {
+        type: 'SystemAssigned'
+      }
+      deadLetterDestination: {
+        endpointType: 'StorageBlob'
+        properties: {
+          resourceId: storageId
+          blobContainerName: deadLetterContainerName
+        }
+      }
+    }
+  }
+}

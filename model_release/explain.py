@@ -1,0 +1,62 @@
+"""Why a model version starts what it starts: each route's verdict, and the requests that would be sent."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Protocol
+
+from model_release.azure_devops import PostRequest
+from model_release.claim import marker_of, partition_of, row_of
+from model_release.errors import Refused, StartError
+from model_release.events import ModelRegistered, Workspace
+from model_release.release_map import ReleaseMap, Start, Verdict, judge, starts, why_none
+
+
+class Requests(Protocol):
+    """What tells the request that would be sent; raises Busy or Refused."""
+
+    def request(self, start: Start, event: ModelRegistered, marker: str) -> PostRequest:
+        """Tell it, and create nothing."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A release that would be asked for: the request, or the reason why there is none."""
+
+    start: Start
+    marker: str
+    request: PostRequest | None = None
+    reason: str = ""
+    refused: bool = False
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What becomes of a model version, and why; `ignored` says why nothing does."""
+
+    event: ModelRegistered
+    verdicts: tuple[Verdict, ...]
+    wanted: tuple[Wanted, ...]
+    ignored: str = ""
+
+
+def explain(
+    release_map: ReleaseMap, workspaces: Collection[Workspace], requests: Requests, event: ModelRegistered
+) -> Explanation:
+    """Say what the app would do with the event, were it the first to tell of this version."""
+    verdicts = judge(release_map, event)
+    if event.workspace not in workspaces:
+        return Explanation(event, verdicts, (), f"workspace {event.workspace.id} is not in AML_WORKSPACES")
+    found = starts(verdicts, event)
+    if not found:
+        return Explanation(event, verdicts, (), why_none(verdicts, event))
+    return Explanation(event, verdicts, tuple(_wanted(start, event, requests) for start in found))
+
+
+def _wanted(start: Start, event: ModelRegistered, requests: Requests) -> Wanted:
+    marker = marker_of(partition_of(event.workspace, event.model), row_of(event.version, start.target))
+    try:
+        return Wanted(start, marker, requests.request(start, event, marker))
+    except StartError as error:
+        return Wanted(start, marker, reason=str(error), refused=isinstance(error, Refused))
