@@ -131,7 +131,7 @@ def _check_definition(route: Route, content: Json, where: str) -> Iterator[Findi
             State.FAULT,
             f"definition {definition.name} is disabled",
             where,
-            "enable it in Azure DevOps, or the route not",
+            "enable it, or disable the route",
         )
     if content.get("isDeleted"):
         yield Finding(
