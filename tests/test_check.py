@@ -18,7 +18,7 @@ from local.azure_devops_security import token_of
 from local.demo import WORKSPACE
 from local.event_subscriptions import as_az_shows, event_filter, event_subscription
 from local.serving import Server
-from model_release import check
+from model_release import check_azure_devops
 from model_release.__main__ import main
 from model_release.release_map import load
 from model_release.wiring import HOME
@@ -372,6 +372,13 @@ HARMLESS: dict[str, Callable[[Site], object]] = {
     "a disabled route to nowhere": lambda site: (
         site.routes[1].update(enabled=False) or site.routes[1]["release"].update(definition=99)
     ),
+    "one definition by id and by name, for versions that no two routes share": lambda site: (
+        site.routes.extend(
+            {"model": "fraud_*", "release": {"project": "risk", "definition": "Deploy fraud model"}, **only}
+            for only in ({"workspace": "test", "version": ">1"}, {"tags": {"stage": "test"}})
+        )
+        or site.settings.update(AML_WORKSPACES=f"{WORKSPACE},{WORKSPACE.replace('/prod', '/test')}")
+    ),
     "models that two globs cannot share": lambda site: site.routes.append(
         {"model": "churn_*", "release": {"project": "risk", "definition": "\\models\\Deploy fraud model"}}
     ),
@@ -389,9 +396,9 @@ def test_a_deleted_definition_that_is_still_told_is_found(site: Site) -> None:
     (site.folder / "map.yaml").write_text(yaml.safe_dump({"version": 1, "routes": site.routes}))
     first = load(site.folder / "map.yaml").routes[0]
 
-    found = list(check._check_definition(first, {**site.definition(), "isDeleted": True}, FIRST))
+    found = list(check_azure_devops._check_definition(first, {**site.definition(), "isDeleted": True}, FIRST))
 
-    assert [finding.what for finding in found if finding.state is check.State.FAULT] == [
+    assert [finding.what for finding in found if finding.state == "fault"] == [
         "definition Deploy sklearn model is deleted"
     ]
 
