@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 AZURITE_VERSION := 3.35.0
 AZURITE := .azurite/$(AZURITE_VERSION).ready
 
-.PHONY: demo test check soak lint types install clean
+.PHONY: demo test check soak bench lint types install clean
 MAKEFLAGS += --no-print-directory
 
 demo: install ## Start everything on this machine, send events, tell what happened; KEEP=1 leaves it running.
@@ -21,6 +21,9 @@ check: install lint types ## What CI runs: lint, types, and the tests with their
 
 soak: install ## Days of trouble in minutes: 10,000 events, killed processes, outages; SEED and EVENTS may be given.
 	$(BIN)/python -m bench.soak $(if $(SEED),--seed $(SEED)) $(if $(EVENTS),--events $(EVENTS)) $(ARGS)
+
+bench: install ## How fast it is, against the bare POST and the straightforward function; ARGS=--quick takes a minute.
+	$(BIN)/python -m bench.speed --write $(if $(ARGS),/dev/null $(ARGS),bench/results.md)
 
 lint: install
 	$(BIN)/ruff check .

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from model_release.check import Finding, State, is_glob, literal_start, place_of
+from model_release.check import Finding, State, is_glob, literal_start, only_version, place_of
 from model_release.events import MODEL_REGISTERED, Workspace
 from model_release.release_map import ReleaseMap, Route
 
@@ -102,7 +102,7 @@ def _beginning(subscription: Subscription, release_map: ReleaseMap, where: str) 
     for route in _enabled(release_map):
         subject = f"models/{literal_start(route.model)}"
         if not is_glob(route.model):
-            subject += f":{_only_version(route)}"
+            subject += f":{only_version(route)}"
         seen = _folded(subject, subscription)
         if seen.startswith(wanted):
             continue
@@ -124,7 +124,7 @@ def _beginning(subscription: Subscription, release_map: ReleaseMap, where: str) 
 def _ending(subscription: Subscription, release_map: ReleaseMap, where: str) -> Iterator[Finding]:
     suffix = subscription.ends_with
     for route in _enabled(release_map):
-        subject = f"models/{'' if is_glob(route.model) else route.model}:{_only_version(route)}"
+        subject = f"models/{'' if is_glob(route.model) else route.model}:{only_version(route)}"
         if not _folded(subject, subscription).endswith(_folded(suffix, subscription)):
             what = f"subjectEndsWith {suffix!r} holds back the versions of {route.model} that do not end so"
             yield Finding(
@@ -201,12 +201,6 @@ def _delivery(subscription: Subscription, where: str) -> Iterator[Finding]:
 
 def _enabled(release_map: ReleaseMap) -> list[Route]:
     return [route for route in release_map.routes if route.enabled]
-
-
-def _only_version(route: Route) -> str:
-    """The one version that a route takes, or nothing where it takes several."""
-    pattern = str(route.version or "")
-    return "" if is_glob(pattern) or pattern[:1] in ("<", ">") else pattern
 
 
 def _common(release_map: ReleaseMap) -> str:

@@ -185,6 +185,7 @@ class Ledger:
         if not closed.state.final:
             self._open(closed, closed.next_try)
         self._update(closed)
+        self._leave_line(closed)
         decision = self.tell(closed)
         # Whoever was slow here may have been overtaken, and told of a claim as it was.
         if self._clock() - began > _SLOW:
@@ -289,6 +290,13 @@ class Ledger:
         leads = {"PartitionKey": claim.partition, "RowKey": row, "version": claim.version, "until": claim.lease_until}
         etag = self._table.replace(leads, head.etag) if head else self._table.create(leads)
         return _Head(claim.version, claim.lease_until, etag)
+
+    def _leave_line(self, closed: Claim) -> None:
+        """Remember that no request of the line's head is under way: then the next version need not read its claim."""
+        place = closed.partition, closed.row.partition(" ")[2]
+        head = self._heads.get(place)
+        if closed.state.final and head and head.version == closed.version:
+            self._heads[place] = replace(head, until=NEVER)
 
     def _place(self, head: _Head | None, claim: Claim, row: str) -> Line:
         if head is None or head.version == claim.version:

@@ -10,7 +10,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import requests
 from azure.core.credentials import AccessToken, TokenCredential
+from azure.core.pipeline.transport import RequestsTransport
 from azure.data.tables import TableClient
 from msrest.authentication import Authentication
 
@@ -117,9 +119,21 @@ def configuration(environment: Mapping[str, str] = os.environ) -> tuple[Settings
     return read, routes
 
 
+class _Session(requests.Session):
+    """Asks the environment for proxies and certificates once, since it is for one server: each request would do so."""
+
+    _found: Mapping[str, Any] | None = None
+
+    def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:
+        """Called by `requests` for each request."""
+        self._found = self._found or super().merge_environment_settings(url, proxies, stream, verify, cert)
+        return {**self._found, "stream": stream}
+
+
 def _table_client(storage: Storage, credential: TokenCredential) -> TableClient:
     # An event must be answered within 30 seconds, also when storage hangs.
-    patience: dict[str, Any] = {"retry_total": 2, "connection_timeout": 3, "read_timeout": 5}
+    transport = RequestsTransport(session=_Session(), session_owner=False, connection_timeout=3, read_timeout=5)
+    patience: dict[str, Any] = {"retry_total": 2, "transport": transport}
     if storage.connection_string:
         return TableClient.from_connection_string(storage.connection_string, NAME, **patience)
     return TableClient(endpoint=storage.table_endpoint, table_name=NAME, credential=credential, **patience)

@@ -398,3 +398,27 @@ def test_requests_carry_who_asks_and_what_is_documented() -> None:
     assert versions.path == f"{WORKSPACE.id}/models/churn/versions"
     assert containers.headers["Authorization"] == "Bearer token"
     assert "model-release" in containers.headers["User-Agent"]
+
+
+def test_one_version_is_read_as_it_is_now(site: Site) -> None:
+    site.add("churn", 1, 2, tags={"stage": "test"})
+    site.azure_ml.archive(ID, "churn", "1")
+
+    read = AzureMl(CREDENTIAL, endpoint=site.url).model_version(WORKSPACE, "churn", "1")
+
+    assert (read.model, read.version, read.created, read.tags) == ("churn", "1", START + HOUR, {"stage": "test"})
+    assert site.azure_ml.requests[0].query == "api-version=2024-10-01"
+
+
+@pytest.mark.parametrize(("model", "version"), [("churn", "9"), ("other", "1")])
+def test_one_version_that_is_not_registered_is_told(site: Site, model: str, version: str) -> None:
+    site.add("churn", 1)
+
+    with pytest.raises(CannotList, match=rf"{model} {version} is not registered there \(Azure answered 404"):
+        AzureMl(CREDENTIAL, endpoint=site.url).model_version(WORKSPACE, model, version)
+
+
+@pytest.mark.parametrize("body", [[], {}, {"name": "1"}])
+def test_one_version_that_is_not_as_documented_is_told(body: Any) -> None:
+    with Server(Answers([body])) as server, pytest.raises(CannotList, match="not what is documented"):
+        AzureMl(CREDENTIAL, endpoint=server.url).model_version(WORKSPACE, "churn", "1")

@@ -14,11 +14,12 @@ from click.testing import CliRunner, Result
 from local import azure_ml
 from local.azure_devops import AzureDevOps, sample
 from local.azure_devops_faults import Fault
+from local.azure_devops_releases import model_artifact
 from local.azure_devops_security import token_of
 from local.demo import WORKSPACE
 from local.event_subscriptions import as_az_shows, event_filter, event_subscription
 from local.serving import Server
-from model_release import check
+from model_release import check_azure_devops
 from model_release.__main__ import main
 from model_release.release_map import load
 from model_release.wiring import HOME
@@ -360,6 +361,10 @@ HARMLESS: dict[str, Callable[[Site], object]] = {
         site.definition()["artifacts"].append({**site.definition()["artifacts"][0], "type": "Build", "alias": "_code"})
         or site.definition()["triggers"].append(trigger("_code"))
     ),
+    "a trigger for a model of no route": lambda site: (
+        site.definition()["artifacts"].append(model_artifact("_o", "other"))
+        or site.definition()["triggers"].append(trigger("_o"))
+    ),
     "a stage with a schedule": lambda site: (
         by_hand(site) or site.definition()["environments"][0].update(schedules=[{"daysToRelease": "all"}])
     ),
@@ -371,6 +376,13 @@ HARMLESS: dict[str, Callable[[Site], object]] = {
     "versions without order, each started on purpose": route(0, version="2024-*", order="every"),
     "a disabled route to nowhere": lambda site: (
         site.routes[1].update(enabled=False) or site.routes[1]["release"].update(definition=99)
+    ),
+    "one definition by id and by name, for versions that no two routes share": lambda site: (
+        site.routes.extend(
+            {"model": "fraud_*", "release": {"project": "risk", "definition": "Deploy fraud model"}, **only}
+            for only in ({"workspace": "test", "version": ">1"}, {"tags": {"stage": "test"}})
+        )
+        or site.settings.update(AML_WORKSPACES=f"{WORKSPACE},{WORKSPACE.replace('/prod', '/test')}")
     ),
     "models that two globs cannot share": lambda site: site.routes.append(
         {"model": "churn_*", "release": {"project": "risk", "definition": "\\models\\Deploy fraud model"}}
@@ -389,11 +401,19 @@ def test_a_deleted_definition_that_is_still_told_is_found(site: Site) -> None:
     (site.folder / "map.yaml").write_text(yaml.safe_dump({"version": 1, "routes": site.routes}))
     first = load(site.folder / "map.yaml").routes[0]
 
-    found = list(check._check_definition(first, first.release, {**site.definition(), "isDeleted": True}, FIRST))
+    found = list(
+        check_azure_devops._check_definition(first, first.release, {**site.definition(), "isDeleted": True}, FIRST)
+    )
 
-    assert [finding.what for finding in found if finding.state is check.State.FAULT] == [
+    assert [finding.what for finding in found if finding.state == "fault"] == [
         "definition Deploy sklearn model is deleted"
     ]
+
+
+def test_permissions_that_cannot_be_asked_for_are_told() -> None:
+    (found,) = check_azure_devops._check_permissions({"id": 1, "name": "Deploy", "path": "\\"}, AzureDevOps(), FIRST)
+
+    assert (found.state, "does not tell the project's id" in found.what) == ("warning", True)
 
 
 def test_faults_come_first_and_a_person_is_told_what_to_do(site: Site) -> None:
@@ -611,6 +631,14 @@ def test_a_subscription_that_is_not_there_is_a_fault(site: Site) -> None:
 
     assert "could not be read: Azure answered 404" in found["what"]
     assert found["what_to_do"].startswith("correct its resource id")
+
+
+def test_an_answer_that_is_no_subscription_is_a_fault(site: Site) -> None:
+    site.azure.misbehave(Fault(path="/eventSubscriptions/", unparsable=True))
+
+    (found,) = site.wrong("--subscription", OF_TOPIC)
+
+    assert "Azure's answer is no event subscription" in found["what"]
 
 
 @pytest.mark.parametrize("text", ["[]", "{}", "no JSON"])

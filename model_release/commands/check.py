@@ -15,7 +15,8 @@ from model_release import release_map, wiring
 from model_release.azure_devops import AzureDevOps
 from model_release.azure_devops_definitions import ReleaseDefinitions
 from model_release.azure_resource_manager import NotRead, ResourceManager
-from model_release.check import Finding, State, check_azure_devops, check_map, worst_first
+from model_release.check import Finding, State, check_map, worst_first
+from model_release.check_azure_devops import check_azure_devops
 from model_release.check_subscription import check_subscription
 from model_release.check_subscription import read as subscription_of
 from model_release.commands.terminal import as_json, environment, progress, show_json, show_table

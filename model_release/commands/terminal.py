@@ -36,17 +36,15 @@ def environment(folder: Path = Path()) -> dict[str, str]:
 
 
 def configuration(map_path: Path | None = None) -> tuple[Settings, ReleaseMap]:
-    """This machine's settings and release map, for commands that need no storage; every fault of both ends it."""
+    """This machine's settings and release map, for commands that ask no storage; every fault of both ends the command.
+
+    Another release map may take the place of the settings'.
+    """
+    chosen = {"RELEASE_MAP": str(map_path.absolute())} if map_path else {}
     try:
-        return wiring.configuration(without_storage(map_path))
+        return wiring.configuration({"AzureWebJobsStorage": "not asked", **environment(), **chosen})
     except ConfigurationError as error:
         raise click.ClickException("\n  ".join(["this cannot be used:", *error.faults])) from error
-
-
-def without_storage(map_path: Path | None = None) -> dict[str, str]:
-    """The settings with another release map if there is one, and with a storage that nobody asks."""
-    chosen = {"RELEASE_MAP": str(map_path.absolute())} if map_path else {}
-    return {"AzureWebJobsStorage": "not asked", **environment(), **chosen}
 
 
 def show_json(value: Any) -> None:

@@ -1,0 +1,1 @@
+"""A Functions app as people write it today, to compare with."""

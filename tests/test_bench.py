@@ -1,0 +1,44 @@
+"""The bench measures, and tells which limits hold."""
+
+import re
+
+from bench.figures import Figure, Section, p95, ratio
+from bench.options import Options
+from bench.speed import measure, report
+
+TINY = Options(rounds=2, burst=4, reads=1, delays=(0,), claims=(2, 4))
+
+
+def test_a_tiny_bench_measures_the_app_with_few_and_with_many_claims() -> None:
+    sections = list(measure(TINY, ["growth"]))
+
+    assert [section.title.partition(":")[0] for section in sections] == ["Growth"] * 4
+    assert all(figure.value > 0 for section in sections for figure in section.figures)
+    assert "| sweep, 4 finished claims against 2 |" in report(sections, "pytest", 1, 1)
+
+
+def test_each_limit_is_told_and_whether_it_holds() -> None:
+    figures = [
+        ratio("fast", 110, 100, "ms", at_most=1.1),
+        ratio("slow", 112, 100, "ms", at_most=1.1),
+        ratio("many", 12, 10, "/s", at_least=1.2),
+        ratio("few", 11, 10, "/s", at_least=1.2),
+        Figure("dear", 9.1, "ms", at_most=9),
+        Figure("told only", 3, "ms"),
+    ]
+
+    told = report([Section("some", figures)], "command", 1, 1)
+
+    assert re.findall(r"^\| ([a-z ]+) \|.*\| (yes|\*\*no\*\*|) \|$", told, re.MULTILINE) == [
+        ("fast", "yes"),
+        ("slow", "**no**"),
+        ("many", "yes"),
+        ("few", "**no**"),
+        ("dear", "**no**"),
+        ("told only", ""),
+    ]
+    assert "| slow | 1.12 | 112 ms : 100 ms | at most 1.1 | **no** |" in told
+
+
+def test_the_p95_is_in_milliseconds() -> None:
+    assert p95([n / 1000 for n in range(101)]) == 95
