@@ -21,7 +21,7 @@ from model_release.ledger import Ledger
 from model_release.release_map import Start, StartedRelease, Target
 from model_release.table import NAME, Table
 
-_START = Start(Target("fraud", "Deploy model"), "*", True, {}, False, (), "")  # noqa: FBT003  every field is there
+_START = Start(Target("fraud", "Deploy model"), "*", newest_only=True)
 # The storage service takes no more rows in one transaction.
 _ROWS = 100
 _APART = timedelta(seconds=30)

@@ -17,7 +17,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -109,11 +109,20 @@ class ModelVersion(NamedTuple):
 
 
 class Definition(NamedTuple):
-    """A release definition, and the models that are routed to it."""
+    """A release definition or a pipeline, and the models that are routed to it."""
 
+    number: int
+    kind: str
     project: str
     name: str
     models: str
+
+    def route(self) -> dict[str, Any]:
+        """Its route; half of each kind are named by their number."""
+        named = self.name if self.number % 4 in (0, 1) else self.number
+        key = {"release": "definition", "pipeline": "pipeline"}[self.kind]
+        order = self.models.partition("-")[0]
+        return {"model": self.models, "order": order, self.kind: {"project": self.project, key: named}}
 
 
 @dataclass(frozen=True)
@@ -297,9 +306,10 @@ class Book:
 
 
 def definitions(models: Sequence[str]) -> Iterator[Definition]:
-    """A definition for every few models."""
-    for number, group in enumerate(sorted({model.rpartition("-")[0] for model in models})):
-        yield Definition(PROJECTS[number % len(PROJECTS)], f"Deploy {group}", f"{group}-*")
+    """A release definition or a pipeline in turn for every few models; only a definition can have an artifact."""
+    for number, group in enumerate(sorted({model.rpartition("-")[0] for model in models}), start=1):
+        kind = "pipeline" if number % 2 == 0 and "artifact" not in group else "release"
+        yield Definition(number, kind, PROJECTS[number % len(PROJECTS)], f"Deploy {group}", f"{group}-*")
 
 
 def model_names(count: int) -> list[str]:
@@ -317,12 +327,17 @@ def versions(models: Sequence[str], count: int) -> list[ModelVersion]:
 
 
 def build_azure_devops(models: Sequence[str]) -> AzureDevOps:
-    """An Azure DevOps with the definitions."""
+    """An Azure DevOps with the definitions and pipelines."""
     azure_devops = AzureDevOps(pat="a token")
+    declared = {"modelName": None, "modelVersion": None, "modelReleaseMarker": ""}
     for definition in definitions(models):
+        if definition.kind == "pipeline":
+            azure_devops.add_pipeline(definition.project, definition.name, id=definition.number, parameters=declared)
+            continue
         azure_devops.add_definition(
             definition.project,
             definition.name,
+            id=definition.number,
             model_artifacts={"_it": "every-artifact-0"} if "artifact" in definition.name else {},
             variables={"ModelName": "", "ModelVersion": ""},
         )
@@ -331,23 +346,14 @@ def build_azure_devops(models: Sequence[str]) -> AzureDevOps:
 
 
 def release_map(models: Sequence[str]) -> str:
-    """The map that leads the models there; half of the definitions are named by their number."""
-    routes = [
-        {
-            "model": definition.models,
-            "order": definition.models.partition("-")[0],
-            "release": {"project": definition.project, "definition": definition.name if number % 2 else number},
-        }
-        for number, definition in enumerate(definitions(models), start=1)
-    ]
-    return yaml.safe_dump({"version": 1, "routes": routes})
+    """The map that leads the models there."""
+    return yaml.safe_dump({"version": 1, "routes": [definition.route() for definition in definitions(models)]})
 
 
 def count_up(
-    registered: Sequence[ModelVersion], claims: Mapping[ModelVersion, State], releases: Iterable[Mapping[str, Any]]
+    registered: Sequence[ModelVersion], claims: Mapping[ModelVersion, State], started: Sequence[ModelVersion]
 ) -> Count:
-    """Compare what was registered with the releases that exist, in the order of their ids."""
-    started = [_started(release) for release in releases]
+    """Compare what was registered with what was started, of each target in the order of the ids."""
     highest: dict[str, int] = {}
     backwards = []
     for version in started:
@@ -368,9 +374,14 @@ def count_up(
     )
 
 
-def _started(release: Mapping[str, Any]) -> ModelVersion:
-    variables = release["variables"]
-    return ModelVersion(variables["ModelName"]["value"], int(variables["ModelVersion"]["value"]))
+def started(azure_devops: AzureDevOps) -> list[ModelVersion]:
+    """The model versions of all releases, and then of all runs: no model is routed to both."""
+    releases = [release["variables"] for release in azure_devops.releases]
+    runs = [run["templateParameters"] for run in azure_devops.runs]
+    return [
+        *(ModelVersion(each["ModelName"]["value"], int(each["ModelVersion"]["value"])) for each in releases),
+        *(ModelVersion(each["modelName"], int(each["modelVersion"])) for each in runs),
+    ]
 
 
 @dataclass
@@ -526,7 +537,8 @@ class Soak:
             print(
                 f"{time.monotonic() - self.began:5.0f} s  registered {len(self.registered):5}  "
                 f"delivered {self.grid.deliveries:5}  acknowledged {len(self.grid.acknowledged):5}  "
-                f"releases {len(self.azure_devops.releases):5}  open {self.book.open():4}  "
+                f"releases {len(self.azure_devops.releases):5}  runs {len(self.azure_devops.runs):5}  "
+                f"open {self.book.open():4}  "
                 f"kills {self.hosts.kills:3}  restarts {self.hosts.restarts:3}",
                 flush=True,
             )
@@ -540,7 +552,7 @@ class Soak:
             finished=finished,
             catch_up=self.catch_up,
             seconds=time.monotonic() - self.began,
-            count=count_up(self.registered, claims, self.azure_devops.releases),
+            count=count_up(self.registered, claims, started(self.azure_devops)),
             states=Counter(claims.values()),
             open=self.book.open(),
             unacknowledged=told - len(self.grid.acknowledged),
@@ -549,6 +561,7 @@ class Soak:
 
     def _figures(self) -> dict[str, int | str]:
         return {
+            "releases and runs": f"{len(self.azure_devops.releases)} and {len(self.azure_devops.runs)}",
             "events never delivered": self.undelivered,
             "deliveries": f"{self.grid.deliveries}: {_told(self.grid.outcomes)}",
             "dead letters, redelivered": self.dead_letters,
@@ -610,8 +623,8 @@ def report(result: Result, command: str) -> str:
     rows: dict[str, object] = {
         "events": options.events,
         "models": options.models,
-        "releases expected": options.events - count.superseded,
-        "releases created": count.created,
+        "starts expected": options.events - count.superseded,
+        "releases and runs created": count.created,
         "superseded by a newer version": count.superseded,
         "**doubled**": _named(count.doubled),
         "**lost**": _named(count.lost),

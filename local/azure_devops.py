@@ -1,24 +1,24 @@
-"""Azure DevOps on this machine: classic releases, in memory, over HTTP just as the azure-devops SDK expects them."""
+"""Azure DevOps on this machine: classic releases and YAML pipelines, in memory, over HTTP as its SDK expects them."""
 
 from __future__ import annotations
 
 import argparse
 import base64
-import json
-import re
 import threading
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from html import escape
-from typing import NamedTuple
+from typing import Any
 
 from werkzeug.wrappers import Request, Response
 
 from local import azure_devops_releases as shapes
 from local import azure_devops_security as security
 from local.azure_devops_faults import Fault, Faults, sign_in_page
+from local.azure_devops_http import Call, Handler, find, json_of, list_of, routes
+from local.azure_devops_pipelines import LOCATIONS, PERMISSIONS, Pipelines
 from local.azure_devops_releases import Json, Refusal
 from local.serving import Server
 
@@ -51,41 +51,6 @@ class Received:
     query: str = ""
 
 
-@dataclass(frozen=True)
-class _Call:
-    """A request and what its path names."""
-
-    request: Request
-    organization: str = ""
-    project: str = ""
-    id: str = ""
-    namespace: str = ""
-
-    @property
-    def query(self) -> Mapping[str, str]:
-        return self.request.args
-
-    @property
-    def body(self) -> Json:
-        body = self.request.get_json(force=True, silent=True)
-        if not isinstance(body, dict):
-            msg = "The body is not a JSON object."
-            raise ValueError(msg)  # noqa: TRY004  answered with 400, as what is wrong in the body
-        return body
-
-    def links(self, project: str, api: str, page: str) -> Json:
-        home = f"{self.request.host_url}{self.organization}/{project}"
-        return {"self": {"href": f"{home}/_apis/Release/{api}"}, "web": {"href": f"{home}/_release?{page}"}}
-
-
-_Handler = Callable[[_Call], Response]
-
-
-class _Route(NamedTuple):
-    pattern: re.Pattern[str]
-    handler: _Handler
-
-
 class AzureDevOps:
     """One Azure DevOps, the same for every organization; an application for a Server."""
 
@@ -94,14 +59,17 @@ class AzureDevOps:
         self.releases: list[Json] = []
         self.requests: list[Received] = []
         self.permissions = {"View releases", "Create releases", "View release pipeline", "Edit release pipeline"}
+        self.permissions |= PERMISSIONS
         self.denied: dict[str, set[str]] = {}
+        self.pipelines = Pipelines(self._project, lambda: self.permissions)
         self.model_version_id = "{version}"
         self._pat = pat
+        self._projects: dict[str, Json] = {}
         self._definitions: dict[int, Json] = {}
         self._versions: dict[str, list[str]] = {}
         self._faults = Faults()
         self._lock = threading.RLock()
-        self._api = _routes(
+        self._api = routes(
             {
                 "OPTIONS /{organization}/_apis": self._locations,
                 "GET /{organization}/_apis/ResourceAreas": self._resource_areas,
@@ -113,18 +81,23 @@ class AzureDevOps:
                 "GET /{organization}/{project}/_apis/Release/releases": self._list_releases,
                 "GET /{organization}/{project}/_apis/Release/releases/{id}": self._get_release,
                 "POST /{organization}/{project}/_apis/Release/releases": self._create_release,
+                **self.pipelines.handlers(),
             }
         )
-        self._local = _routes(
+        self._local = routes(
             {
                 "GET /": self._show_page,
                 "GET /{organization}/{project}/_release": self._show_page,
-                "GET /_local/releases": lambda _: _json(self.releases),
-                "GET /_local/requests": lambda _: _json([asdict(received) for received in self.requests]),
+                "GET /{organization}/{project}/_build/results": self._show_page,
+                "GET /_local/releases": lambda _: json_of(self.releases),
+                "GET /_local/runs": lambda _: json_of(self.runs),
+                "GET /_local/requests": lambda _: json_of([asdict(received) for received in self.requests]),
                 "POST /_local/faults": self._take_faults,
                 "DELETE /_local/faults": self._drop_faults,
-                "POST /_local/definitions": lambda call: _json(self.add_definition(**call.body)),
+                "POST /_local/definitions": lambda call: json_of(self.add_definition(**call.body)),
                 "PATCH /_local/definitions/{id}": self._change_definition,
+                "POST /_local/pipelines": lambda call: json_of(self.add_pipeline(**call.body)),
+                "PATCH /_local/pipelines/{id}": lambda call: json_of(self.pipelines.change(int(call.id), **call.body)),
                 "POST /_local/permissions": self._set_permissions,
             }
         )
@@ -156,7 +129,7 @@ class AzureDevOps:
                 "id": number,
                 "name": name,
                 "path": path,
-                "projectReference": {"id": str(uuid.uuid5(uuid.NAMESPACE_DNS, project.lower())), "name": project},
+                "projectReference": self._add_project(project),
                 "isDeleted": False,
                 "isDisabled": disabled,
                 "revision": 1,
@@ -168,6 +141,16 @@ class AzureDevOps:
                 "environments": shapes.definition_stages(stages),
             }
             return self._definitions[number]
+
+    def add_pipeline(self, project: str, name: str, **options: Any) -> Json:
+        """Add a YAML pipeline and return it, to be changed at will; the options are those of `Pipelines.add`."""
+        with self._lock:
+            return self.pipelines.add(self._add_project(project), name, **options)
+
+    @property
+    def runs(self) -> list[Json]:
+        """The runs of all pipelines, the oldest first."""
+        return self.pipelines.runs
 
     def add_model_version(self, model: str, version: str) -> None:
         """Let the artifact version list know this version, as the latest one."""
@@ -184,14 +167,14 @@ class AzureDevOps:
 
     def __call__(self, request: Request) -> Response:
         """Answer a request."""
-        if found := _find(self._local, request):
+        if found := find(self._local, request):
             return self._answer_locally(*found)
         received = Received(request.method, request.path, request.get_data(as_text=True), request.query_string.decode())
         with self._lock:
             self.requests.append(received)
         return self._faults.take(request).answer(lambda: self._answer(request))
 
-    def _answer_locally(self, handler: _Handler, call: _Call) -> Response:
+    def _answer_locally(self, handler: Handler, call: Call) -> Response:
         try:
             with self._lock:
                 return handler(call)
@@ -202,13 +185,13 @@ class AzureDevOps:
         if not self._is_signed_in(request):
             return sign_in_page()
         try:
-            handler, call = _find(self._api, request) or (_refuse, _Call(request))
+            handler, call = find(self._api, request) or (_refuse, Call(request))
             with self._lock:
                 return handler(call)
         except Refusal as refusal:
-            return _json(refusal.body, refusal.status)
+            return json_of(refusal.body, refusal.status)
         except (AttributeError, TypeError, ValueError) as error:  # a number or the body is not what it should be
-            return _json(Refusal(shapes.INVALID_REQUEST, str(error)).body, shapes.INVALID_REQUEST.status)
+            return json_of(Refusal(shapes.INVALID_REQUEST, str(error)).body, shapes.INVALID_REQUEST.status)
 
     def _is_signed_in(self, request: Request) -> bool:
         given = request.headers.get("Authorization", "")
@@ -216,46 +199,48 @@ class AzureDevOps:
             return bool(given)
         return given == "Basic " + base64.b64encode(f":{self._pat}".encode()).decode()
 
-    def _locations(self, _: _Call) -> Response:
+    def _locations(self, _: Call) -> Response:
         names = ("id", "area", "resourceName", "routeTemplate", "resourceVersion")
         versions = {"minVersion": "3.2", "maxVersion": "7.2", "releasedVersion": "7.1"}
-        return _list([{**dict(zip(names, location, strict=True)), **versions} for location in _LOCATIONS])
+        return list_of(
+            [{**dict(zip(names, location, strict=True)), **versions} for location in (*_LOCATIONS, *LOCATIONS)]
+        )
 
-    def _resource_areas(self, call: _Call) -> Response:
+    def _resource_areas(self, call: Call) -> Response:
         # Whoever came through a proxy is sent through it again.
         address = f"{call.request.host_url}{call.organization}/"
-        return _list([{"id": _RELEASE_AREA, "name": "Release", "locationUrl": address}])
+        return list_of([{"id": _RELEASE_AREA, "name": "Release", "locationUrl": address}])
 
-    def _has_permissions(self, call: _Call) -> Response:
+    def _has_permissions(self, call: Call) -> Response:
         if call.namespace.lower() != security.NAMESPACE:
             raise Refusal(shapes.NAMESPACE_NOT_FOUND, f"The security namespace {call.namespace} does not exist.")
         tokens = call.query["tokens"].split(call.query.get("delimiter", ","))
-        return _list([security.allows(int(call.id), token, self.permissions, self.denied) for token in tokens])
+        return list_of([security.allows(int(call.id), token, self.permissions, self.denied) for token in tokens])
 
-    def _list_definitions(self, call: _Call) -> Response:
+    def _list_definitions(self, call: Call) -> Response:
         # Without the permission the list is no error, it is empty.
         visible = [d for d in self._definitions_of(call.project) if self._allows("View release pipeline", d)]
         found = [definition for definition in visible if shapes.is_wanted_definition(definition, call.query)]
         page, token = shapes.page(found, call.query, order="idAscending", default=10_000, most=10_000)
         listed = [shapes.shown_definition(definition, call.query) for definition in page]
-        return _list([{**definition, **_address(definition, call)} for definition in listed], token)
+        return list_of([{**definition, **_address(definition, call)} for definition in listed], token)
 
-    def _get_definition(self, call: _Call) -> Response:
+    def _get_definition(self, call: Call) -> Response:
         self._require("View release pipeline", self._definitions.get(int(call.id)))
         definition = self._definition(call.project, int(call.id))
-        return _json({**definition, **_address(definition, call), "projectReference": None})
+        return json_of({**definition, **_address(definition, call), "projectReference": None})
 
-    def _update_definition(self, call: _Call) -> Response:
+    def _update_definition(self, call: Call) -> Response:
         definition = self._definition(call.project, int(call.body.get("id") or 0))
         self._require("Edit release pipeline", definition)
         updated = shapes.updated_definition(definition, call.body)
         self._definitions[definition["id"]] = updated
-        return _json({**updated, **_address(updated, call), "projectReference": None})
+        return json_of({**updated, **_address(updated, call), "projectReference": None})
 
-    def _list_artifact_versions(self, call: _Call) -> Response:
+    def _list_artifact_versions(self, call: Call) -> Response:
         definition = self._definition(call.project, int(call.query.get("releaseDefinitionId", 0)))
         self._require("View release pipeline", definition)
-        return _json({"artifactVersions": [self._versions_of(artifact) for artifact in definition["artifacts"]]})
+        return json_of({"artifactVersions": [self._versions_of(artifact) for artifact in definition["artifacts"]]})
 
     def _versions_of(self, artifact: Json) -> Json:
         model = artifact["definitionReference"]["definition"]["id"]
@@ -264,20 +249,20 @@ class AzureDevOps:
         default = {"defaultVersion": versions[0]} if versions else {}
         return {"alias": artifact["alias"], "sourceId": artifact["sourceId"], "versions": versions, **default}
 
-    def _list_releases(self, call: _Call) -> Response:
+    def _list_releases(self, call: Call) -> Response:
         visible = [r for r in self._releases_of(call.project) if self._allows("View releases", self._definition_of(r))]
         found = [release for release in visible if shapes.is_wanted_release(release, call.query)]
         page, token = shapes.page(found, call.query, order="descending", default=50, most=100)
-        return _list([shapes.listed_release(release, call.query) for release in page], token)
+        return list_of([shapes.listed_release(release, call.query) for release in page], token)
 
-    def _get_release(self, call: _Call) -> Response:
+    def _get_release(self, call: Call) -> Response:
         for release in self._releases_of(call.project):
             if release["id"] == int(call.id) and not release.get("isDeleted"):
                 self._require("View releases", self._definition_of(release))
-                return _json(shapes.shown_release(release, call.query))
+                return json_of(shapes.shown_release(release, call.query))
         raise Refusal(shapes.RELEASE_NOT_FOUND, f"Release with ID {call.id} does not exist.")
 
-    def _create_release(self, call: _Call) -> Response:
+    def _create_release(self, call: Call) -> Response:
         """Create a release after the checks of Azure DevOps, in its order."""
         self._definitions_of(call.project)
         start = call.body
@@ -293,7 +278,7 @@ class AzureDevOps:
             "environments": shapes.release_stages(definition["environments"], start),
         }
         self.releases.append({**self._release_itself(call, definition, start), **release})
-        return _json(shapes.shown_release(self.releases[-1], call.query))
+        return json_of(shapes.shown_release(self.releases[-1], call.query))
 
     def _release_artifacts(self, definition: Json, chosen: dict[str, Json], *, is_draft: bool) -> list[Json]:
         artifacts: list[Json] = deepcopy(definition["artifacts"])
@@ -311,7 +296,7 @@ class AzureDevOps:
             raise Refusal(shapes.INVALID_REQUEST, message)
         return artifacts
 
-    def _release_itself(self, call: _Call, definition: Json, start: Json) -> Json:
+    def _release_itself(self, call: Call, definition: Json, start: Json) -> Json:
         number = len(self.releases) + 1
         revision = 1 + sum(release["releaseDefinition"]["id"] == definition["id"] for release in self.releases)
         project = definition["projectReference"]
@@ -332,19 +317,26 @@ class AzureDevOps:
             "tags": [],
             "properties": shapes.release_properties(start.get("properties") or {}),
             "projectReference": project,
-            "_links": call.links(project["name"], f"releases/{number}", f"releaseId={number}&_a=release-summary"),
+            "_links": call.links(
+                project["name"], f"Release/releases/{number}", f"_release?releaseId={number}&_a=release-summary"
+            ),
         }
 
+    def _add_project(self, name: str) -> Json:
+        project = {"id": str(uuid.uuid5(uuid.NAMESPACE_DNS, name.lower())), "name": name}
+        self._projects |= {name.lower(): project, project["id"]: project}
+        return project
+
+    def _project(self, name: str) -> Json:
+        if project := self._projects.get(name.lower()):
+            return project
+        raise Refusal(shapes.PROJECT_NOT_FOUND, f"TF200016: The following project does not exist: {name}.")
+
     def _definitions_of(self, project: str) -> list[Json]:
-        found = [
-            definition
-            for definition in self._definitions.values()
-            if project.lower() in (definition["projectReference"]["name"].lower(), definition["projectReference"]["id"])
+        identity = self._project(project)["id"]
+        return [
+            definition for definition in self._definitions.values() if definition["projectReference"]["id"] == identity
         ]
-        if not found:
-            message = f"TF200016: The following project does not exist: {project}."
-            raise Refusal(shapes.PROJECT_NOT_FOUND, message)
-        return found
 
     def _definition(self, project: str, number: int) -> Json:
         for definition in self._definitions_of(project):
@@ -368,62 +360,39 @@ class AzureDevOps:
             denied = f"VS402904: Access denied: User Model Release does not have {permission.lower()} permission."
             raise Refusal(shapes.ACCESS_DENIED, f"{denied} Contact your release manager.")
 
-    def _take_faults(self, call: _Call) -> Response:
+    def _take_faults(self, call: Call) -> Response:
         self.misbehave(*[Fault(**fields) for fields in call.request.get_json(force=True)])
         return Response(status=204)
 
-    def _drop_faults(self, _: _Call) -> Response:
+    def _drop_faults(self, _: Call) -> Response:
         self.behave()
         return Response(status=204)
 
-    def _change_definition(self, call: _Call) -> Response:
+    def _change_definition(self, call: Call) -> Response:
         definition = self._definitions[int(call.id)]
         definition.update(call.body)
-        return _json(definition)
+        return json_of(definition)
 
-    def _set_permissions(self, call: _Call) -> Response:
+    def _set_permissions(self, call: Call) -> Response:
         self.permissions = set(call.request.get_json(force=True))
         return Response(status=204)
 
-    def _show_page(self, _: _Call) -> Response:
-        rows = "".join(_row(release) for release in reversed(self.releases))
-        return Response(_PAGE.replace("ROWS", rows or "<tr><td>none yet"), mimetype="text/html")
+    def _show_page(self, _: Call) -> Response:
+        nothing = "<tr><td>none yet"
+        releases = "".join(_row(release) for release in reversed(self.releases)) or nothing
+        runs = "".join(_run_row(run) for run in reversed(self.runs)) or nothing
+        return Response(_PAGE.replace("RELEASES", releases).replace("RUNS", runs), mimetype="text/html")
 
 
-def _routes(handlers: Mapping[str, _Handler]) -> list[_Route]:
-    return [
-        _Route(re.compile(re.sub(r"{(\w+)}", r"(?P<\1>[^/]+)", route), re.IGNORECASE), handler)
-        for route, handler in handlers.items()
-    ]
-
-
-def _find(routes: list[_Route], request: Request) -> tuple[_Handler, _Call] | None:
-    asked = f"{request.method} {request.path.rstrip('/') or '/'}"
-    for route in routes:
-        if match := route.pattern.fullmatch(asked):
-            return route.handler, _Call(request, **match.groupdict())
-    return None
-
-
-def _refuse(call: _Call) -> Response:
+def _refuse(call: Call) -> Response:
     raise Refusal(shapes.RESOURCE_NOT_FOUND, f"The controller for path '{call.request.path}' was not found.")
 
 
-def _json(body: object, status: int = 200) -> Response:
-    return Response(json.dumps(body), status, mimetype="application/json")
-
-
-def _list(values: Sequence[object], continuation_token: int | None = None) -> Response:
-    response = _json({"count": len(values), "value": values})
-    if continuation_token is not None:
-        response.headers["x-ms-continuationtoken"] = str(continuation_token)
-    return response
-
-
-def _address(definition: Json, call: _Call) -> Json:
+def _address(definition: Json, call: Call) -> Json:
     number = definition["id"]
     # Azure DevOps names the project by its id here, and here alone.
-    links = call.links(definition["projectReference"]["id"], f"definitions/{number}", f"definitionId={number}")
+    project = definition["projectReference"]["id"]
+    links = call.links(project, f"Release/definitions/{number}", f"_release?definitionId={number}")
     return {"url": links["self"]["href"], "_links": links}
 
 
@@ -438,7 +407,12 @@ _PAGE = """<!DOCTYPE html>
 <body><h1>Releases</h1>
 <table>
 <thead><tr><th>Id<th>Definition<th>Description<th>Artifact versions<th>Variables</thead>
-<tbody>ROWS</tbody>
+<tbody>RELEASES</tbody>
+</table>
+<h1>Runs</h1>
+<table>
+<thead><tr><th>Id<th>Pipeline<th>Branch<th>Parameters</thead>
+<tbody>RUNS</tbody>
 </table>
 </body></html>
 """
@@ -450,13 +424,20 @@ def _row(release: Json) -> str:
         for artifact in release["artifacts"]
     }
     variables = {name: variable.get("value") or "" for name, variable in release["variables"].items()}
-    cells = [
-        str(release["id"]),
-        f"{release['projectReference']['name']}: {release['releaseDefinition']['name']}",
-        release["description"],
-        *("\n".join(f"{name}: {value}" for name, value in column.items()) for column in (versions, variables)),
-    ]
-    return "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>\n"
+    where = f"{release['projectReference']['name']}: {release['releaseDefinition']['name']}"
+    return _cells(release["id"], where, release["description"], _lines(versions), _lines(variables))
+
+
+def _run_row(run: Json) -> str:
+    return _cells(run["id"], run["pipeline"]["name"], run["sourceBranch"], _lines(run["templateParameters"]))
+
+
+def _lines(values: Json) -> str:
+    return "\n".join(f"{name}: {value}" for name, value in values.items())
+
+
+def _cells(*values: object) -> str:
+    return "<tr>" + "".join(f"<td>{escape(str(value))}</td>" for value in values) + "</tr>\n"
 
 
 def sample() -> AzureDevOps:
@@ -477,6 +458,9 @@ def sample() -> AzureDevOps:
         path="\\models",
         variables={**model, "Stage": ""},
         stages=("Test", "Production"),
+    )
+    azure_devops.add_pipeline(
+        "growth", "Deploy churn", parameters={"modelName": None, "modelVersion": None, "modelReleaseMarker": ""}
     )
     for version in ("18", "19"):
         azure_devops.add_model_version("sklearn_regression_model", version)

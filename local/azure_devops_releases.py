@@ -16,10 +16,12 @@ _RELEASE_PARTS: Json = {"artifacts": [], "environments": [], "variables": {}}
 
 
 class Kind(NamedTuple):
-    """One of Azure DevOps' own exceptions and the status that it is answered with."""
+    """One of Azure DevOps' own exceptions, the status that it is answered with, and where its type is at home."""
 
     name: str
     status: int
+    namespace: str = "Microsoft.VisualStudio.Services.ReleaseManagement.Data.Exceptions"
+    assembly: str = "Microsoft.VisualStudio.Services.ReleaseManagement2.Data"
 
 
 ACCESS_DENIED = Kind("AccessDeniedException", 403)
@@ -35,16 +37,16 @@ RESOURCE_NOT_FOUND = Kind("ResourceNotFoundException", 404)
 class Refusal(Exception):  # noqa: N818  it is an answer
     """Azure DevOps says no."""
 
-    def __init__(self, kind: Kind, message: str) -> None:
-        """Say no with one of Azure DevOps' exceptions and its message."""
+    def __init__(self, kind: Kind, message: str, **custom_properties: Any) -> None:
+        """Say no with one of Azure DevOps' exceptions, its message, and the properties that only it has."""
         super().__init__(message)
         self.status = kind.status
-        name = f"Microsoft.VisualStudio.Services.ReleaseManagement.Data.Exceptions.{kind.name}"
         self.body = {
             "$id": "1",
+            **({"customProperties": custom_properties} if custom_properties else {}),
             "innerException": None,
             "message": message,
-            "typeName": f"{name}, Microsoft.VisualStudio.Services.ReleaseManagement2.Data",
+            "typeName": f"{kind.namespace}.{kind.name}, {kind.assembly}",
             "typeKey": kind.name,
             "errorCode": 0,
             "eventId": 3000,

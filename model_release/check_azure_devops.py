@@ -13,7 +13,7 @@ from model_release.check import Finding, State, is_glob, literal_start, only_ver
 from model_release.errors import Refused, StartError
 from model_release.events import ModelRegistered, Workspace
 from model_release.migrate import read_triggers
-from model_release.release_map import ReleaseMap, Route, Start, Target, start_of
+from model_release.release_map import Kind, Release, ReleaseMap, ReleaseStart, Route, Start, Target, start_of
 from model_release.release_request import Definition, Lack, lacks, read_definition
 
 Json = Mapping[str, Any]
@@ -24,6 +24,12 @@ _PERMISSIONS = {"View release pipeline": 1, "View releases": 32, "Create release
 _PROJECT_IN_URL = re.compile(r"/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})/_apis/", re.IGNORECASE)
 
 
+_TO_DO: Mapping[Kind, str] = {
+    "release": "correct the route's project or definition, or give View release pipeline",
+    "pipeline": "correct the route or the pipeline, or give View build pipeline and Queue builds",
+}
+
+
 class AzureDevOps(Protocol):
     """What is asked of Azure DevOps; raises Busy or Refused."""
 
@@ -32,6 +38,9 @@ class AzureDevOps(Protocol):
 
     def request(self, start: Start, event: ModelRegistered, marker: str) -> Any:
         """What would be sent; sends nothing."""
+
+    def rehearse(self, start: Start, event: ModelRegistered, marker: str) -> None:
+        """Raise what a start would raise, as far as it can be told; starts nothing."""
 
     def has_permissions(self, namespace: str, permissions: int, token: str) -> bool:
         """Whether this identity has all of these permissions."""
@@ -50,45 +59,55 @@ def check_azure_devops(
     definitions: Definitions,
     progress: Callable[[Sequence[Route]], Iterable[Route]] = iter,
 ) -> Iterator[Finding]:
-    """What Azure DevOps says of each enabled route's definition; when it does not answer, the rest is not asked."""
+    """What Azure DevOps says of each enabled route's target; when it does not answer, the rest is not asked."""
     seen: dict[tuple[str, int], list[Route]] = defaultdict(list)
     for route in progress([route for route in release_map.routes if route.enabled]):
         where = place_of(release_map, route)
-        target = Target(route.release.project, route.release.definition)
+        target = route.starts.target
         try:
+            if route.release is None:
+                yield from _check_pipeline(route, azure_devops, where)
+                continue
             number = azure_devops.definition_id(target)
             content = definitions.read(target.project, number)
             seen[_project_id(content) or target.project.casefold(), number].append(route)
-            yield from _check_definition(route, content, where)
+            yield from _check_definition(route, route.release, content, where)
             yield from _check_permissions(content, azure_devops, where)
-            yield from _check_version_ids(route, content, azure_devops, where)
+            yield from _check_version_ids(route, route.release, content, azure_devops, where)
         except Refused as error:
-            yield _refused(str(error), where)
+            yield _refused(str(error), where, target.kind)
         except StartError as error:
             yield Finding(State.FAULT, str(error), where, "try again; what comes after this was not checked")
             return
     yield from _check_targets(release_map, seen.values())
 
 
-def _check_definition(route: Route, content: Json, where: str) -> Iterator[Finding]:
+def _check_pipeline(route: Route, azure_devops: AzureDevOps, where: str) -> Iterator[Finding]:
+    """Let Azure DevOps plan a run; whether this identity may view the runs is not told by it."""
+    event = _sample_event(route, route.model)
+    azure_devops.rehearse(start_of(route, event), event, "")
+    yield Finding(State.OK, f"{route.starts.target} takes what the route hands over", where)
+
+
+def _check_definition(route: Route, release: Release, content: Json, where: str) -> Iterator[Finding]:
     definition = read_definition(content)
     name = definition.name
     if content.get("isDisabled"):
         yield Finding(State.FAULT, f"definition {name} is disabled", where, "enable it, or disable the route")
     if content.get("isDeleted"):
         yield Finding(State.FAULT, f"definition {name} is deleted", where, "restore it, or correct the route")
-    yield from _check_hand_over(route, definition, where)
-    for trigger in read_triggers(route.release.project, dict(content)):
+    yield from _check_hand_over(route, release, definition, where)
+    for trigger in read_triggers(release.project, dict(content)):
         if trigger.on and fnmatchcase(trigger.model, route.model):
             what = (
                 f"definition {name} has its own trigger on artifact {trigger.alias}, "
                 f"so each version of {trigger.model} is released twice"
             )
             yield Finding(State.FAULT, what, where, "switch that trigger off; `migrate --switch` does it")
-    yield from _check_stages(route, content, where)
+    yield from _check_stages(release, content, where)
 
 
-def _check_hand_over(route: Route, definition: Definition, where: str) -> Iterator[Finding]:
+def _check_hand_over(route: Route, release: Release, definition: Definition, where: str) -> Iterator[Finding]:
     lacking: dict[str, tuple[Lack, ...]] = {}
     for model in _models_to_try(route, definition):
         event = _sample_event(route, model)
@@ -97,7 +116,7 @@ def _check_hand_over(route: Route, definition: Definition, where: str) -> Iterat
         except Refused as error:
             yield _split(str(error), ": ", where)
             continue
-        lacking[model] = lacks(definition, start_of(route, event), event, has_artifact=has_artifact)
+        lacking[model] = lacks(definition, _start(route, release, event), event, has_artifact=has_artifact)
     if not lacking:
         return
     fewest = min(lacking.values(), key=len)
@@ -110,25 +129,25 @@ def _check_hand_over(route: Route, definition: Definition, where: str) -> Iterat
         what_to_do = "add a variable ModelVersion that is settable at release time, or narrow the route"
         yield Finding(State.WARNING, what, where, what_to_do)
     if not every:
-        yield Finding(State.OK, f"definition {definition.name} takes {_ways(route, definition, takes)}", where)
+        yield Finding(State.OK, f"definition {definition.name} takes {_ways(release, definition, takes)}", where)
 
 
-def _ways(route: Route, definition: Definition, models: Sequence[str]) -> str:
+def _ways(release: Release, definition: Definition, models: Sequence[str]) -> str:
     aliases = [alias for alias, model in definition.models.items() if model in models]
     variables = {
         v.name
         for v in definition.variables.values()
         if v.settable and v.name.lower() in ("modelname", "modelversion", "modelworkspace")
-    } | set(route.release.variables)
+    } | set(release.variables)
     ways = [f"artifact {', '.join(aliases)}"] * bool(aliases)
     ways += [f"variables {', '.join(sorted(variables))}"] * bool(variables)
     return f"the version by {' and '.join(ways)}"
 
 
-def _check_stages(route: Route, content: Json, where: str) -> Iterator[Finding]:
+def _check_stages(release: Release, content: Json, where: str) -> Iterator[Finding]:
     name = content["name"]
     starting = [stage["name"] for stage in content.get("environments") or [] if _starts_by_itself(stage)]
-    manual = {stage.casefold() for stage in route.release.manual_stages}
+    manual = {stage.casefold() for stage in release.manual_stages}
     if not starting:
         what = f"no stage of definition {name} starts by itself, so each release waits for a person"
         what_to_do = "let the first stage start after the release, if it is not to wait"
@@ -174,13 +193,15 @@ def _check_permissions(content: Json, azure_devops: AzureDevOps, where: str) -> 
         yield Finding(State.FAULT, what, where, f"give it {permission} in the definition's security")
 
 
-def _check_version_ids(route: Route, content: Json, azure_devops: AzureDevOps, where: str) -> Iterator[Finding]:
+def _check_version_ids(
+    route: Route, release: Release, content: Json, azure_devops: AzureDevOps, where: str
+) -> Iterator[Finding]:
     """Whether Azure DevOps tells how it names the versions of the artifacts that are asked for."""
     definition = read_definition(content)
     models = list(definition.models.values())
     for model in models:
         event = _sample_event(route, model)
-        start = start_of(route, event)
+        start = _start(route, release, event)
         is_asked = fnmatchcase(model, route.model) and models.count(model) == 1
         if is_asked and not lacks(definition, start, event, has_artifact=True):
             try:
@@ -192,21 +213,19 @@ def _check_version_ids(route: Route, content: Json, azure_devops: AzureDevOps, w
 def _check_targets(release_map: ReleaseMap, shared: Iterable[Sequence[Route]]) -> Iterator[Finding]:
     for routes in shared:
         for first, second in combinations(routes, 2):
-            one, other = (Target(route.release.project, route.release.definition) for route in (first, second))
+            one, other = (route.starts.target for route in (first, second))
             if one.key != other.key and _may_both_take(first, second):
                 what = f"{one} and {other} are one definition, so a version of both routes is released twice"
                 where = f"{place_of(release_map, first)} and {place_of(release_map, second)}"
                 yield Finding(State.FAULT, what, where, "name project and definition the same way in both routes")
 
 
-def _refused(reason: str, where: str) -> Finding:
+def _refused(reason: str, where: str, kind: Kind) -> Finding:
     if ", so write the folder too: " in reason:
         return _split(reason, ", so ", where)
     if "sign-in" in reason:
         return Finding(State.FAULT, reason, where, "renew the token, or add the identity to the organization")
-    return Finding(
-        State.FAULT, reason, where, "correct the route's project or definition, or give View release pipeline"
-    )
+    return Finding(State.FAULT, reason, where, _TO_DO[kind])
 
 
 def _split(reason: str, separator: str, where: str) -> Finding:
@@ -241,6 +260,10 @@ def _models_to_try(route: Route, definition: Definition) -> list[str]:
     """The model that the route names; for a glob those of the definition, and the glob itself for all others."""
     own = [model for model in definition.models.values() if fnmatchcase(model, route.model)]
     return list(dict.fromkeys([*own, route.model]))
+
+
+def _start(route: Route, release: Release, event: ModelRegistered) -> ReleaseStart:
+    return release.start(route.title, event, newest_only=route.order == "newest")
 
 
 def _sample_event(route: Route, model: str) -> ModelRegistered:

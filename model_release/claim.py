@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from model_release.events import Workspace
-from model_release.release_map import StartedRelease, Target
+from model_release.release_map import Kind, StartedRelease, Target
 
 NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -74,6 +74,7 @@ class Claim:
     release_url: str = ""
     again: str = ""
     answers: tuple[Answer, ...] = ()
+    kind: Kind = "release"
     etag: str = ""
 
     def in_flight(self, now: datetime) -> bool:
@@ -83,7 +84,7 @@ class Claim:
     @property
     def target(self) -> Target:
         """What it claims."""
-        return Target(self.project, self.definition)
+        return Target(self.project, self.definition, self.kind)
 
     @property
     def key(self) -> str:
@@ -92,7 +93,7 @@ class Claim:
 
     @property
     def marker(self) -> str:
-        """Stands in the release's description, and by it the release is found again."""
+        """Stands on what was started, and by it that is found again."""
         return marker_of(self.partition, self.row)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Protocol
 
-from model_release.azure_devops import PostRequest
+from model_release.azure_devops_sdk import PostRequest
 from model_release.claim import marker_of, partition_of, row_of
 from model_release.errors import Refused, StartError
 from model_release.events import ModelRegistered, Workspace

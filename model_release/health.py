@@ -11,14 +11,14 @@ from azure.core.exceptions import AzureError
 from model_release.errors import StartError
 from model_release.events import shorten
 from model_release.ledger import Clock, Ledger
-from model_release.release_map import ReleaseMap
+from model_release.release_map import ReleaseMap, Target
 
 
 class Reachable(Protocol):
     """What releases are started with; raises Busy or Refused."""
 
-    def reach(self, project: str) -> None:
-        """Sign in and ask for something small of the project."""
+    def reach(self, target: Target) -> None:
+        """Sign in and ask for something small of the target's project and kind."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,11 @@ class Health:
 
     def look(self) -> dict[str, Any]:
         """Answer `healthy`, and of each part whether it is `ok` and what is to be known of it; ages are in seconds."""
-        projects = sorted({route.release.project for route in self.release_map.routes if route.enabled})
+        targets = [route.starts.target for route in self.release_map.routes if route.enabled]
         parts = {
             "storage": _tried(self._storage),
             "release_map": {"ok": True, "routes": len(self.release_map.routes)},
-            "azure_devops": _tried(lambda: self._azure_devops(projects)),
+            "azure_devops": _tried(lambda: self._azure_devops(targets)),
         }
         return {"healthy": all(part["ok"] for part in parts.values()), **parts}
 
@@ -45,10 +45,10 @@ class Health:
         age = (self.clock() - unfinished.oldest).total_seconds() if unfinished.oldest else None
         return {"open_claims": unfinished.claims, "oldest_open_claim_seconds": age and round(age)}
 
-    def _azure_devops(self, projects: list[str]) -> dict[str, Any]:
-        for project in projects:
-            self.azure_devops.reach(project)
-        return {"projects": projects}
+    def _azure_devops(self, targets: list[Target]) -> dict[str, Any]:
+        for target in {(target.project, target.kind): target for target in targets}.values():
+            self.azure_devops.reach(target)
+        return {"projects": sorted({target.project for target in targets})}
 
 
 def _tried(look: Callable[[], dict[str, Any]]) -> dict[str, Any]:

@@ -111,6 +111,7 @@ class Ledger:
             version=event.version,
             project=start.target.project,
             definition=start.target.definition,
+            kind=start.target.kind,
             route=start.route,
             event_id=event.id,
             event=event.body,

@@ -160,6 +160,7 @@ def routes_of(trigger: OldTrigger, release_map: ReleaseMap) -> tuple[Route, ...]
         route
         for route in release_map.routes
         if route.enabled
+        and route.release
         and fnmatchcase(trigger.model, route.model)
         and route.release.project.casefold() == definition.project.casefold()
         and (route.release.definition == definition.id or _folded(route.release.definition) in names)

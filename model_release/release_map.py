@@ -1,4 +1,4 @@
-"""The release map: which model versions go to which release definition, and why (pure)."""
+"""The release map: which model versions go to which release definition or pipeline, and why (pure)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from model_release.errors import ConfigurationError
 from model_release.events import ModelRegistered
@@ -24,6 +33,11 @@ _COMPARE: Mapping[str, Callable[[int, int], bool]] = {
     ">": operator.gt,
     "<": operator.lt,
 }
+# By its value a run is found again, so the pipeline's YAML must declare it.
+MARKER_PARAMETER = "modelReleaseMarker"
+
+Kind = Literal["release", "pipeline"]
+
 _PLACEHOLDER = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 _KNOWN = re.compile(r"model|version|workspace|(?:tags|properties)\..+", re.DOTALL)
 
@@ -37,6 +51,27 @@ def _check_template(template: str) -> str:
             )
             raise ValueError(msg)
     return template
+
+
+def _hand_over_version(templates: Mapping[str, str]) -> bool:
+    return any(match[1] == "version" for text in templates.values() for match in _PLACEHOLDER.finditer(text))
+
+
+def _check_parameters(parameters: dict[str, str]) -> dict[str, str]:
+    if MARKER_PARAMETER.casefold() in {name.casefold() for name in parameters}:
+        msg = f"{MARKER_PARAMETER} is set by Model Release itself"
+        raise ValueError(msg)
+    if not _hand_over_version(parameters):
+        msg = "no parameter hands over {version}"
+        raise ValueError(msg)
+    return parameters
+
+
+def _check_branch(branch: str) -> str:
+    if not branch.startswith("refs/"):
+        msg = f"{branch!r} is no full name of a branch: write refs/heads/{branch}"
+        raise ValueError(msg)
+    return branch
 
 
 def _check_version(pattern: str) -> str:
@@ -56,7 +91,7 @@ class _Strict(BaseModel):
 
 
 class Release(_Strict):
-    """What a route starts, and what it hands over."""
+    """A release that a route starts, and what it hands over."""
 
     project: Text = Field(description="The Azure DevOps project.")
     definition: int | Text = Field(
@@ -71,6 +106,64 @@ class Release(_Strict):
     description: Template = Field(
         default="{model} {version}", description="The release's description; a marker is appended."
     )
+
+    @property
+    def target(self) -> Target:
+        """The release definition."""
+        return Target(self.project, self.definition)
+
+    @property
+    def templates(self) -> tuple[str, ...]:
+        """All texts with placeholders."""
+        return (*self.variables.values(), self.description)
+
+    def start(self, route: str, event: ModelRegistered, *, newest_only: bool) -> ReleaseStart:
+        """The release of this model version."""
+        return ReleaseStart(
+            target=self.target,
+            route=route,
+            newest_only=newest_only,
+            variables=_render_all(self.variables, event),
+            hands_over_version=_hand_over_version(self.variables),
+            manual_stages=tuple(self.manual_stages),
+            description=_render(self.description, event),
+        )
+
+
+class Pipeline(_Strict):
+    """A run of a YAML pipeline that a route starts, and what it hands over."""
+
+    project: Text = Field(description="The Azure DevOps project.")
+    pipeline: int | Text = Field(description="The pipeline: its exact name, \\folder\\name, or its numeric id.")
+    branch: Annotated[Text, AfterValidator(_check_branch)] | None = Field(
+        default=None, description="The branch that is run, such as refs/heads/main; the pipeline's default otherwise."
+    )
+    parameters: Annotated[dict[Text, Template], AfterValidator(_check_parameters)] = Field(
+        default={"modelName": "{model}", "modelVersion": "{version}"},
+        description="Parameters that the pipeline's YAML declares; one of them hands over the version.",
+    )
+    stages_to_skip: list[Text] = Field(default=[], description="Stages that are not run.")
+
+    @property
+    def target(self) -> Target:
+        """The pipeline."""
+        return Target(self.project, self.pipeline, "pipeline")
+
+    @property
+    def templates(self) -> tuple[str, ...]:
+        """All texts with placeholders."""
+        return tuple(self.parameters.values())
+
+    def start(self, route: str, event: ModelRegistered, *, newest_only: bool) -> RunStart:
+        """The run for this model version."""
+        return RunStart(
+            target=self.target,
+            route=route,
+            newest_only=newest_only,
+            branch=self.branch or "",
+            parameters=_render_all(self.parameters, event),
+            stages_to_skip=tuple(self.stages_to_skip),
+        )
 
 
 class Route(_Strict):
@@ -89,7 +182,30 @@ class Route(_Strict):
         description="newest: never start an older version after a newer one. every: start each version.",
     )
     enabled: bool = True
-    release: Release
+    release: Release | None = None
+    pipeline: Pipeline | None = Field(default=None, validate_default=True)
+
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["release"]}, {"required": ["pipeline"]}]})
+
+    @field_validator("pipeline", mode="before")
+    @classmethod
+    def _check_one_target(cls, pipeline: Any, read: ValidationInfo) -> Any:
+        # A release with a fault is not among what was read, and its fault is told already.
+        release = read.data.get("release", pipeline is None)
+        if pipeline is not None and release:
+            msg = "stands beside release: a route starts one of both"
+            raise ValueError(msg)
+        if pipeline is None and not release:
+            msg = "is missing, and so is release: a route starts one of both"
+            raise ValueError(msg)
+        return pipeline
+
+    @property
+    def starts(self) -> Release | Pipeline:
+        """What it starts; one of both is there."""
+        found = self.release or self.pipeline
+        assert found  # noqa: S101  checked when it was read
+        return found
 
     @property
     def title(self) -> str:
@@ -98,7 +214,7 @@ class Route(_Strict):
 
 
 class ReleaseMap(_Strict):
-    """The team's file: which model versions go to which release definition."""
+    """The team's file: which model versions go to which release definition or pipeline."""
 
     version: Literal[1] = Field(description="The version of this file's format.")
     routes: Annotated[list[Route], Field(min_length=1)]
@@ -106,28 +222,37 @@ class ReleaseMap(_Strict):
 
 @dataclass(frozen=True)
 class Target:
-    """What a route starts: a release definition of a project."""
+    """What a route starts: a release definition of a project, or a pipeline of it."""
 
     project: str
     definition: int | str
+    kind: Kind = "release"
 
     def __str__(self) -> str:
         """The target as people read it."""
-        return f"{self.project}/{self.definition}"
+        return f"{self.project}/{self.definition}" + (" (pipeline)" if self.kind == "pipeline" else "")
 
     @property
     def key(self) -> str:
         """Equal for equal targets only; Azure DevOps ignores the case of both names."""
-        return json.dumps([self.project, self.definition]).casefold()
+        # The kind of a release is left out: rows of the ledger are named by this key.
+        kind = [] if self.kind == "release" else [self.kind]
+        return json.dumps([self.project, self.definition, *kind]).casefold()
 
 
 @dataclass(frozen=True)
 class Start:
-    """A release to create: the target, what is handed over, and the route that says so."""
+    """Something to start: the target, and the route that says so; what is handed over is its kind's own."""
 
     target: Target
     route: str
     newest_only: bool
+
+
+@dataclass(frozen=True)
+class ReleaseStart(Start):
+    """A release to create."""
+
     variables: Mapping[str, str]
     hands_over_version: bool
     manual_stages: tuple[str, ...]
@@ -135,8 +260,17 @@ class Start:
 
 
 @dataclass(frozen=True)
+class RunStart(Start):
+    """A run of a pipeline to start; without a branch it is the pipeline's default one."""
+
+    branch: str
+    parameters: Mapping[str, str]
+    stages_to_skip: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class StartedRelease:
-    """A release that exists in Azure DevOps."""
+    """A release, or a run of a pipeline, that exists in Azure DevOps."""
 
     id: int
     name: str
@@ -179,7 +313,7 @@ def judge(release_map: ReleaseMap, event: ModelRegistered) -> tuple[Verdict, ...
 
 
 def starts(verdicts: tuple[Verdict, ...], event: ModelRegistered) -> tuple[Start, ...]:
-    """The releases that the routes ask for; the first of several routes to one target speaks for it."""
+    """What the routes ask to start; the first of several routes to one target speaks for it."""
     found: dict[str, Start] = {}
     for verdict in verdicts:
         if verdict.takes:
@@ -230,7 +364,7 @@ def _values_mismatch(route: Route, event: ModelRegistered) -> str:
 
 
 def _missing_value(route: Route, event: ModelRegistered) -> str:
-    for template in (*route.release.variables.values(), route.release.description):
+    for template in route.starts.templates:
         for match in _PLACEHOLDER.finditer(template):
             if match[1] and _placeholder(event, match[1]) is None:
                 return f"route {route.title} needs {{{match[1]}}}, which this version does not have"
@@ -256,17 +390,12 @@ def _render(template: str, event: ModelRegistered) -> str:
 
 
 def start_of(route: Route, event: ModelRegistered) -> Start:
-    """The release that a route asks for, which takes this model version."""
-    release = route.release
-    return Start(
-        target=Target(release.project, release.definition),
-        route=route.title,
-        newest_only=route.order == "newest",
-        variables={name: _render(template, event) for name, template in release.variables.items()},
-        hands_over_version=any("{version}" in template for template in release.variables.values()),
-        manual_stages=tuple(release.manual_stages),
-        description=_render(release.description, event),
-    )
+    """What a route asks to start, when it takes this model version."""
+    return route.starts.start(route.title, event, newest_only=route.order == "newest")
+
+
+def _render_all(templates: Mapping[str, str], event: ModelRegistered) -> dict[str, str]:
+    return {name: _render(template, event) for name, template in templates.items()}
 
 
 class _UniqueKeys(yaml.SafeLoader):

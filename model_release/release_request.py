@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from model_release.errors import Refused
 from model_release.events import ModelRegistered
-from model_release.release_map import Start
+from model_release.release_map import ReleaseStart
 
 # The type of the "AzureML model" artifact.
 MODEL_ARTIFACT = "AzureMLMMS"
@@ -72,7 +72,7 @@ def read_definition(content: Mapping[str, Any]) -> Definition:
 
 
 def release_request(
-    definition: Definition, start: Start, event: ModelRegistered, *, version_id: str | None, marker: str
+    definition: Definition, start: ReleaseStart, event: ModelRegistered, *, version_id: str | None, marker: str
 ) -> dict[str, Any]:
     """The ReleaseStartMetadata; raises Refused with every reason why the definition cannot take this model version.
 
@@ -98,7 +98,9 @@ def release_request(
     return request
 
 
-def lacks(definition: Definition, start: Start, event: ModelRegistered, *, has_artifact: bool) -> tuple[Lack, ...]:
+def lacks(
+    definition: Definition, start: ReleaseStart, event: ModelRegistered, *, has_artifact: bool
+) -> tuple[Lack, ...]:
     """Everything for which the definition cannot take this model version; `has_artifact` tells of the model's own."""
     found = []
     for name in start.variables:
@@ -126,7 +128,7 @@ def lacks(definition: Definition, start: Start, event: ModelRegistered, *, has_a
     return tuple(found)
 
 
-def _variables(definition: Definition, start: Start, event: ModelRegistered) -> dict[str, dict[str, Any]]:
+def _variables(definition: Definition, start: ReleaseStart, event: ModelRegistered) -> dict[str, dict[str, Any]]:
     values = {definition.variables[name.lower()]: value for name, value in start.variables.items()}
     given = {"ModelName": event.model, "ModelVersion": event.version, "ModelWorkspace": event.workspace.name}
     for name, value in given.items():

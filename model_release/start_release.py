@@ -32,13 +32,13 @@ def sweep_threads() -> Executor:
 
 
 class Releases(Protocol):
-    """Where releases are started; raises Busy, Refused or Unknown."""
+    """Where releases and runs are started, the flow does not know which; raises Busy, Refused or Unknown."""
 
     def start(self, start: Start, event: ModelRegistered, marker: str) -> StartedRelease:
-        """Create the release, with the marker in its description."""
+        """Start it, with the marker on it."""
 
     def look(self, target: Target, marker: str, since: datetime) -> StartedRelease | None:
-        """Find the release that carries the marker."""
+        """Find what carries the marker."""
 
 
 @dataclass(frozen=True)
@@ -183,12 +183,12 @@ class StartRelease:
         try:
             found = self.azure_devops.look(before.target, before.marker, before.created - _CLOCKS_DIFFER)
         except StartError as error:
-            reason = f"whether a release started cannot be seen: {error}"
+            reason = f"whether it started cannot be seen: {error}"
             return Outcome(State.UNKNOWN, reason, self._next_try(taken, error), lease_until=until)
         if found:
             return Outcome(State.STARTED, f"{found.name} was found: an earlier attempt started it", release=found)
         if may_land:
-            return Outcome(State.UNKNOWN, "no release is seen yet, and one may still come", until, lease_until=until)
+            return Outcome(State.UNKNOWN, "it is not seen yet, and may still come", until, lease_until=until)
         return None
 
     def _start(self, claim: Claim, start: Start, event: ModelRegistered) -> Outcome:

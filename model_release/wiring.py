@@ -17,7 +17,8 @@ from azure.data.tables import TableClient
 from msrest.authentication import Authentication
 
 from model_release import release_map, settings
-from model_release.azure_devops import AzureDevOps, EntraSignIn, pat_sign_in
+from model_release.azure_devops import AzureDevOps
+from model_release.azure_devops_sdk import EntraSignIn, pat_sign_in
 from model_release.azure_ml import AzureMl
 from model_release.catch_up import CatchUp
 from model_release.errors import ConfigurationError

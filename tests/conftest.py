@@ -32,6 +32,6 @@ def accounts() -> Iterator[Accounts]:
 
 
 @pytest.fixture
-def world(accounts: Accounts) -> Iterator[World]:
-    with World(accounts.take()) as world:
+def world(accounts: Accounts, request: pytest.FixtureRequest) -> Iterator[World]:
+    with World(accounts.take(), getattr(request, "param", "release")) as world:
         yield world

@@ -22,7 +22,7 @@ from local.serving import Server
 from model_release import wiring
 from model_release.claim import State
 from tests.functions_runtime import FunctionsRuntime
-from tests.world import EVENTS, WORKSPACE, World, event, sample_event
+from tests.world import BOTH, EVENTS, WORKSPACE, World, event, sample_event
 
 NOTIFICATION = {"aeg-event-type": "Notification"}
 WEBHOOK = "/runtime/webhooks/EventGrid?functionName=model_registered"
@@ -111,8 +111,9 @@ def test_50_deliveries_to_two_host_processes_start_one_release(world: World) -> 
     assert world.versions == ["20"]
 
 
+@BOTH
 def test_the_sweep_takes_up_what_waits(world: World, host: str) -> None:
-    world.azure_devops.misbehave(Fault(method="POST", path="/releases", status=429, times=1))
+    world.azure_devops.misbehave(Fault(**world.requests.start, status=429, times=1))
     deliver(host, event())
     world.clock.advance(minutes=1)
 

@@ -11,18 +11,20 @@ from azure.core.exceptions import ClientAuthenticationError
 
 from local.azure_devops_faults import Fault
 from local.serving import Server
-from model_release.azure_devops import AzureDevOps, EntraSignIn, pat_sign_in, release_url
+from model_release.azure_devops import AzureDevOps
+from model_release.azure_devops_sdk import EntraSignIn, pat_sign_in
 from model_release.claim import State
 from model_release.errors import Busy, Refused, StartError, Unknown
 from model_release.events import parse
-from model_release.release_map import Start, StartedRelease, Target
-from tests.world import World, event
+from model_release.release_map import ReleaseStart, RunStart, Start, StartedRelease, Target
+from model_release.release_target import release_url
+from tests.world import BOTH, World, event
 
 MARKER = "[model-release 0]"
 
 
 def a_start(definition: int | str = "Deploy sklearn model", project: str = "fraud", **changes: object) -> Start:
-    start = Start(
+    start = ReleaseStart(
         target=Target(project, definition),
         route="a route",
         newest_only=True,
@@ -32,6 +34,21 @@ def a_start(definition: int | str = "Deploy sklearn model", project: str = "frau
         description="about it",
     )
     return dataclasses.replace(start, **changes)
+
+
+def a_run(pipeline: int | str = "Deploy sklearn model", project: str = "fraud", **changes: object) -> RunStart:
+    start = RunStart(
+        target=Target(project, pipeline, "pipeline"),
+        route="a route",
+        newest_only=True,
+        branch="",
+        parameters={"modelName": "sklearn_regression_model", "modelVersion": "20"},
+        stages_to_skip=(),
+    )
+    return dataclasses.replace(start, **changes)
+
+
+A_START = {"release": a_start, "pipeline": a_run}
 
 
 def client(world: World, sign_in: object = None) -> AzureDevOps:
@@ -230,14 +247,15 @@ POSTED = {
 }
 
 
+@BOTH
 @pytest.mark.parametrize(("fault", "error", "message"), POSTED.values(), ids=POSTED)
-def test_an_answer_to_the_creation_says_whether_a_release_may_exist(
+def test_an_answer_to_the_creation_says_whether_it_may_exist(
     world: World, fault: Fault, error: type[StartError], message: str
 ) -> None:
-    world.azure_devops.misbehave(dataclasses.replace(fault, method="POST", path="/releases"))
+    world.azure_devops.misbehave(dataclasses.replace(fault, **world.requests.start))
 
     with pytest.raises(error, match=message) as caught:
-        begin(world, a_start())
+        begin(world, A_START[world.target]())
 
     assert type(caught.value) is error
     asked = fault.headers.get("Retry-After")
@@ -245,14 +263,34 @@ def test_an_answer_to_the_creation_says_whether_a_release_may_exist(
     assert sum(request.method == "POST" for request in world.azure_devops.requests) == 1
 
 
+@BOTH
 @pytest.mark.parametrize(("fault", "error", "message"), POSTED.values(), ids=POSTED)
-def test_an_answer_to_a_question_never_means_that_a_release_may_exist(
+def test_an_answer_to_a_question_never_means_that_it_may_exist(
     world: World, fault: Fault, error: type[StartError], message: str
 ) -> None:
-    world.azure_devops.misbehave(dataclasses.replace(fault, method="GET", path="/definitions"))
+    world.azure_devops.misbehave(dataclasses.replace(fault, **world.requests.find))
 
     with pytest.raises((Busy, Refused)) as caught:
-        begin(world, a_start())
+        begin(world, A_START[world.target]())
+
+    assert type(caught.value) is (Busy if error is Unknown else error)
+
+
+@BOTH
+@pytest.mark.parametrize("name", ["429", "403", "500", "half", "cut off", "no address"])
+def test_an_answer_to_a_look_never_passes_for_nothing_found(world: World, name: str) -> None:
+    found = {"id": 5, "description": MARKER, "templateParameters": {"modelReleaseMarker": MARKER}}
+    more = {
+        "403": (Fault(status=403, body={"message": "no"}), Refused, ""),
+        "no address": (Fault(status=200, body={"count": 1, "value": [found]}), Busy, ""),
+    }
+    fault, error, _ = (POSTED | more)[name]
+    azure_devops, start = client(world), A_START[world.target]()
+    azure_devops.start(start, parse(event()), MARKER)
+    world.azure_devops.misbehave(dataclasses.replace(fault, **world.requests.look))
+
+    with pytest.raises((Busy, Refused)) as caught:
+        azure_devops.look(start.target, MARKER, world.clock.now - timedelta(minutes=5))
 
     assert type(caught.value) is (Busy if error is Unknown else error)
 
@@ -265,7 +303,7 @@ REFUSALS = {
     "unknown definition": (
         lambda world: setattr(world, "gone", world.azure_devops._definitions.pop(1)),
         lambda world: world.azure_devops._definitions.update({1: world.gone}),
-        "does not exist",
+        "has no release definition Deploy sklearn model",
     ),
     "disabled definition": (
         lambda world: world.azure_devops._definitions[1].update(isDisabled=True),
@@ -334,6 +372,16 @@ def test_releases_are_asked_for_where_the_organization_keeps_them(organization: 
     assert release_url(organization) == releases
 
 
+@BOTH
+def test_a_target_is_in_reach_when_its_project_answers_and_the_sign_in_is_right(world: World) -> None:
+    target = A_START[world.target]().target
+    client(world).reach(target)
+
+    world.azure_devops._pat = "another"
+    with pytest.raises(Refused, match="does not accept the sign-in"):
+        client(world).reach(target)
+
+
 def test_a_server_that_is_not_there_is_busy() -> None:
     with Server(lambda _request: None) as gone:
         url = gone.url
@@ -343,12 +391,12 @@ def test_a_server_that_is_not_there_is_busy() -> None:
 
 
 def test_nothing_is_sent_when_finding_out_what_to_send_took_too_long(world: World) -> None:
-    ticks = iter([0.0, 0.0, 0.0, 61.0])
+    ticks = iter([0.0, 0.0, 61.0])
     azure_devops = AzureDevOps(
         f"{world.azure_devops_url}/contoso", pat_sign_in("a token"), timeout=1, monotonic=lambda: next(ticks, 61.0)
     )
 
-    with pytest.raises(Busy, match="took more than 60 s to tell about definition Deploy sklearn model"):
+    with pytest.raises(Busy, match="took more than 60 s to tell about fraud/Deploy sklearn model"):
         azure_devops.start(a_start(), parse(event()), MARKER)
 
     assert world.azure_devops.releases == []

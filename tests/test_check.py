@@ -401,7 +401,9 @@ def test_a_deleted_definition_that_is_still_told_is_found(site: Site) -> None:
     (site.folder / "map.yaml").write_text(yaml.safe_dump({"version": 1, "routes": site.routes}))
     first = load(site.folder / "map.yaml").routes[0]
 
-    found = list(check_azure_devops._check_definition(first, {**site.definition(), "isDeleted": True}, FIRST))
+    found = list(
+        check_azure_devops._check_definition(first, first.release, {**site.definition(), "isDeleted": True}, FIRST)
+    )
 
     assert [finding.what for finding in found if finding.state == "fault"] == [
         "definition Deploy sklearn model is deleted"
@@ -654,3 +656,26 @@ def test_what_is_no_subscription_at_all_is_told(site: Site) -> None:
 
     assert done.exit_code == 2
     assert "neither a file nor the resource id of an event subscription" in done.output
+
+
+def test_a_pipeline_is_asked_to_plan_a_run_and_nothing_is_started(site: Site) -> None:
+    pipeline = {"project": "growth", "pipeline": "Deploy churn"}
+    site.routes = [
+        {"model": "churn", "pipeline": pipeline},
+        {"model": "churn", "pipeline": pipeline | {"pipeline": 1, "stages_to_skip": ["Prodution"]}},
+        {"model": "other", "pipeline": pipeline | {"parameters": {"version": "{version}"}}},
+        {"model": "other", "pipeline": pipeline | {"pipeline": "Gone"}},
+    ]
+
+    findings = site.findings()
+
+    told = [
+        (finding["state"], finding["what"], finding["where"]) for finding in findings if "route" in finding["where"]
+    ]
+    assert sorted(told, key=lambda finding: finding[2]) == [
+        ("ok", "growth/Deploy churn (pipeline) takes what the route hands over", "routes[0] churn"),
+        ("fault", "pipeline Deploy churn has no stage Prodution", "routes[1] churn"),
+        ("fault", "Unexpected parameter 'version'", "routes[2] other"),
+        ("fault", "project growth has no pipeline Gone, or this identity may not view it", "routes[3] other"),
+    ]
+    assert site.azure_devops.runs == []

@@ -11,7 +11,7 @@ from model_release.claim import State
 from model_release.errors import ClaimHeld
 from tests.proxy import Proxy
 from tests.test_app import NOTIFICATION, WEBHOOK, HostProcess
-from tests.world import World, event
+from tests.world import BOTH, World, event
 
 # What a process asks of storage and of Azure DevOps for its first release, in order.
 STEPS = [
@@ -30,7 +30,18 @@ STEPS = [
     ("storage", "PUT", "write the history"),
 ]
 
+# What differs for the first run of a pipeline, which has no artifacts to learn of.
+STEPS_OF_A_RUN = [
+    *STEPS[:6],
+    ("azure_devops", "GET", "find the pipeline"),
+    ("azure_devops", "POST", "start the run"),
+    *STEPS[11:],
+]
+
 CHANGING = [step for step, (server, method, _) in enumerate(STEPS) if server == "storage" or method == "POST"]
+OF_A_RUN = [step for step, (_, _, name) in enumerate(STEPS_OF_A_RUN) if name in ("start the run", "close the claim")]
+KILLED = [("release", step, when) for step in CHANGING for when in ("before", "after")]
+KILLED += [("pipeline", step, when) for step in OF_A_RUN for when in ("before", "after")]
 
 
 class Killer:
@@ -68,16 +79,22 @@ def deliver_to_a_process(world: World, killer: Killer) -> None:
                 host.process.wait()
 
 
+@BOTH
 def test_the_steps_are_these(world: World) -> None:
     killer = Killer(step=-1, when="never")
 
     deliver_to_a_process(world, killer)
 
-    assert killer.passed == [(server, method) for server, method, _ in STEPS]
+    steps = STEPS if world.target == "release" else STEPS_OF_A_RUN
+    assert killer.passed == [(server, method) for server, method, _ in steps]
 
 
-@pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("step", CHANGING, ids=[STEPS[step][2] for step in CHANGING])
+@pytest.mark.parametrize(
+    ("world", "step", "when"),
+    KILLED,
+    indirect=["world"],
+    ids=[f"{when} {(STEPS if kind == 'release' else STEPS_OF_A_RUN)[step][2]}: {kind}" for kind, step, when in KILLED],
+)
 def test_a_process_killed_at_any_step_leaves_one_release(world: World, step: int, when: str) -> None:
     killer = Killer(step, when)
     deliver_to_a_process(world, killer)

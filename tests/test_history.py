@@ -12,7 +12,7 @@ from model_release.errors import ClaimHeld, Refused
 from model_release.events import Workspace, parse
 from model_release.history import History, Wanted
 from model_release.release_map import judge, starts
-from tests.world import WORKSPACE, Size, World, event
+from tests.world import BOTH, WORKSPACE, Size, World, event
 
 MODEL = "sklearn_regression_model"
 POST = {"method": "POST", "path": "/releases"}
@@ -171,6 +171,7 @@ def test_one_version_is_not_taken_for_another_that_begins_alike(world: World) ->
 # Starting again
 
 
+@BOTH
 def test_a_started_version_is_started_again_on_purpose_once_for_each_wish(world: World) -> None:
     register(world, 20)
 

@@ -132,7 +132,7 @@ def test_paths_and_project_names_have_no_case(site: Site) -> None:
 
 
 def test_unknown_project_and_unknown_path_are_not_found(site: Site) -> None:
-    for path in ("sales/_apis/release/releases", "fraud/_apis/build/builds"):
+    for path in ("sales/_apis/release/releases", "fraud/_apis/git/repositories"):
         assert site.get(path).status_code == 404
 
     with pytest.raises(AzureDevOpsServiceError, match="TF200016"):

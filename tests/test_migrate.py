@@ -14,7 +14,7 @@ from werkzeug.wrappers import Request, Response
 from local.azure_devops import AzureDevOps
 from local.azure_devops_faults import Fault
 from local.serving import Server
-from model_release import azure_devops, release_map
+from model_release import azure_devops, azure_devops_sdk, release_map
 from model_release.__main__ import main
 from model_release.events import parse
 from model_release.migrate import OldDefinition
@@ -57,7 +57,7 @@ class Site:
 
     def started_by_map(self, routes: ReleaseMap, model: str) -> list[int]:
         """The ids of the definitions that the app starts for a version of the model."""
-        client = azure_devops.AzureDevOps(self.url, azure_devops.pat_sign_in("a token"), timeout=1)
+        client = azure_devops.AzureDevOps(self.url, azure_devops_sdk.pat_sign_in("a token"), timeout=1)
         registered = parse(event(model, 7))
         before = len(self.azure_devops.releases)
         for start in starts(judge(routes, registered), registered):

@@ -32,7 +32,7 @@ from model_release.errors import Busy, ClaimHeld, Refused, StartError, Unknown
 from model_release.events import ModelRegistered
 from model_release.history import History, Wanted
 from model_release.ledger import Ledger
-from model_release.release_map import ReleaseMap, Start, StartedRelease, Target
+from model_release.release_map import ReleaseMap, RunStart, Start, StartedRelease, Target
 from model_release.start_release import StartRelease
 from model_release.table import Table
 from tests.tables import AnswerLost, MemoryTable
@@ -45,19 +45,25 @@ ENVIRONMENT = {
     "AZURE_DEVOPS_PAT": "a token",
     "AML_WORKSPACES": WORKSPACE,
 }
+HANDED_OVER = {"ModelVersion": "{version}"}
 ROUTES = ReleaseMap.model_validate(
     {
         "version": 1,
         "routes": [
             {
                 "model": "*",
-                "order": order,
-                "release": {"project": "p", "definition": order, "variables": {"ModelVersion": "{version}"}},
-            }
-            for order in ("newest", "every")
+                "order": "newest",
+                "release": {"project": "p", "definition": "newest", "variables": HANDED_OVER},
+            },
+            {
+                "model": "*",
+                "order": "every",
+                "pipeline": {"project": "p", "pipeline": "every", "parameters": HANDED_OVER},
+            },
         ],
     }
 )
+TARGETS = {"newest": "p/newest", "every": "p/every (pipeline)"}
 
 Version = tuple[str, int]
 
@@ -132,7 +138,7 @@ class AzureDevOps:
     looks_are_busy: bool = False
 
     def start(self, start: Start, registered: ModelRegistered, marker: str) -> StartedRelease:
-        assert start.variables == {"ModelVersion": registered.version}
+        assert _handed_over(start) == {"ModelVersion": registered.version}
         answer = self.answers.pop() if self.answers else Answer.CREATED
         if answer in (Answer.BUSY, Answer.RETRY_AFTER):
             raise Busy("busy", timedelta(minutes=7) if answer is Answer.RETRY_AFTER else None)
@@ -262,6 +268,10 @@ class Process:
         return trouble
 
 
+def _handed_over(start: Start) -> object:
+    return start.parameters if isinstance(start, RunStart) else start.variables
+
+
 @cache
 def _body(version: Version) -> str:
     return event(*version)
@@ -356,7 +366,8 @@ class Promises(RuleBasedStateMachine):
                 assert claims[model, version, order]["state"] == end
         told = {(line.subject, line.target): line.state for line in process.history.page(Wanted(count=1000)).decisions}
         assert told == {
-            (f"models/{model}:{version}", f"p/{order}"): row["state"] for (model, version, order), row in claims.items()
+            (f"models/{model}:{version}", TARGETS[order]): row["state"]
+            for (model, version, order), row in claims.items()
         }
         assert list(self.table.query_entities("PartitionKey eq @open", parameters={"open": "open"})) == []
 

@@ -1,7 +1,9 @@
 """The release map: strict when read, and a decision that says why."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from unittest.mock import ANY
 
 import jsonschema
 import pytest
@@ -10,10 +12,13 @@ import yaml
 from model_release import wiring
 from model_release.errors import ConfigurationError
 from model_release.events import ModelRegistered, parse
-from model_release.release_map import ReleaseMap, Start, judge, load, schema, starts, why_none
+from model_release.release_map import ReleaseMap, RunStart, Start, Target, judge, load, schema, starts, why_none
 from tests.world import event
 
 RELEASE = {"project": "fraud", "definition": "Deploy"}
+
+
+PIPELINE = {"project": "fraud", "pipeline": "Deploy"}
 
 
 def a_map(*routes: dict) -> ReleaseMap:
@@ -107,6 +112,37 @@ def test_what_a_tag_holds_is_not_read_as_a_placeholder() -> None:
     assert start.variables == {"A": "{version}"}
 
 
+def test_a_route_starts_a_pipeline_with_model_and_version_or_what_it_says() -> None:
+    own = {"parameters": {"v": "{version}", "of": "{tags.Area}"}, "branch": "refs/heads/x", "stages_to_skip": ["Test"]}
+    release_map = ReleaseMap.model_validate(
+        {
+            "version": 1,
+            "routes": [
+                {"model": "*", "pipeline": PIPELINE},
+                {"model": "*", "pipeline": PIPELINE | {"pipeline": 7} | own},
+            ],
+        }
+    )
+
+    ((default, given), _) = decide(release_map, an_event(version=7))
+
+    assert isinstance(default, RunStart)
+    assert default.parameters == {"modelName": "sklearn_regression_model", "modelVersion": "7"}
+    assert (default.branch, default.stages_to_skip) == ("", ())
+    assert isinstance(given, RunStart)
+    assert given.parameters == {"v": "7", "of": "diabetes"}
+    assert (given.branch, given.stages_to_skip) == ("refs/heads/x", ("Test",))
+    assert decide(release_map, an_event(ModelTags={}))[0] == (replace(default, parameters=ANY),)
+
+
+def test_a_definition_and_a_pipeline_of_one_name_are_two_targets_and_the_key_of_a_release_is_as_ever() -> None:
+    release, pipeline = Target("fraud", "Deploy"), Target("fraud", "Deploy", "pipeline")
+
+    assert (str(release), str(pipeline)) == ("fraud/Deploy", "fraud/Deploy (pipeline)")
+    assert release.key == '["fraud", "deploy"]'
+    assert release.key != pipeline.key == Target("FRAUD", "deploy", "pipeline").key
+
+
 def write(folder: Path, text: str) -> Path:
     path = folder / "map.yaml"
     path.write_text(text)
@@ -148,6 +184,51 @@ routes:
 
 
 @pytest.mark.parametrize(
+    ("route", "faults"),
+    [
+        ({}, ["routes[0].pipeline: is missing, and so is release: a route starts one of both"]),
+        (
+            {"release": RELEASE, "pipeline": PIPELINE},
+            ["routes[0].pipeline: stands beside release: a route starts one of both"],
+        ),
+        (
+            {"order": "last", "pipeline": {"pipline": "x", "parameters": {"a": "{model}"}, "branch": "main"}},
+            [
+                "routes[0].order: Input should be 'newest' or 'every'",
+                "routes[0].pipeline.project: is missing",
+                "routes[0].pipeline.pipeline: is missing",
+                "routes[0].pipeline.branch: 'main' is no full name of a branch: write refs/heads/main",
+                "routes[0].pipeline.parameters: no parameter hands over {version}",
+                "routes[0].pipeline.pipline: there is no such key",
+            ],
+        ),
+        (
+            {"pipeline": PIPELINE | {"parameters": {"v": "{version}", "ModelReleaseMarker": "x"}}},
+            ["routes[0].pipeline.parameters: modelReleaseMarker is set by Model Release itself"],
+        ),
+        (
+            {"pipeline": PIPELINE | {"parameters": {"v": "{{version}}"}}},
+            ["routes[0].pipeline.parameters: no parameter hands over {version}"],
+        ),
+        (
+            {"pipeline": {}},
+            ["routes[0].pipeline.project: is missing", "routes[0].pipeline.pipeline: is missing"],
+        ),
+        ({"release": {"project": "p"}}, ["routes[0].release.definition: is missing"]),
+    ],
+)
+def test_a_route_starts_one_thing_and_its_faults_are_told_at_once(
+    tmp_path: Path, route: dict, faults: list[str]
+) -> None:
+    path = write(tmp_path, json.dumps({"version": 1, "routes": [{"model": "*"} | route]}))
+
+    with pytest.raises(ConfigurationError) as caught:
+        load(path)
+
+    assert caught.value.faults == tuple(f"map.yaml: {fault}" for fault in faults)
+
+
+@pytest.mark.parametrize(
     ("text", "fault"),
     [
         ("version: 1\nversion: 1\nroutes: []", "the key 'version' stands twice"),
@@ -176,5 +257,6 @@ def test_the_sample_map_holds_to_the_shipped_schema_and_a_wrong_one_does_not() -
     content = yaml.safe_load((wiring.HOME / "release_map.yaml").read_text())
 
     jsonschema.validate(content, schema())
-    with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(content | {"other": 1}, schema())
+    for wrong in ({"other": 1}, {"routes": [{"model": "*"}]}):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(content | wrong, schema())

@@ -24,18 +24,14 @@ def test_nothing_is_doubled_lost_backwards_or_open() -> None:
 def test_what_is_wrong_is_counted() -> None:
     registered = [ModelVersion("newest-a", number) for number in (1, 2, 3, 4)] + [ModelVersion("every-b", 1)]
     claims = dict.fromkeys(registered, State.SUPERSEDED)
-    releases = [release("newest-a", number) for number in (3, 2, 3)]
+    started = [ModelVersion("newest-a", number) for number in (3, 2, 3)]
 
-    count = count_up(registered, claims, releases)
+    count = count_up(registered, claims, started)
 
     assert count.doubled == (ModelVersion("newest-a", 3),)
     assert set(count.lost) == {ModelVersion("newest-a", 4), ModelVersion("every-b", 1)}
     assert count.backwards == (ModelVersion("newest-a", 2),)
     assert (count.created, count.superseded) == (3, 1)
-
-
-def release(model: str, version: int) -> dict:
-    return {"variables": {"ModelName": {"value": model}, "ModelVersion": {"value": str(version)}}}
 
 
 @contextmanager

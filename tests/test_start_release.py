@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from azure.core.exceptions import AzureError
+from azure.data.tables import UpdateMode
 
 from local.azure_devops_faults import Fault
 from model_release.azure_devops import AzureDevOps
@@ -14,9 +15,7 @@ from model_release.claim import State
 from model_release.errors import ClaimHeld
 from model_release.events import ModelRegistered, parse
 from model_release.release_map import Start, StartedRelease, judge, starts
-from tests.world import EVENTS, World, event, sample_event
-
-POST = {"method": "POST", "path": "/releases"}
+from tests.world import BOTH, EVENTS, World, event, sample_event
 
 
 def version_of(release: dict) -> tuple[str, str]:
@@ -43,6 +42,7 @@ def test_the_route_hands_over_tags_and_makes_stages_wait(world: World) -> None:
     assert release["description"].startswith("fraud_model 3 [model-release ")
 
 
+@BOTH
 def test_the_same_event_again_starts_nothing(world: World) -> None:
     world.app.registered(event())
 
@@ -65,7 +65,7 @@ def test_a_model_without_a_route_is_recorded_with_the_reason(world: World) -> No
 
     assert (decision.state, decision.reason) == (State.IGNORED, "no route names churn")
     assert world.history == [decision]
-    assert world.azure_devops.releases == []
+    assert world.started == []
 
 
 @pytest.mark.parametrize(
@@ -88,9 +88,10 @@ def test_what_is_no_event_of_ours_is_recorded_and_starts_nothing(world: World, b
     (line,) = world.history
     assert line.state is State.IGNORED
     assert reason in line.reason
-    assert world.azure_devops.releases == []
+    assert world.started == []
 
 
+@BOTH
 def test_an_older_version_does_not_start_after_a_newer_one(world: World) -> None:
     world.app.registered(event(version=20))
 
@@ -114,8 +115,9 @@ def test_versions_that_are_no_whole_numbers_have_no_order(world: World) -> None:
     assert world.versions == ["b", "a"]
 
 
+@BOTH
 def test_an_older_version_that_waits_gives_way_to_a_newer_one(world: World) -> None:
-    world.azure_devops.misbehave(Fault(**POST, status=429, times=1))
+    world.azure_devops.misbehave(Fault(**world.requests.start, status=429, times=1))
     world.app.registered(event(version=20))
     world.app.registered(event(version=21))
 
@@ -125,8 +127,9 @@ def test_an_older_version_that_waits_gives_way_to_a_newer_one(world: World) -> N
     assert world.versions == ["21"]
 
 
+@BOTH
 def test_a_newer_version_waits_until_it_is_known_what_became_of_an_older_one(world: World) -> None:
-    world.azure_devops.misbehave(Fault(**POST, close="before", times=1))
+    world.azure_devops.misbehave(Fault(**world.requests.start, close="before", times=1))
     world.app.registered(event(version=20))
 
     (newer,) = world.app.registered(event(version=21))
@@ -147,41 +150,41 @@ def test_the_line_moves_on_once_the_older_version_is_out_of_it(world: World, sec
 
 
 FAULTS = {
-    "429": Fault(**POST, status=429, headers={"Retry-After": "30"}, times=1),
-    "500 before": Fault(**POST, status=500, times=1),
-    "500 after": Fault(**POST, status=500, apply=True, times=1),
-    "503": Fault(**POST, status=503, times=1),
-    "408": Fault(**POST, status=408, times=1),
-    "sign-in page": Fault(**POST, sign_in=True, times=1),
-    "302": Fault(**POST, status=302, headers={"Location": "/signin"}, times=1),
-    "401": Fault(**POST, status=401, times=1),
-    "closed before": Fault(**POST, close="before", times=1),
-    "closed after": Fault(**POST, close="after", times=1),
-    "timed out": Fault(**POST, delay=1.5, times=1),
-    "truncated": Fault(**POST, truncate=True, times=1),
-    "half the JSON": Fault(**POST, unparsable=True, times=1),
+    "429": Fault(status=429, headers={"Retry-After": "30"}, times=1),
+    "500 before": Fault(status=500, times=1),
+    "500 after": Fault(status=500, apply=True, times=1),
+    "503": Fault(status=503, times=1),
+    "408": Fault(status=408, times=1),
+    "sign-in page": Fault(sign_in=True, times=1),
+    "302": Fault(status=302, headers={"Location": "/signin"}, times=1),
+    "401": Fault(status=401, times=1),
+    "closed before": Fault(close="before", times=1),
+    "closed after": Fault(close="after", times=1),
+    "timed out": Fault(delay=1.5, times=1),
+    "truncated": Fault(truncate=True, times=1),
+    "half the JSON": Fault(unparsable=True, times=1),
 }
 
 
+@BOTH
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
 def test_after_trouble_the_sweep_brings_it_to_one_release(world: World, fault: Fault) -> None:
-    world.azure_devops.misbehave(fault)
+    world.azure_devops.misbehave(replace(fault, **world.requests.start))
 
     (decision,) = world.app.registered(event())
     assert not decision.state.final
 
     for _ in range(4):
         world.later(hours=1)
-    assert [version_of(release) for release in world.azure_devops.releases] == [("20", "20")]
+    assert world.versions == ["20"]
     assert world.history[0].state is State.STARTED
     assert world.later(hours=1) == []
 
 
+@BOTH
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
-def test_trouble_while_looking_for_the_definition_starts_nothing_twice(world: World, fault: Fault) -> None:
-    world.azure_devops.misbehave(
-        Fault(**{**vars(fault), "method": "GET", "path": "/definitions", "close": fault.close and "before"})
-    )
+def test_trouble_while_looking_for_the_target_starts_nothing_twice(world: World, fault: Fault) -> None:
+    world.azure_devops.misbehave(replace(fault, **world.requests.find, close=fault.close and "before"))
 
     world.app.registered(event())
 
@@ -190,36 +193,39 @@ def test_trouble_while_looking_for_the_definition_starts_nothing_twice(world: Wo
     assert world.versions == ["20"]
 
 
+@BOTH
 def test_a_look_that_fails_leaves_it_unknown_and_sends_nothing(world: World) -> None:
-    world.azure_devops.misbehave(Fault(**POST, close="after", times=1))
+    world.azure_devops.misbehave(Fault(**world.requests.start, close="after", times=1))
     world.app.registered(event())
-    world.azure_devops.misbehave(Fault(method="GET", path="/releases", status=500))
+    world.azure_devops.misbehave(Fault(**world.requests.look, status=500))
 
     (decision,) = world.later(minutes=5)
 
     assert decision.state is State.UNKNOWN
-    assert "whether a release started cannot be seen" in decision.reason
+    assert "whether it started cannot be seen" in decision.reason
     world.azure_devops.behave()
     world.later(hours=1)
     assert world.versions == ["20"]
 
 
+@BOTH
 def test_what_no_answer_became_of_is_found_by_its_marker(world: World) -> None:
-    world.azure_devops.misbehave(Fault(**POST, close="after", times=1))
+    world.azure_devops.misbehave(Fault(**world.requests.start, close="after", times=1))
     world.app.registered(event())
 
     (decision,) = world.later(minutes=1)
 
-    assert decision.reason == "Release-1 was found: an earlier attempt started it"
+    assert decision.reason == f"{world.started[0]['name']} was found: an earlier attempt started it"
     assert decision.release_id == 1
 
 
+@BOTH
 def test_a_release_that_may_still_come_is_waited_for(world: World) -> None:
-    world.azure_devops.misbehave(Fault(**POST, close="before", times=1))
+    world.azure_devops.misbehave(Fault(**world.requests.start, close="before", times=1))
     world.app.registered(event())
 
     (early,) = world.later(seconds=61)
-    assert (early.state, early.reason) == (State.UNKNOWN, "no release is seen yet, and one may still come")
+    assert (early.state, early.reason) == (State.UNKNOWN, "it is not seen yet, and may still come")
 
     (decision,) = world.later(seconds=120)
     assert decision.state is State.STARTED
@@ -227,7 +233,7 @@ def test_a_release_that_may_still_come_is_waited_for(world: World) -> None:
 
 
 def test_further_tries_double_and_retry_after_is_kept(world: World) -> None:
-    world.azure_devops.misbehave(Fault(**POST, status=429))
+    world.azure_devops.misbehave(Fault(**world.requests.start, status=429))
     waits = []
     world.app.registered(event())
     for _ in range(4):
@@ -235,7 +241,7 @@ def test_further_tries_double_and_retry_after_is_kept(world: World) -> None:
         waits.append(wait.total_seconds())
         world.later(seconds=wait.total_seconds())
     world.azure_devops.behave()
-    world.azure_devops.misbehave(Fault(**POST, status=429, headers={"Retry-After": "5000"}))
+    world.azure_devops.misbehave(Fault(**world.requests.start, status=429, headers={"Retry-After": "5000"}))
     world.later(hours=1)
 
     assert waits == [60, 120, 240, 480]
@@ -254,7 +260,7 @@ def test_an_unreachable_azure_devops_makes_it_wait(world: World) -> None:
 
 
 def test_an_unfinished_claim_is_acknowledged_and_left_to_the_sweep(world: World) -> None:
-    world.azure_devops.misbehave(Fault(**POST, status=429, times=1))
+    world.azure_devops.misbehave(Fault(**world.requests.start, status=429, times=1))
     world.app.registered(event())
 
     (again,) = world.app.registered(event())
@@ -263,11 +269,12 @@ def test_an_unfinished_claim_is_acknowledged_and_left_to_the_sweep(world: World)
     assert world.versions == []
 
 
+@BOTH
 def test_nothing_is_started_while_the_ledger_cannot_be_written(world: World) -> None:
     world.storage.down = True
     with pytest.raises(AzureError):
         world.app.registered(event())
-    assert world.azure_devops.releases == []
+    assert world.started == []
 
     world.storage.down = False
     world.app.registered(event())
@@ -277,7 +284,7 @@ def test_nothing_is_started_while_the_ledger_cannot_be_written(world: World) -> 
 
 def test_an_event_is_asked_for_again_while_its_claim_is_in_other_hands(world: World) -> None:
     held = world.app.ledger.claim
-    world.azure_devops.misbehave(Fault(**POST, close="after", times=1))
+    world.azure_devops.misbehave(Fault(**world.requests.start, close="after", times=1))
     start, parsed = _first_start(world)
     held(start, parsed)
 
@@ -290,6 +297,7 @@ def test_an_event_is_asked_for_again_while_its_claim_is_in_other_hands(world: Wo
     assert world.versions == ["20"]
 
 
+@BOTH
 def test_50_deliveries_16_at_a_time_to_two_processes_start_one_release(world: World) -> None:
     processes = [world.app, world.start()]
 
@@ -309,6 +317,7 @@ def test_50_deliveries_16_at_a_time_to_two_processes_start_one_release(world: Wo
     assert all(acknowledged)
 
 
+@BOTH
 def test_versions_registered_at_once_never_start_backwards(world: World) -> None:
     processes = [world.app, world.start()]
     with ThreadPoolExecutor(8) as pool:
@@ -322,7 +331,7 @@ def test_versions_registered_at_once_never_start_backwards(world: World) -> None
 
 
 def test_two_sweeps_at_once_start_one_release(world: World) -> None:
-    world.azure_devops.misbehave(Fault(**POST, status=429, times=1))
+    world.azure_devops.misbehave(Fault(**world.requests.start, status=429, times=1))
     world.app.registered(event())
     world.clock.advance(minutes=2)
     processes = [world.start() for _ in range(4)]
@@ -334,10 +343,10 @@ def test_two_sweeps_at_once_start_one_release(world: World) -> None:
 
 
 def test_one_claim_that_cannot_be_finished_does_not_stop_the_sweep(world: World) -> None:
-    world.azure_devops.misbehave(Fault(**POST, status=429, times=2))
+    world.azure_devops.misbehave(Fault(**world.requests.start, status=429, times=2))
     world.app.registered(event(version=20))
     world.app.registered(json.dumps(sample_event("event-grid-camel.json")))
-    world.azure_devops.misbehave(Fault(**POST, status=429, times=1))
+    world.azure_devops.misbehave(Fault(**world.requests.start, status=429, times=1))
 
     world.later(minutes=3)
     world.later(hours=1)
@@ -379,7 +388,7 @@ def test_an_unfinished_claim_follows_the_map(world: World, tmp_path: Path) -> No
 def test_an_unfinished_claim_that_no_route_takes_any_more_is_withdrawn_with_the_reason(
     world: World, tmp_path: Path
 ) -> None:
-    world.azure_devops.misbehave(Fault(**POST, status=429))
+    world.azure_devops.misbehave(Fault(**world.requests.start, status=429))
     world.app.registered(event())
     path = tmp_path / "map.yaml"
     a_map(path, "Other")
@@ -392,7 +401,7 @@ def test_an_unfinished_claim_that_no_route_takes_any_more_is_withdrawn_with_the_
 
 
 def test_a_release_that_may_exist_is_looked_for_even_if_the_map_leads_elsewhere(world: World, tmp_path: Path) -> None:
-    world.azure_devops.misbehave(Fault(**POST, close="after", times=1))
+    world.azure_devops.misbehave(Fault(**world.requests.start, close="after", times=1))
     world.app.registered(event())
     world.app = world.start(RELEASE_MAP=a_map(tmp_path / "map.yaml", "Other"))
 
@@ -415,7 +424,7 @@ def test_each_target_has_its_chance_before_the_event_is_asked_for_again(world: W
 
 
 def test_a_crash_before_the_claim_was_closed_leaves_nothing_for_the_sweep_in_the_end(world: World) -> None:
-    world.azure_devops.misbehave(Fault(**POST, status=429, times=1))
+    world.azure_devops.misbehave(Fault(**world.requests.start, status=429, times=1))
     world.app.registered(event())
     world.clock.advance(minutes=2)
     settle = world.app.ledger._table.client.upsert_entity
@@ -429,8 +438,22 @@ def test_a_crash_before_the_claim_was_closed_leaves_nothing_for_the_sweep_in_the
     assert world.versions == ["20"]
 
 
+def test_a_claim_from_before_there_were_pipelines_is_on_a_release_definition(world: World) -> None:
+    world.azure_devops.misbehave(Fault(**world.requests.start, close="after", times=1))
+    world.app.registered(event())
+    table = world.app.ledger._table.client
+    (row,) = (dict(row) for row in table.query_entities("state eq 'unknown' and PartitionKey lt 'open'"))
+    del row["kind"]
+    table.upsert_entity(row, mode=UpdateMode.REPLACE)
+
+    (decision,) = world.later(minutes=1)
+
+    assert (decision.state, decision.target) == (State.STARTED, "fraud/Deploy sklearn model")
+    assert world.versions == ["20"]
+
+
 def test_an_attempt_that_took_too_long_sends_nothing(world: World) -> None:
-    world.azure_devops.misbehave(Fault(**POST, status=429, times=1))
+    world.azure_devops.misbehave(Fault(**world.requests.start, status=429, times=1))
     world.app.registered(event())
     world.clock.advance(minutes=2)
     (place,) = world.app.ledger.due()
@@ -441,7 +464,7 @@ def test_an_attempt_that_took_too_long_sends_nothing(world: World) -> None:
 
 
 def test_a_claim_that_fails_unexpectedly_is_left_for_the_next_sweep(world: World) -> None:
-    world.azure_devops.misbehave(Fault(**POST, status=429, times=2))
+    world.azure_devops.misbehave(Fault(**world.requests.start, status=429, times=2))
     world.app.registered(event(version=20))
     world.app.registered(json.dumps(sample_event("event-grid-camel.json")))
     failing = replace(world.app, azure_devops=Failing(world.app.azure_devops))

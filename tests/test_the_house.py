@@ -6,8 +6,12 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from model_release import wiring
+from model_release.events import parse
+from model_release.release_map import Route
+from tests.world import World, event
 
 HOME = wiring.HOME
 # Each floor may import from the floors below it, and from its own.
@@ -23,9 +27,16 @@ FLOORS = [
     ["model_release.ledger", "model_release.azure_devops", "model_release.azure_ml"],
     ["model_release.event_subscriptions"],
     ["model_release.azure_resource_manager"],
-    ["model_release.history"],
+    ["model_release.history", "model_release.release_target", "model_release.pipeline_target"],
     ["model_release.migrate"],
-    ["model_release.claim", "model_release.release_request", "model_release.table"],
+    [
+        "model_release.claim",
+        "model_release.release_request",
+        "model_release.pipeline_request",
+        "model_release.target_name",
+        "model_release.azure_devops_sdk",
+        "model_release.table",
+    ],
     ["model_release.release_map", "model_release.settings"],
     ["model_release.events"],
     ["model_release.errors"],
@@ -72,7 +83,11 @@ def test_only_triggers_know_azure_functions_and_only_wiring_reads_the_environmen
 
     if not module(path).startswith(("triggers", "function_app")):
         assert not {name for name in found if name.startswith("azure.functions")}
-    if module(path) not in ("model_release.wiring", "model_release.azure_devops", "model_release.commands.terminal"):
+    if module(path) not in (
+        "model_release.wiring",
+        "model_release.azure_devops_sdk",
+        "model_release.commands.terminal",
+    ):
         assert "os" not in found
     assert not {name for name in found if name.startswith(("local", "tests"))}
 
@@ -102,3 +117,22 @@ def test_every_file_that_the_readme_links_to_is_there() -> None:
     for document in [HOME / "README.md", *HOME.glob("docs/**/*.md")]:
         for link in re.findall(r"\]\((?!https?:|#)([^)#]+)", document.read_text()):
             assert (document.parent / link).exists(), f"{document.name}: {link}"
+
+
+def test_the_example_pipeline_runs_with_what_a_route_passes_when_nothing_is_said(world: World) -> None:
+    example = yaml.safe_load((HOME / "docs/pipelines/deploy-model.yml").read_text())
+    declared = {parameter["name"]: parameter.get("default") for parameter in example["parameters"]}
+    route = re.search(r"#   - model: .*\n#     pipeline: .*", (HOME / "docs/pipelines/deploy-model.yml").read_text())
+    start = Route(**yaml.safe_load(route[0].replace("#   ", "").replace("#", ""))[0]).pipeline
+    world.azure_devops.add_pipeline(start.project, "Example", parameters=declared)
+
+    registered = parse(event(model="churn_model"))
+    azure_devops = world.app.azure_devops
+    azure_devops.start(
+        start.model_copy(update={"pipeline": "Example"}).start("churn", registered, newest_only=True),
+        registered,
+        "marker",
+    )
+
+    (run,) = world.azure_devops.runs
+    assert run["templateParameters"].keys() == declared.keys()

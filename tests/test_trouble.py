@@ -1,5 +1,6 @@
 """Trouble that lasts: further tries, giving up, and leaving a throttled Azure DevOps alone."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -7,14 +8,14 @@ import pytest
 from local.azure_devops_faults import Fault
 from model_release.claim import State
 from model_release.start_release import SWEEP_THREADS
-from tests.world import Size, World, event
+from tests.world import BOTH, Size, World, event
 
-POST = {"method": "POST", "path": "/releases"}
-SUCCESS_WITH_RETRY_AFTER = Fault(**POST, headers={"Retry-After": "30"}, times=1)
+SUCCESS_WITH_RETRY_AFTER = Fault(headers={"Retry-After": "30"}, times=1)
 
 
+@BOTH
 def test_a_refusal_is_tried_again_hourly_and_given_up_after_seven_days(world: World) -> None:
-    world.azure_devops.misbehave(Fault(**POST, status=403, body={"message": "not allowed"}))
+    world.azure_devops.misbehave(Fault(**world.requests.start, status=403, body={"message": "not allowed"}))
     world.app.registered(event())
     states = [decision.state for _ in range(3) for decision in world.later(hours=1)]
     states += [decision.state for wait in (3, 4) for decision in world.later(days=wait)]
@@ -27,11 +28,14 @@ def test_a_refusal_is_tried_again_hourly_and_given_up_after_seven_days(world: Wo
     assert world.versions == []
 
 
+@BOTH
 def test_what_is_never_seen_is_given_up_too(world: World) -> None:
-    world.azure_devops.misbehave(Fault(**POST, close="before"), Fault(method="GET", path="/releases", status=500))
+    world.azure_devops.misbehave(
+        Fault(**world.requests.start, close="before"), Fault(**world.requests.look, status=500)
+    )
     world.app.registered(event())
     world.azure_devops.behave()
-    world.azure_devops.misbehave(Fault(path="/releases", status=500))
+    world.azure_devops.misbehave(Fault(**world.requests.start, status=500), Fault(**world.requests.look, status=500))
     world.later(days=6)
 
     (decision,) = world.later(days=1, hours=1)
@@ -39,11 +43,10 @@ def test_what_is_never_seen_is_given_up_too(world: World) -> None:
     assert decision.state is State.ABANDONED
 
 
-@pytest.mark.parametrize(
-    "fault", [SUCCESS_WITH_RETRY_AFTER, Fault(**POST, status=429, headers={"Retry-After": "30"}, times=1)]
-)
+@BOTH
+@pytest.mark.parametrize("fault", [SUCCESS_WITH_RETRY_AFTER, Fault(status=429, headers={"Retry-After": "30"}, times=1)])
 def test_when_azure_devops_asks_to_be_left_alone_every_instance_does(world: World, fault: Fault) -> None:
-    world.azure_devops.misbehave(fault)
+    world.azure_devops.misbehave(replace(fault, **world.requests.start))
     other = world.start()
     world.app.registered(event(model="sklearn_regression_model", version=20))
     asked = len(world.azure_devops.requests)
@@ -59,7 +62,7 @@ def test_when_azure_devops_asks_to_be_left_alone_every_instance_does(world: Worl
 
 
 def test_what_may_exist_is_not_looked_for_while_azure_devops_asks_to_be_left_alone(world: World) -> None:
-    fault = Fault(**POST, status=503, apply=True, headers={"Retry-After": "600"}, times=1)
+    fault = Fault(**world.requests.start, status=503, apply=True, headers={"Retry-After": "600"}, times=1)
     world.azure_devops.misbehave(fault)
     world.app.registered(event())
     asked = len(world.azure_devops.requests)
@@ -85,7 +88,7 @@ def test_many_claims_that_wait_are_started_by_sweeps_once_azure_devops_is_back(w
     for version in range(count):
         world.app.registered(event(model="sklearn_regression_model", version=f"v{version}"))
     world.azure_devops_server.start()
-    world.azure_devops.misbehave(Fault(**POST, status=429, headers={"Retry-After": "120"}, times=1))
+    world.azure_devops.misbehave(Fault(**world.requests.start, status=429, headers={"Retry-After": "120"}, times=1))
 
     world.later(minutes=2)
     during = len(world.azure_devops.requests)
@@ -101,7 +104,7 @@ def test_many_claims_that_wait_are_started_by_sweeps_once_azure_devops_is_back(w
 
 
 def test_a_sweep_asks_storage_as_often_whatever_was_finished_before(world: World, size: Size) -> None:
-    world.azure_devops.misbehave(Fault(**POST, status=403))
+    world.azure_devops.misbehave(Fault(**world.requests.start, status=403))
     for version in range(10):
         world.app.registered(event(version=f"open{version}"))
     few = _requests_of_a_sweep(world)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import azure.functions as func
+import pytest
 from azure.data.tables import TableClient
 from werkzeug.wrappers import Request, Response
 
@@ -22,6 +23,7 @@ from local.serving import Server
 from model_release import wiring
 from model_release.claim import Decision
 from model_release.history import Wanted
+from model_release.release_map import Kind
 from model_release.start_release import StartRelease
 from model_release.table import NAME
 from tests.proxy import Proxy
@@ -29,6 +31,7 @@ from triggers import health, missed_models, model_registered, releases, unfinish
 
 Size = Callable[[int, int], int]
 EVENTS = Path(__file__).parent / "events"
+PIPELINES = Path(__file__).parent / "pipelines.yaml"
 
 
 def sample_event(name: str) -> dict[str, Any]:
@@ -71,12 +74,40 @@ class Clock:
         self.now += timedelta(**duration)
 
 
+@dataclass(frozen=True)
+class Requests:
+    """How the requests that find, start and look for a kind of target begin: the fields of a Fault."""
+
+    find: dict[str, str]
+    start: dict[str, str]
+    look: dict[str, str]
+
+
+REQUESTS = {
+    "release": Requests(
+        find={"method": "GET", "path": "/definitions"},
+        start={"method": "POST", "path": "/releases"},
+        look={"method": "GET", "path": "/releases"},
+    ),
+    "pipeline": Requests(
+        find={"method": "GET", "path": "/pipelines"},
+        start={"method": "POST", "path": "/runs"},
+        look={"method": "GET", "path": "/builds"},
+    ),
+}
+# Tests that speak of the start hold for both kinds of targets.
+BOTH = pytest.mark.parametrize("world", REQUESTS, indirect=True)
+
+
 class World:
     """Everything that one test needs, and nothing that another has touched."""
 
-    def __init__(self, account: tuple[str, str]) -> None:
+    def __init__(self, account: tuple[str, str], target: Kind = "release") -> None:
         azurite_url, self._account = account
+        self.target = target
+        self.requests = REQUESTS[target]
         self.azure_devops: AzureDevOps = sample()
+        _add_pipelines(self.azure_devops)
         self.storage = Proxy("storage", azurite_url)
         self.clock = Clock()
         self._stack = ExitStack()
@@ -115,6 +146,7 @@ class World:
             "AZURE_DEVOPS_PAT": "a token",
             "AML_WORKSPACES": WORKSPACE,
             "AZURE_DEVOPS_TIMEOUT_SECONDS": "1",
+            **({"RELEASE_MAP": str(PIPELINES)} if self.target == "pipeline" else {}),
         } | changes
 
     @property
@@ -160,6 +192,20 @@ class World:
         return list(self.build().history.page(Wanted(ignored=True, count=100)).decisions)
 
     @property
+    def started(self) -> list[dict[str, Any]]:
+        """Every release, or else every run, that exists, oldest first."""
+        return self.azure_devops.releases if self.target == "release" else self.azure_devops.runs
+
+    @property
     def versions(self) -> list[str]:
-        """The version of every release that exists, oldest first."""
+        """The version of every release or run that exists, oldest first."""
+        if self.target == "pipeline":
+            return [run["templateParameters"]["modelVersion"] for run in self.azure_devops.runs]
         return [release["variables"]["ModelVersion"]["value"] for release in self.azure_devops.releases]
+
+
+def _add_pipelines(azure_devops: AzureDevOps) -> None:
+    """What the map of pipelines starts, as the sample map starts its definitions."""
+    declared = {"modelName": None, "modelVersion": None, "modelReleaseMarker": ""}
+    azure_devops.add_pipeline("fraud", "Deploy sklearn model", parameters=declared)
+    azure_devops.add_pipeline("risk", "Deploy fraud model", id=42, parameters={**declared, "stage": "test"})
