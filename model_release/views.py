@@ -83,12 +83,6 @@ def claim(one: Claim) -> dict[str, Any]:
     }
 
 
-def printable(value: Any) -> str:
-    """JSON as text in which no character changes how the others are shown, such as a right-to-left mark."""
-    text = json.dumps(value, indent=2, ensure_ascii=False)
-    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
-
-
 def _answer(answer: Answer) -> dict[str, Any]:
     return {
         "attempt": answer.attempt,
