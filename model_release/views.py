@@ -83,11 +83,6 @@ def claim(one: Claim) -> dict[str, Any]:
     }
 
 
-def printable(value: Any) -> str:
-    """JSON as text in which every character is seen."""
-    return visible(json.dumps(value, indent=2, ensure_ascii=False))
-
-
 def visible(text: str) -> str:
     """The text with those characters written out that change how the others are shown, such as a right-to-left mark."""
     return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)

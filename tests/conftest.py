@@ -16,6 +16,7 @@ from tests.world import Accounts, World
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="full numbers, where the suite else takes fewer")
+    parser.addoption("--pictures", action="store_true", help="take the README's pictures anew")
 
 
 @pytest.fixture

@@ -89,13 +89,19 @@ def _start(req: func.HttpRequest, start_release: StartRelease) -> func.HttpRespo
     try:
         decisions = _do(asked, stories[0], start_release)
     except ClaimHeld as error:
+        # Who presses a button twice is shown what the first press is at.
+        if not wants_json(req):
+            return _see(req, stories[0], State.STARTING)
         raise Problem(409, "this claim is in other hands: what becomes of it is told in a moment") from error
     except Refused as error:
         raise Problem(409, str(error)) from error
     if wants_json(req):
         return json_answer({"decisions": [views.decision(one) for one in decisions]})
-    done = decisions[0].state.value if decisions else ""
-    place = link(req, "", workspace=stories[0].workspace.id, done=done)
+    return _see(req, stories[0], decisions[0].state if decisions else "")
+
+
+def _see(req: func.HttpRequest, story: Story, done: str) -> func.HttpResponse:
+    place = link(req, "", workspace=story.workspace.id, done=done)
     return func.HttpResponse(status_code=303, headers={"Location": place})
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import click
 
 from model_release.commands.app import STYLES, App, ModelVersion, app_options, when
 from model_release.commands.terminal import as_json, show_json, show_table
-from model_release.views import printable, visible
+from model_release.views import visible
 
 
 @click.command()
@@ -38,7 +39,7 @@ def _tell(story: dict[str, Any]) -> None:
     click.echo("\nRoutes, as the release map is now")
     routes = [(route["route"], "yes" if route["takes"] else "no", route["reason"]) for route in story["routes"]]
     show_table(("Route", "Takes it", "Why"), routes)
-    click.echo(f"\nThe event as it was received\n{printable(story['event'])}")
+    click.echo(f"\nThe event as it was received\n{visible(json.dumps(story['event'], indent=2, ensure_ascii=False))}")
 
 
 def _tell_claim(claim: dict[str, Any]) -> None:

@@ -1,0 +1,130 @@
+"""A person at a real browser, and what the browser complains of meanwhile."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple, Self
+
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Locator, Page, Response, expect, sync_playwright
+
+_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+_OPTIONS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+_RULES = {"resultTypes": ["violations"], "rules": {"target-size": {"enabled": True}}}
+_MOST_TABS = 50
+_FOCUS = """wanted => {
+  const box = document.activeElement.getBoundingClientRect(), style = getComputedStyle(document.activeElement);
+  const inside = box.width > 0 && box.left >= 0 && box.top < innerHeight && box.bottom > 0;
+  const visible = inside && style.outlineStyle !== "none" && parseFloat(style.outlineWidth) >= 2;
+  return [document.activeElement === wanted, visible, document.activeElement.outerHTML];
+}"""
+
+expect.set_options(timeout=15_000)
+
+
+class Display(NamedTuple):
+    """What the page is looked at with."""
+
+    width: int
+    height: int
+    scheme: str
+
+    def __str__(self) -> str:
+        return f"{self.width} {self.scheme}"
+
+
+DISPLAYS = [
+    Display(width, height, scheme) for width, height in ((1280, 900), (390, 844)) for scheme in ("light", "dark")
+]
+
+
+def find() -> str:
+    """The browser of this machine; nothing where there is none."""
+    return os.environ.get("CHROMIUM_PATH") or next(filter(None, map(shutil.which, _NAMES)), "")
+
+
+@contextmanager
+def running(path: str) -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=_OPTIONS)
+        yield browser
+        browser.close()
+
+
+class Visitor:
+    """Somebody who looks at a site."""
+
+    def __init__(self, browser: Browser, home: str, display: Display = DISPLAYS[0]) -> None:
+        self.home = home
+        self.page: Page = browser.new_page(
+            viewport={"width": display.width, "height": display.height},
+            color_scheme=display.scheme,
+            locale="en-US",
+            timezone_id="America/New_York",
+        )
+        self.complaints: list[str] = []
+        self.requests: list[str] = []
+        self.page.on("console", lambda message: self.complaints.append(message.text))
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.on("dialog", self._refuse)
+
+    def _refuse(self, dialog: object) -> None:
+        self.complaints.append(f"a dialog: {dialog.message}")
+        dialog.dismiss()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.page.context.close()
+        if kind is None:
+            assert self.complaints == []
+            assert [url for url in self.requests if not url.startswith((self.home, "data:"))] == []
+
+    def open(self, path: str) -> Response:
+        return self.page.goto(self.home + path)
+
+    def was_answered(self, status: int) -> None:
+        """The browser complains of this status, and of nothing else."""
+        assert f"status of {status}" in self.complaints.pop()
+
+    def tab_to(self, wanted: Locator, key: str = "Tab") -> None:
+        """Press Tab, or Shift+Tab, until it has the focus, which can be seen all the way."""
+        for _ in range(_MOST_TABS):
+            self.press(key)
+            found, visible, focused = wanted.evaluate(_FOCUS)
+            assert visible, focused
+            if found:
+                return
+        raise AssertionError(f"{key} does not lead to {wanted}")
+
+    def press(self, *keys: str) -> None:
+        for key in keys:
+            self.page.keyboard.press(key)
+
+    def look_with(self, display: Display) -> None:
+        self.page.set_viewport_size({"width": display.width, "height": display.height})
+        self.page.emulate_media(color_scheme=display.scheme)
+
+    def barriers(self) -> list[tuple[str, str]]:
+        """What axe finds that keeps people out, and where."""
+        if not self.page.evaluate("'axe' in window"):
+            self.page.evaluate(Axe().axe_script)
+        found = self.page.evaluate("options => axe.run(options)", _RULES)["violations"]
+        return [(rule["id"], node["html"]) for rule in found for node in rule["nodes"]]
+
+    def scrolls_sideways(self, width: int) -> bool:
+        self.page.set_viewport_size({"width": width, "height": 800})
+        return bool(self.page.evaluate("document.documentElement.scrollWidth > innerWidth"))
