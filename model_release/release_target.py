@@ -20,6 +20,8 @@ from azure.devops.released.release import ReleaseClient  # isort: skip  sooner, 
 _RELEASES = "a166fde7-27ad-408e-ba75-703c2cc9d500"
 _ARTIFACT_VERSIONS = "30fc787e-a9e0-4a07-9fbc-3e903aa051d2"
 _PAGE = 100
+# What a list leaves out unless it is asked for, and what says how to hand a version over.
+_EXPANDED = "artifacts,environments,variables"
 
 
 class ReleaseTargets:
@@ -33,7 +35,10 @@ class ReleaseTargets:
     def find(self, target: Target) -> Definition:
         """The definition with its artifacts and variables."""
         with self._sdk.asking():
-            found = self._client.get_release_definition(target.project, self.id_of(target))
+            if isinstance(target.definition, int):
+                found = self._client.get_release_definition(target.project, target.definition)
+            else:
+                found = self._named(target)
             return read_definition(self._client._serialize.body(found, "ReleaseDefinition"))  # noqa: SLF001
 
     def request(self, found: Definition, start: ReleaseStart, event: ModelRegistered, marker: str) -> dict[str, Any]:
@@ -103,12 +108,16 @@ class ReleaseTargets:
         """The id of the one definition that the target names."""
         if isinstance(target.definition, int):
             return target.definition
-        folder, name = split(target)
         with self._sdk.asking():
-            found = self._client.get_release_definitions(
-                target.project, search_text=name, is_exact_name_match=True, path=folder
-            )
-            return the_one(target, "release definition", [Listed(one.id, one.name, one.path) for one in found]).id
+            return int(self._named(target).id)
+
+    def _named(self, target: Target) -> Any:
+        folder, name = split(target)
+        found = self._client.get_release_definitions(
+            target.project, search_text=name, expand=_EXPANDED, is_exact_name_match=True, path=folder
+        )
+        one = the_one(target, "release definition", [Listed(it.id, it.name, it.path) for it in found])
+        return next(it for it in found if it.id == one.id)
 
     def _metadata(self, request: dict[str, Any]) -> Any:
         return self._client._deserialize.deserialize_data(request, "ReleaseStartMetadata")  # noqa: SLF001
