@@ -12,9 +12,9 @@ class Options:
     The limits are for a delay of 150 ms, and for the largest ledger against the smallest.
     """
 
-    rounds: int = 150
+    rounds: int = 120
     burst: int = 1_000
-    cold_starts: int = 9
+    cold_starts: int = 7
     reads: int = 30
     delays: tuple[int, ...] = (150, 20)
     claims: tuple[int, ...] = (100, 10_000, 100_000)

@@ -62,11 +62,12 @@ def round_trips(_: Options) -> Iterator[Section]:
 def bursts(options: Options) -> Iterator[Section]:
     """Many events from 32 threads; the apps take parts of them in turn."""
     for delay in options.delays:
-        for threads in ("", "32"):
-            yield _burst(options, delay, threads)
+        yield _burst(options, delay)
+    # As many threads as there are senders, where Azure's default is the number of cores and four.
+    yield _burst(options, LIMITED, "32")
 
 
-def _burst(options: Options, delay: int, threads: str) -> Section:
+def _burst(options: Options, delay: int, threads: str = "") -> Section:
     what = f"burst of {options.burst:,}, Azure DevOps at {delay} ms, {threads or 'default'} worker threads"
     size = options.burst // _PARTS
     with ExitStack() as stack:
@@ -85,7 +86,7 @@ def _burst(options: Options, delay: int, threads: str) -> Section:
         memory, cpu = hosts["app"].peak_megabytes(), hosts["app"].cpu_seconds() - cpu
     limited = delay == LIMITED
     return Section(
-        what.capitalize(),
+        what[0].upper() + what[1:],
         [
             ratio(
                 f"{what}: throughput against the straightforward function",
