@@ -16,7 +16,7 @@ from azure.data.tables import TableClient
 from bench.load import events
 from model_release.claim import Outcome, State
 from model_release.events import parse
-from model_release.history import History
+from model_release.history import KEEP, History
 from model_release.ledger import Ledger
 from model_release.release_map import Start, StartedRelease, Target
 from model_release.table import NAME, Table
@@ -24,7 +24,9 @@ from model_release.table import NAME, Table
 _START = Start(Target("fraud", "Deploy model"), "*", newest_only=True)
 # The storage service takes no more rows in one transaction.
 _ROWS = 100
-_APART = timedelta(seconds=30)
+# A hundred thousand are three years' worth, of which the history shows the last 90 days.
+_APART = timedelta(minutes=15)
+_MODELS = 200
 
 
 class _Noted:
@@ -46,23 +48,26 @@ class _Noted:
     update_entity = upsert_entity = create_entity
 
 
-def fill(connection: str, claims: int) -> int:
-    """Write so many claims of models that later events are about, and return the number of rows that they take."""
+def fill(connection: str, claims: int) -> None:
+    """Write so many claims; the later events of a bench are about the first of their models."""
     table = TableClient.from_connection_string(connection, NAME)
     table.create_table()
-    rows = _rows(claims)
     # While storage works at one transaction, the next is made.
     with ThreadPoolExecutor(2) as pool:
-        list(pool.map(lambda batch: table.submit_transaction([("create", row) for row in batch]), _batches(rows)))
-    return len(rows)
+        list(
+            pool.map(
+                lambda batch: table.submit_transaction([("create", row) for row in batch]), _batches(_rows(claims))
+            )
+        )
 
 
 def _rows(claims: int) -> Sequence[Mapping[str, Any]]:
     noted = _Noted()
-    now = datetime.now(UTC) - claims * _APART
+    end = datetime.now(UTC)
+    now = end - claims * _APART
     table = Table(cast("TableClient", noted))
     ledger = Ledger(table, History(table, lambda: now), lease=timedelta(seconds=180), clock=lambda: now)
-    for number, body in enumerate(islice(events(), claims), start=1):
+    for number, body in enumerate(islice(events(models=_MODELS), claims), start=1):
         event = parse(json.dumps(json.loads(body)[0], separators=(",", ":")))
         now += _APART
         claim, _ = ledger.claim(_START, event)
@@ -71,7 +76,8 @@ def _rows(claims: int) -> Sequence[Mapping[str, Any]]:
         release = StartedRelease(number, f"Release-{number}", page)
         reason = f"route * takes {event.model} {event.version}"
         ledger.close(claim, Outcome(State.STARTED, reason, release=release))
-    return list(noted.rows.values())
+    pruned = {key for key, row in noted.rows.items() if key[0] == "recent" and row["when"] < end - KEEP}
+    return [row for key, row in noted.rows.items() if key not in pruned]
 
 
 def _batches(rows: Sequence[Mapping[str, Any]]) -> Iterator[Sequence[Mapping[str, Any]]]:

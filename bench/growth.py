@@ -129,12 +129,15 @@ def _bare(options: Options, storages: Mapping[int, str]) -> Iterator[Figure]:
         yield ratio(f"{name}, {_against(storages)}", p50(seconds[many]), p50(seconds[few]), "ms")
 
 
-_ROW = {"PartitionKey": "bench", "RowKey": "row", "event": "." * 500}
+_LINE = {"PartitionKey": "recent", "RowKey": "9999999999999999 bench", "reason": "." * 500}
 _QUESTIONS: Mapping[str, Callable[[TableClient], object]] = {
-    "Azurite writes a row": lambda table: table.upsert_entity(_ROW),
-    "Azurite reads a row": lambda table: table.get_entity("bench", "row"),
-    "Azurite finds no row of a partition": lambda table: list(table.query_entities("PartitionKey eq 'none'")),
-    "Azurite lists the first 50 of a partition": lambda table: list(
+    "Azurite writes a line of the history": lambda table: table.upsert_entity(_LINE),
+    "Azurite reads a line of the history": lambda table: table.get_entity("recent", _LINE["RowKey"]),
+    "Azurite finds nothing open": lambda table: list(table.query_entities("PartitionKey eq 'open'")),
+    "Azurite finds nothing to prune": lambda table: list(
+        table.query_entities("PartitionKey eq 'recent' and RowKey gt '99999999999999999'")
+    ),
+    "Azurite lists 50 lines of the history": lambda table: list(
         islice(table.query_entities("PartitionKey eq 'recent'", results_per_page=50), 50)
     ),
 }

@@ -42,11 +42,11 @@ class Connection:
         return self.post(WEBHOOK, event, aeg_event_type="Notification")
 
 
-def events(first_version: int = 1) -> Iterator[bytes]:
+def events(first_version: int = 1, models: int = MODELS) -> Iterator[bytes]:
     """Events of a few models, each for the next version of the next model."""
     for number in count():
-        version = first_version + number // MODELS
-        yield json.dumps([model_registered(f"model-{number % MODELS}", version)]).encode()
+        version = first_version + number // models
+        yield json.dumps([model_registered(f"model-{number % models}", version)]).encode()
 
 
 def deliver_next(connection: Connection, stream: Iterator[bytes]) -> float:
