@@ -17,6 +17,7 @@ from model_release.events import ModelRegistered
 from model_release.pipeline_target import PipelineTargets
 from model_release.release_map import Start, StartedRelease, Target
 from model_release.release_target import ReleaseTargets
+from model_release.tracing import traced
 
 _REMEMBER_SECONDS = 300
 
@@ -80,6 +81,7 @@ class AzureDevOps:
         self._monotonic = monotonic
         self._memory: dict[str, _Remembered] = {}
 
+    @traced("start")
     def start(self, start: Start, event: ModelRegistered, marker: str) -> StartedRelease:
         """Start it, with the marker on it; what was remembered of the target is asked anew before a refusal stands."""
         until = self._monotonic() + self._patience

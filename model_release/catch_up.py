@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
 
 from model_release.azure_ml import CannotList, ModelVersion
-from model_release.claim import Decision, Known
+from model_release.claim import Decision, Known, State
+from model_release.decision_log import log_catch_up
 from model_release.errors import ClaimHeld, EventError
 from model_release.events import MODEL_REGISTERED, Workspace, parse
 from model_release.ledger import Clock, Ledger, Looks
@@ -31,6 +32,15 @@ class ModelVersions(Protocol):
         """List the versions created since then."""
 
 
+@dataclass
+class _Looked:
+    """What came of one look at a workspace; `complete` unless something must be looked at again."""
+
+    decisions: list[Decision] = field(default_factory=list)
+    listed: int = 0
+    complete: bool = True
+
+
 @dataclass(frozen=True)
 class CatchUp:
     """Looks at each workspace; the first look starts nothing, it only notes where catching up begins."""
@@ -42,35 +52,39 @@ class CatchUp:
 
     def missed(self) -> list[Decision]:
         """Release what was missed; a workspace that fails is looked at again from where it was last looked at whole."""
-        decisions = []
+        decisions: list[Decision] = []
         for workspace in sorted(self.start_release.workspaces, key=lambda workspace: workspace.id):
             try:
-                decisions += self._look(workspace)
+                looked = self._look(workspace)
             except CannotList as error:
                 logger.error("%s", error)  # noqa: TRY400  the sentence says what to do
+                looked = _Looked(complete=False)
+            released = sum(decision.state is State.STARTED for decision in looked.decisions)
+            log_catch_up(workspace.id, listed=looked.listed, released=released, complete=looked.complete)
+            decisions += looked.decisions
         return decisions
 
-    def _look(self, workspace: Workspace) -> list[Decision]:
+    def _look(self, workspace: Workspace) -> _Looked:
         now = self.clock()
         looks = self.ledger.looks(workspace)
         if looks is None:
             self.ledger.note_looks(workspace, Looks(began=now, complete=now))
-            return []
+            return _Looked()
         since = max(looks.began, min(looks.complete - OVERLAP, now - PROMOTED_WITHIN))
-        decisions: list[Decision] = []
-        whole = True
+        looked = _Looked()
         for model, versions in _by_model(self.azure_ml.model_versions(workspace, since=since)).items():
             known = self.ledger.known(workspace, model)
+            looked.listed += len(versions)
             for version in versions:
                 try:
-                    decisions += self._catch_up(version, known.get(version.version))
+                    looked.decisions += self._catch_up(version, known.get(version.version))
                 except ClaimHeld:
-                    whole = False
+                    looked.complete = False
                 except EventError as error:
                     logger.warning("%s %s is no model version to release: %s", model, version.version, error)
-        if whole:
+        if looked.complete:
             self.ledger.note_looks(workspace, Looks(began=looks.began, complete=now))
-        return decisions
+        return looked
 
     def _catch_up(self, version: ModelVersion, known: Known | None) -> list[Decision]:
         body = event_of(version)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
@@ -50,7 +50,10 @@ class Answer:
 
 @dataclass(frozen=True)
 class Claim:
-    """A model version's claim on a target; times are UTC, and `again` names the wish for another release on purpose."""
+    """A model version's claim on a target; times are UTC.
+
+    `again` names the wish for another release on purpose, `trace` the span in which the claim was made.
+    """
 
     partition: str
     row: str
@@ -73,6 +76,7 @@ class Claim:
     release_name: str = ""
     release_url: str = ""
     again: str = ""
+    trace: str = ""
     answers: tuple[Answer, ...] = ()
     kind: Kind = "release"
     etag: str = ""
@@ -110,7 +114,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Decision:
-    """What became of an event: one line of the history."""
+    """What became of an event: one line of the history; `milliseconds` is of this attempt, and is not kept."""
 
     when: datetime
     state: State
@@ -125,6 +129,13 @@ class Decision:
     release_id: int = 0
     release_name: str = ""
     release_url: str = ""
+    milliseconds: int = field(default=0, compare=False)
+
+    @property
+    def model_version(self) -> tuple[str, str]:
+        """The model and the version that the subject names, empty where it names none."""
+        model, colon, version = self.subject.removeprefix("models/").partition(":")
+        return (model, version) if colon and self.subject.startswith("models/") else ("", "")
 
     @classmethod
     def of(cls, claim: Claim) -> Decision:

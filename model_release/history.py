@@ -88,7 +88,9 @@ class History:
     def note(self, decision: Decision, key: str) -> None:
         """Write a line, or write it anew."""
         partition = _IGNORED if decision.state is State.IGNORED else _RECENT
-        self._table.put(partition, f"{_newest_first(decision.when)} {key}", **plain(asdict(decision)))
+        values = plain(asdict(decision))
+        del values["milliseconds"]
+        self._table.put(partition, f"{_newest_first(decision.when)} {key}", **values)
 
     def page(self, wanted: Wanted = Wanted()) -> Page:
         """The newest lines that are wanted."""

@@ -48,6 +48,7 @@ from model_release.events import ModelRegistered, Workspace
 from model_release.history import History
 from model_release.release_map import Start, StartedRelease
 from model_release.table import Table
+from model_release.tracing import trace_parent, traced
 
 _OPEN = "open"
 _LOOKS = "looks"
@@ -97,6 +98,7 @@ class Ledger:
         self._heads: dict[tuple[str, str], _Head] = {}
         self._hold = (NEVER, NEVER)
 
+    @traced("claim")
     def claim(self, start: Start, event: ModelRegistered, again: str = "") -> tuple[Claim, bool]:
         """Claim the target for this model version; False with the claim as it stands, if it was claimed before.
 
@@ -120,6 +122,7 @@ class Ledger:
             lease_until=now + self._lease,
             holder=uuid.uuid4().hex,
             again=again,
+            trace=trace_parent(),
         )
         if again:
             self._open(claim, claim.lease_until)
@@ -133,6 +136,7 @@ class Ledger:
         """The claim as it stands."""
         return _claim(self._table.get(partition, row))
 
+    @traced("claim")
     def take(self, claim: Claim) -> Claim:
         """Begin another attempt; raises ClaimHeld while somebody else is at work on this claim."""
         now = self._clock()
@@ -166,6 +170,7 @@ class Ledger:
                 return place
             head = self._head(claim.partition, row)
 
+    @traced("record")
     def close(self, claim: Claim, outcome: Outcome) -> Decision:
         """End the attempt: what remains to be done is noted for the sweep first, then the claim, then the history."""
         began = self._clock()

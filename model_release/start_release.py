@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -10,10 +11,12 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from model_release.claim import Claim, Decision, Outcome, State
+from model_release.decision_log import log_decision, log_sweep
 from model_release.errors import Busy, ClaimHeld, EventError, Refused, StartError
 from model_release.events import ModelRegistered, Workspace, parse
 from model_release.ledger import Clock, Ledger
 from model_release.release_map import ReleaseMap, Start, StartedRelease, Target, judge, starts, why_none
+from model_release.tracing import traced
 
 logger = logging.getLogger(__name__)
 
@@ -52,21 +55,25 @@ class StartRelease:
     first_retry: timedelta
     clock: Clock
     threads: Callable[[], Executor] = sweep_threads
+    monotonic: Callable[[], float] = time.monotonic
 
+    @traced("event")
     def registered(self, body: str) -> list[Decision]:
         """Take one event to its decisions; returning means that the event needs no further delivery.
 
         Raises ClaimHeld while somebody else is at work on the same claim, and azure-core's errors when the ledger
         cannot be written: then the event must be delivered again.
         """
+        began = self.monotonic()
         try:
             event = parse(body)
         except EventError as error:
-            return [_log(self.ledger.ignore(str(error), error.subject))]
+            return [log_decision(self._timed(began, self.ledger.ignore(str(error), error.subject)))]
         wanted, why = self._decide(event)
         if not wanted:
             ours = event if event.workspace in self.workspaces else None
-            return [_log(self.ledger.ignore(why, f"models/{event.model}:{event.version}", ours))]
+            ignored = self.ledger.ignore(why, f"models/{event.model}:{event.version}", ours)
+            return [log_decision(self._timed(began, ignored))]
         return self._begin_logged(wanted, event)
 
     def changed(self, event: ModelRegistered, registered: ModelRegistered) -> list[Decision]:
@@ -77,7 +84,7 @@ class StartRelease:
 
     def try_now(self, claim: Claim) -> list[Decision]:
         """Take up a claim that is not final before its time; raises ClaimHeld while somebody else is at work on it."""
-        return [_log(decision) for decision in self._finish(claim)]
+        return [log_decision(decision) for decision in self._finish(claim)]
 
     def again(self, claim: Claim, wish: str) -> Decision:
         """Start another release on purpose, of an older version too; one wish starts one, however often it comes.
@@ -88,7 +95,7 @@ class StartRelease:
         wanted, why = self._decide(event)
         for start in wanted:
             if start.target.key == claim.target.key:
-                return _log(self._begin(start, event, wish))
+                return log_decision(self._begin(start, event, wish))
         raise Refused(why or f"no route leads {event.model} {event.version} to {claim.target} now")
 
     def unfinished(self) -> list[Decision]:
@@ -102,10 +109,13 @@ class StartRelease:
                     logger.error("a claim is left for the next sweep: %s", came, exc_info=came)
                 else:
                     # The host drops what is logged in a thread that it does not know.
-                    decisions += [_log(decision) for decision in came]
+                    decisions += [log_decision(decision) for decision in came]
         self.ledger.prune()
+        left = self.ledger.unfinished()
+        log_sweep(left.claims, (self.clock() - left.oldest).total_seconds() if left.oldest else None)
         return decisions
 
+    @traced("decide")
     def _decide(self, event: ModelRegistered) -> tuple[tuple[Start, ...], str]:
         if event.workspace not in self.workspaces:
             return (), f"workspace {event.workspace.id} is not in AML_WORKSPACES"
@@ -115,7 +125,7 @@ class StartRelease:
     def _begin_logged(self, wanted: tuple[Start, ...], event: ModelRegistered) -> list[Decision]:
         decisions, failures = self._begin_all(wanted, event)
         for decision in decisions:
-            _log(decision)
+            log_decision(decision)
         if failures:
             raise failures[0]
         return decisions
@@ -130,16 +140,18 @@ class StartRelease:
                 failures.append(failure)
         return decisions, failures
 
+    @traced("attempt")
     def _begin(self, start: Start, event: ModelRegistered, wish: str = "") -> Decision:
+        began = self.monotonic()
         claim, mine = self.ledger.claim(start, event, wish)
         if mine:
-            return self._close(claim, self._start(claim, start, event))
+            return self._close(began, claim, self._start(claim, start, event))
         if claim.state is not State.STARTING:
             # The process that closed it may have died before it told so.
             told = self.ledger.tell(claim)
-            return replace(told, reason=f"known already, {told.reason}")
+            return self._timed(began, replace(told, reason=f"known already, {told.reason}"))
         taken = self.ledger.take(claim)
-        return self._close(taken, self._look(claim, taken) or self._start(taken, start, event))
+        return self._close(began, taken, self._look(claim, taken) or self._start(taken, start, event))
 
     def _take_up(self, place: tuple[str, str], until: datetime) -> list[Decision] | Exception:
         try:
@@ -158,20 +170,22 @@ class StartRelease:
             return error
         return []
 
+    @traced("attempt")
     def _finish(self, claim: Claim) -> list[Decision]:
+        began = self.monotonic()
         taken = self.ledger.take(claim)
         if claim.state.may_exist and (seen := self._look(claim, taken)):
-            return [self._close(taken, seen)]
+            return [self._close(began, taken, seen)]
         event = parse(claim.event)
         wanted, why = self._decide(event)
         for start in wanted:
             if start.target.key == claim.target.key:
-                return [self._close(taken, self._start(taken, start, event))]
+                return [self._close(began, taken, self._start(taken, start, event))]
         moved, failures = self._begin_all(wanted, event)
         if failures:
             raise failures[0]
         why = f"the release map leads elsewhere now: {', '.join(d.target for d in moved)}" if moved else why
-        return [*moved, self._close(taken, Outcome(State.WITHDRAWN, why))]
+        return [*moved, self._close(began, taken, Outcome(State.WITHDRAWN, why))]
 
     def _look(self, before: Claim, taken: Claim) -> Outcome | None:
         """What became of the attempt that was cut off; None when it is certain that it created no release."""
@@ -218,18 +232,16 @@ class StartRelease:
             wait = LONGEST_RETRY
         return self.clock() + max(min(wait, LONGEST_RETRY), error.retry_after or timedelta())
 
-    def _close(self, claim: Claim, outcome: Outcome) -> Decision:
+    def _close(self, began: float, claim: Claim, outcome: Outcome) -> Decision:
         if not outcome.state.final and self.clock() - claim.created >= ABANDON_AFTER:
             reason = f"given up after {ABANDON_AFTER.days} days, {outcome.state}: {outcome.reason}"
             outcome = Outcome(State.ABANDONED, reason)
-        return self.ledger.close(claim, outcome)
+        return self._timed(began, self.ledger.close(claim, outcome))
+
+    def _timed(self, began: float, decision: Decision) -> Decision:
+        return replace(decision, milliseconds=round((self.monotonic() - began) * 1000))
 
 
 _STATES = {Busy: State.WAITING, Refused: State.REFUSED}
 _SOON = timedelta(seconds=1)
 _HELD = "Azure DevOps asked to be left alone"
-
-
-def _log(decision: Decision) -> Decision:
-    logger.info("%s at %s: %s: %s", decision.subject, decision.target or "-", decision.state, decision.reason)
-    return decision

@@ -31,13 +31,12 @@ def history(page: Page) -> dict[str, Any]:
 
 def decision(one: Decision) -> dict[str, Any]:
     """One line of the history."""
-    model, colon, version = one.subject.removeprefix("models/").partition(":")
-    named = colon and one.subject.startswith("models/")
+    model, version = one.model_version
     return {
         "when": _time(one.when),
         "subject": one.subject,
-        "model": model if named else None,
-        "version": version if named else None,
+        "model": model or None,
+        "version": version or None,
         "workspace": one.workspace or None,
         "state": one.state.value,
         "reason": one.reason,

@@ -3,6 +3,7 @@
 import azure.functions as func
 
 from model_release.start_release import StartRelease
+from model_release.tracing import continued
 
 
 def add_to(app: func.FunctionApp, start_release: StartRelease) -> None:
@@ -10,5 +11,7 @@ def add_to(app: func.FunctionApp, start_release: StartRelease) -> None:
 
     # Only `str` gives the whole event, in both schemas, with every version of azure-functions.
     @app.event_grid_trigger(arg_name="event")
-    def model_registered(event: str) -> None:
-        start_release.registered(event)
+    def model_registered(event: str, context: func.Context) -> None:
+        # From Python 3.13 on the worker does not hand its span to the thread of the function.
+        with continued(context.trace_context.trace_parent):
+            start_release.registered(event)

@@ -1,0 +1,87 @@
+"""Spans from an event's delivery to its release, where OpenTelemetry is installed; elsewhere nothing is done here.
+
+https://opentelemetry.io/docs/languages/python/instrumentation/
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+from model_release.claim import Claim, Decision
+from model_release.events import ModelRegistered
+from model_release.release_map import Start
+
+try:
+    from opentelemetry import context as contexts
+    from opentelemetry import trace
+    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+except ImportError:
+    INSTALLED = False
+else:
+    INSTALLED = True
+    _TRACER = trace.get_tracer("model_release")
+    _W3C = TraceContextTextMapPropagator()
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+def traced(name: str) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
+    """Put calls of a function in a span that tells the model version, target and decision of its arguments and result.
+
+    Its parent is the span around the call, or else the one in which the claim among the arguments was made.
+    """
+
+    def decorate(function: Callable[_P, _R]) -> Callable[_P, _R]:
+        @wraps(function)
+        def spanned(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+            with _TRACER.start_as_current_span(name, _parent(args), attributes=_attributes(args)) as span:
+                result = function(*args, **kwargs)
+                if isinstance(result, Decision):
+                    span.set_attribute("decision", result.state.value)
+                return result
+
+        return spanned if INSTALLED else function
+
+    return decorate
+
+
+def continued(trace_parent: str) -> AbstractContextManager[None]:
+    """Let spans be children of the one that the host names, as a W3C `traceparent`."""
+    return _attached(trace_parent) if INSTALLED else nullcontext()
+
+
+def trace_parent() -> str:
+    """Name the current span as a W3C `traceparent`, empty where there is none."""
+    carrier: dict[str, str] = {}
+    if INSTALLED:
+        _W3C.inject(carrier)
+    return carrier.get("traceparent", "")
+
+
+@contextmanager
+def _attached(trace_parent: str) -> Iterator[None]:
+    token = contexts.attach(_W3C.extract({"traceparent": trace_parent}))
+    try:
+        yield
+    finally:
+        contexts.detach(token)
+
+
+def _parent(args: tuple[object, ...]) -> Any:
+    if trace.get_current_span().get_span_context().is_valid:
+        return None
+    return next((_W3C.extract({"traceparent": one.trace}) for one in args if isinstance(one, Claim)), None)
+
+
+def _attributes(args: tuple[object, ...]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for one in args:
+        if isinstance(one, (ModelRegistered, Claim)):
+            found |= {"model": one.model, "version": one.version}
+        if isinstance(one, (Start, Claim)):
+            found["target"] = str(one.target)
+    return found
