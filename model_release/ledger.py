@@ -46,6 +46,7 @@ from model_release.claim import (
 from model_release.errors import ClaimHeld
 from model_release.events import ModelRegistered, Workspace
 from model_release.history import History
+from model_release.outcomes import Outbox
 from model_release.release_map import Start, StartedRelease
 from model_release.table import Table
 from model_release.tracing import trace_parent, traced
@@ -90,9 +91,12 @@ class Unfinished:
 class Ledger:
     """The claims; every method raises azure-core's errors when storage fails."""
 
-    def __init__(self, table: Table, history: History, *, lease: timedelta, clock: Clock) -> None:
+    def __init__(
+        self, table: Table, history: History, *, lease: timedelta, clock: Clock, outbox: Outbox | None = None
+    ) -> None:
         self._table = table
         self._history = history
+        self._outbox = outbox
         self._lease = lease
         self._clock = clock
         self._heads: dict[tuple[str, str], _Head] = {}
@@ -172,7 +176,7 @@ class Ledger:
 
     @traced("record")
     def close(self, claim: Claim, outcome: Outcome) -> Decision:
-        """End the attempt: what remains to be done is noted for the sweep first, then the claim, then the history."""
+        """End the attempt: what remains to be done is noted first, then the claim, then the history."""
         began = self._clock()
         release = outcome.release or StartedRelease(0, "", "")
         answer = Answer(claim.attempts, began, outcome.state, outcome.reason[:_ANSWER_CHARACTERS])
@@ -189,6 +193,8 @@ class Ledger:
         )
         if not closed.state.final:
             self._open(closed, closed.next_try)
+        if self._outbox:
+            self._outbox.note(claim, answer)
         self._update(closed)
         self._leave_line(closed)
         decision = self.tell(closed)

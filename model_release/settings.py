@@ -46,6 +46,7 @@ class Settings:
     timeout: timedelta
     lease: timedelta
     first_retry: timedelta
+    outcome_topic: str
 
 
 def release_map_path(environment: Mapping[str, str], folder: Path) -> Path:
@@ -78,6 +79,7 @@ def read(environment: Mapping[str, str]) -> Settings:
         "timeout": timeout,
         "lease": lease,
         "first_retry": take("FIRST_RETRY_SECONDS", _seconds, "60"),
+        "outcome_topic": take("OUTCOME_TOPIC_ENDPOINT", _topic),
     }
     if faults:
         raise ConfigurationError(faults)
@@ -99,7 +101,7 @@ def azure_devops_url(text: str) -> str:
         raise ValueError(msg)
     parts = urlsplit(_url(text))
     no_organization = parts.hostname == "dev.azure.com" and parts.path in ("", "/")
-    if parts.query or parts.fragment or parts.username or no_organization:
+    if no_organization:
         msg = f"{shorten(text)!r} is not the address of an organization, such as https://dev.azure.com/contoso"
         raise ValueError(msg)
     return text.rstrip("/")
@@ -107,8 +109,22 @@ def azure_devops_url(text: str) -> str:
 
 def _url(text: str) -> str:
     parts = urlsplit(text)
+    if "@" in text or parts.query or parts.fragment:
+        # What is wrong may be a secret, and is not repeated.
+        msg = "is an address with a user, a password, a query or a fragment; it needs none of them"
+        raise ValueError(msg)
     if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in LOOPBACK):
         msg = f"{shorten(text)!r} does not begin with https://"
+        raise ValueError(msg)
+    return text.rstrip("/")
+
+
+def _topic(text: str) -> str:
+    if text and urlsplit(_url(text)).path.rstrip("/") != "/api/events":
+        msg = (
+            f"{shorten(text)!r} is not the endpoint of an Event Grid topic, such as "
+            "https://TOPIC.REGION-1.eventgrid.azure.net/api/events"
+        )
         raise ValueError(msg)
     return text.rstrip("/")
 

@@ -44,6 +44,13 @@ class Releases(Protocol):
         """Find what carries the marker."""
 
 
+class Outcomes(Protocol):
+    """Where outcomes are published."""
+
+    def publish(self, more: Callable[[], bool]) -> None:
+        """Publish some of what waits, and then as long as there is time for more."""
+
+
 @dataclass(frozen=True)
 class StartRelease:
     """The way of an event; what it needs of the world are its fields."""
@@ -54,6 +61,7 @@ class StartRelease:
     azure_devops: Releases
     first_retry: timedelta
     clock: Clock
+    outcomes: Outcomes | None = None
     threads: Callable[[], Executor] = sweep_threads
     monotonic: Callable[[], float] = time.monotonic
 
@@ -113,6 +121,8 @@ class StartRelease:
         self.ledger.prune()
         left = self.ledger.unfinished()
         log_sweep(left.claims, (self.clock() - left.oldest).total_seconds() if left.oldest else None)
+        if self.outcomes:
+            self.outcomes.publish(lambda: self.clock() < now + SWEEP_TIME)
         return decisions
 
     @traced("decide")

@@ -25,6 +25,7 @@ from model_release.errors import ConfigurationError
 from model_release.health import Health
 from model_release.history import History
 from model_release.ledger import Clock, Ledger
+from model_release.outcomes import Outbox, Publisher, Topic
 from model_release.settings import Settings, Storage
 from model_release.start_release import StartRelease
 from model_release.table import NAME, Table
@@ -52,7 +53,8 @@ def build(environment: Mapping[str, str] = os.environ, clock: Clock = _now) -> B
     credential = LateCredential(read.storage.client_id)
     table = Table(_table_client(read.storage, credential))
     history = History(table, clock)
-    ledger = Ledger(table, history, lease=read.lease, clock=clock)
+    outbox = Outbox(table) if read.outcome_topic else None
+    ledger = Ledger(table, history, lease=read.lease, clock=clock, outbox=outbox)
     azure_devops = AzureDevOps(
         read.azure_devops_url,
         sign_in(read.azure_devops_pat, credential),
@@ -67,6 +69,7 @@ def build(environment: Mapping[str, str] = os.environ, clock: Clock = _now) -> B
         azure_devops=azure_devops,
         first_retry=read.first_retry,
         clock=clock,
+        outcomes=Publisher(outbox, ledger.owed, Topic(read.outcome_topic, credential)) if outbox else None,
     )
     azure_ml = AzureMl(credential, endpoint=read.resource_manager_url)
     return Built(

@@ -29,7 +29,7 @@ FLOORS = [
     ["model_release.azure_resource_manager"],
     ["model_release.history", "model_release.release_target", "model_release.pipeline_target"],
     ["model_release.migrate"],
-<<<<<<< HEAD
+    ["model_release.decision_log", "model_release.outcomes", "model_release.tracing"],
     [
         "model_release.claim",
         "model_release.release_request",
@@ -38,10 +38,6 @@ FLOORS = [
         "model_release.azure_devops_sdk",
         "model_release.table",
     ],
-=======
-    ["model_release.decision_log", "model_release.tracing"],
-    ["model_release.claim", "model_release.release_request", "model_release.table"],
->>>>>>> 649587b (Each decision, sweep and look at a workspace is one JSON log line; spans where OpenTelemetry is installed)
     ["model_release.release_map", "model_release.settings"],
     ["model_release.events"],
     ["model_release.errors"],
