@@ -35,8 +35,6 @@ _TYPES = {
     State.REFUSED: "ModelRelease.Refused",
     State.ABANDONED: "ModelRelease.Abandoned",
 }
-# An event has a few kilobytes, and a request at most 1 MB.
-_AT_ONCE = 100
 
 
 class Outbox:
@@ -97,10 +95,19 @@ class Takes(Protocol):
 class Publisher:
     """Publishes what waits in the outbox."""
 
-    def __init__(self, outbox: Outbox, claim_at: Callable[[str, str], Claim | None], topic: Takes) -> None:
+    def __init__(
+        self,
+        outbox: Outbox,
+        claim_at: Callable[[str, str], Claim | None],
+        topic: Takes,
+        *,
+        at_once: int = 100,
+    ) -> None:
+        """An event has a few kilobytes, and a request may have 1 MB."""
         self._outbox = outbox
         self._claim_at = claim_at
         self._topic = topic
+        self._at_once = at_once
 
     def publish(self, more: Callable[[], bool]) -> None:
         """Publish at least one batch, and then as long as there is time for more; what fails is left for the next time.
@@ -108,7 +115,7 @@ class Publisher:
         Raises azure-core's errors when storage fails.
         """
         events = self._events()
-        while batch := dict(islice(events, _AT_ONCE)):
+        while batch := dict(islice(events, self._at_once)):
             try:
                 self._topic.send(list(batch.values()))
             except NotTaken as error:

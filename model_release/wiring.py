@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -50,6 +51,9 @@ class Built:
 def build(environment: Mapping[str, str] = os.environ, clock: Clock = _now) -> Built:
     """Build it from the environment; raises ConfigurationError with every fault of settings and release map."""
     read, routes = configuration(environment)
+    # They tell each request in twenty lines, and the host cannot filter what comes from the worker.
+    for library in ("azure.core", "azure.identity"):
+        logging.getLogger(library).setLevel(logging.WARNING)
     credential = LateCredential(read.storage.client_id)
     table = Table(_table_client(read.storage, credential))
     history = History(table, clock)

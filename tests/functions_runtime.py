@@ -9,17 +9,20 @@ from __future__ import annotations
 import asyncio
 import importlib
 import json
+import logging
 import os
 import subprocess
 import sys
 from collections.abc import Mapping
 from contextlib import redirect_stdout
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 HOME = Path(__file__).parent.parent
+_INVOCATION = "an invocation"
 TIMER_INFO = '{"Schedule":{"AdjustForDST":true},"ScheduleStatus":null,"IsPastDue":false}'
 
 
@@ -38,10 +41,11 @@ class IndexedFunction:
 
 @dataclass(frozen=True)
 class Invocation:
-    """How an invocation ended; the message tells a failure."""
+    """How an invocation ended; the message tells a failure, and the logs are those that the host would keep."""
 
     ok: bool
     message: str
+    logs: list[str]
 
 
 class FunctionsRuntime:
@@ -60,8 +64,9 @@ class FunctionsRuntime:
         kind = self.functions[name].trigger
         if kind not in ("eventGridTrigger", "timerTrigger"):
             raise ValueError(f"{name} has a {kind}")
-        failure = self._ask(name, content=TIMER_INFO if trigger is None else trigger)["failure"]
-        return Invocation(ok=failure is None, message=failure or "")
+        answer = self._ask(name, content=TIMER_INFO if trigger is None else trigger)
+        failure = answer["failure"]
+        return Invocation(ok=failure is None, message=failure or "", logs=answer["logs"])
 
     def _ask(self, *names: str, content: str = "") -> dict[str, Any]:
         command = [sys.executable, "-m", __name__, str(self._app_dir.resolve()), *names]
@@ -132,15 +137,30 @@ async def _invoke(worker: Any, app_dir: Path, name: str, content: str) -> dict[s
         return answer
     (parameter,) = (binding["name"] for binding in answer["functions"][name])
     invocation = _Message(
-        invocation_id="an invocation",
+        invocation_id=_INVOCATION,
         function_id=answer["ids"][name],
         input_data=[_ParameterBinding(name=parameter, data=_Message(json=content))],
         trigger_metadata={},
-        trace_context=_Message(trace_parent="", trace_state="", attributes={}),
+        trace_context=_Message(trace_parent=f"00-{'a' * 32}-{'b' * 16}-01", trace_state="", attributes={}),
         retry_context=_Message(retry_count=0, max_retry_count=0, exception=None),
     )
+    logs = _Logs(worker.invocation_id_cv)
+    logging.getLogger().addHandler(logs)
     ended = await worker.invocation_request(_Message(request=_Message(invocation_request=invocation)))
-    return {"failure": _failure(ended)}
+    return {"failure": _failure(ended), "logs": logs.kept}
+
+
+class _Logs(logging.Handler):
+    """Keeps what carries the id of the invocation; the host drops the rest."""
+
+    def __init__(self, invocation_id: ContextVar[str | None]) -> None:
+        super().__init__()
+        self.kept: list[str] = []
+        self._invocation_id = invocation_id
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if self._invocation_id.get() == _INVOCATION:
+            self.kept.append(self.format(record))
 
 
 class _ParameterBinding(_Message):
@@ -156,6 +176,8 @@ def main(app_dir: str, *names: str) -> None:
     """Print as JSON what the worker says of the app, or of an invocation with the content of stdin."""
     sys.path.insert(0, app_dir)
     os.chdir(app_dir)
+    debug = os.environ.get("PYTHON_ENABLE_DEBUG_LOGGING") == "1"
+    logging.getLogger().setLevel(logging.DEBUG if debug else logging.INFO)
     worker = importlib.import_module("azure_functions_runtime")
     folder = Path(app_dir)
     content = sys.stdin.buffer.read().decode()

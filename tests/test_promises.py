@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager
@@ -27,11 +28,12 @@ from hypothesis.stateful import (
 )
 
 from model_release import wiring
-from model_release.claim import State
+from model_release.claim import State, digest, key_of
 from model_release.errors import Busy, ClaimHeld, Refused, StartError, Unknown
 from model_release.events import ModelRegistered
 from model_release.history import History, Wanted
 from model_release.ledger import Ledger
+from model_release.outcomes import NotTaken, Outbox, Publisher
 from model_release.release_map import ReleaseMap, RunStart, Start, StartedRelease, Target
 from model_release.start_release import StartRelease
 from model_release.table import Table
@@ -209,12 +211,15 @@ class Process:
         self.dead = False
         table = Table(replace(world.table, before_and_after=self.storage))
         self.history = History(table, world.clock)
+        outbox = Outbox(table)
+        ledger = Ledger(table, self.history, lease=LEASE, clock=world.clock, outbox=outbox)
         self.app: StartRelease = replace(
             _built(),
             release_map=ROUTES,
-            ledger=Ledger(table, self.history, lease=LEASE, clock=world.clock),
+            ledger=ledger,
             azure_devops=self,
             clock=world.clock,
+            outcomes=Publisher(outbox, ledger.owed, self),
             # One seed, one run: threads would interleave as they like.
             threads=Inline,
         )
@@ -235,6 +240,13 @@ class Process:
     def look(self, target: Target, marker: str, since: datetime) -> StartedRelease | None:
         with self.asked("look"):
             return self.world.azure_devops.look(target, marker, since)
+
+    def send(self, events: list[dict[str, Any]]) -> None:
+        if self.moment("before send", LEASE / 4) is Trouble.FAILS:
+            raise NotTaken("busy")
+        self.world.published += [one["id"] for one in events]
+        if self.moment("after send", LEASE / 4) is Trouble.FAILS:
+            raise NotTaken("the answer is lost")
 
     @contextmanager
     def asked(self, what: str) -> Iterator[None]:
@@ -284,7 +296,9 @@ def _built() -> StartRelease:
 
 VERSIONS = st.tuples(st.sampled_from(["churn", "fraud"]), st.integers(1, 5))
 SECONDS = st.sampled_from([0, 61, 121, 179, 181, 600, 4000])
-MOMENTS = st.integers(1, 30) | st.sampled_from(["before start", "after start", "before look", "after look"])
+MOMENTS = st.integers(1, 30) | st.sampled_from(
+    ["before start", "after start", "before look", "after look", "before send", "after send"]
+)
 PLAN = st.builds(
     Plan,
     process=st.integers(0, 1),
@@ -306,6 +320,7 @@ class Promises(RuleBasedStateMachine):
         self.processes = [Process(self), Process(self)]
         self.delivered: set[Version] = set()
         self.unacknowledged: list[Version] = []
+        self.published: list[str] = []
 
     @rule(version=VERSIONS, plan=PLAN)
     def a_model_is_registered(self, version: Version, plan: Plan) -> None:
@@ -369,7 +384,9 @@ class Promises(RuleBasedStateMachine):
             (f"models/{model}:{version}", TARGETS[order]): row["state"]
             for (model, version, order), row in claims.items()
         }
-        assert list(self.table.query_entities("PartitionKey eq @open", parameters={"open": "open"})) == []
+        for partition in ("open", "outcome"):
+            assert list(self.table.query_entities("PartitionKey eq @of", parameters={"of": partition})) == []
+        assert set(self.published) == self.outcomes()
 
     def process(self, plan: Plan) -> Process:
         """The process that does the next thing, started again if it was killed."""
@@ -417,6 +434,16 @@ class Promises(RuleBasedStateMachine):
         return [
             row for (partition, _), row in self.table.rows.items() if partition.startswith("claim ") and "state" in row
         ]
+
+    def outcomes(self) -> set[str]:
+        """The ids of what the claims say came of them."""
+        told = [(key_of(row["PartitionKey"], row["RowKey"]), json.loads(row["answers"])) for row in self.claims()]
+        return {
+            f"{key}-{state}" if state == State.STARTED else f"{key}-{state}-{digest(reason)}"
+            for key, answers in told
+            for _, _, state, reason in answers
+            if state in (State.STARTED, State.REFUSED)
+        }
 
     def released(self, order: str) -> list[Version]:
         """The released versions of a target, oldest first."""
