@@ -157,8 +157,9 @@ class StartRelease:
         if mine:
             return self._close(began, claim, self._start(claim, start, event))
         if claim.state is not State.STARTING:
-            # The process that closed it may have died before it told so.
-            told = self.ledger.tell(claim)
+            # The process that closed it may have died before it told so. What is not final, the sweep goes on telling,
+            # and may have done so since it was read.
+            told = self.ledger.tell(claim) if claim.state.final else Decision.of(claim)
             return self._timed(began, replace(told, reason=f"known already, {told.reason}"))
         taken = self.ledger.take(claim)
         return self._close(began, taken, self._look(claim, taken) or self._start(taken, start, event))

@@ -482,6 +482,14 @@ def test_an_attempt_that_was_overtaken_sends_nothing() -> None:
     promises.teardown()
 
 
+def test_a_duplicate_that_was_overtaken_leaves_the_history_as_it_is() -> None:
+    promises = Promises()
+    promises.a_model_is_registered(version=("churn", 1), plan=Plan(0, {}, [Answer.LOST]))
+    promises.a_model_is_registered(version=("churn", 1), plan=Plan(0, {"after get_entity": Trouble.OVERTAKEN}, []))
+
+    promises.teardown()
+
+
 def test_an_attempt_that_was_overtaken_leaves_the_history_as_it_is() -> None:
     promises = Promises()
     promises.a_model_is_registered(version=("churn", 2), plan=Plan(0, {}, [Answer.BUSY]))
