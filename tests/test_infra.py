@@ -27,8 +27,6 @@ STORAGE = FILES["modules/storage.bicep"]
 MONITORING = FILES["modules/monitoring.bicep"]
 TOPIC = FILES["modules/system-topic.bicep"]
 
-# Settings that the template and the documentation have before the app reads them. Delete one when settings.py knows it.
-COMING = {"OUTCOME_TOPIC_ENDPOINT"}
 # Ways to name storage that a deployment by these templates does not use.
 OTHER_STORAGE = {"AzureWebJobsStorage", "AzureWebJobsStorage__accountName"}
 PLATFORM = {
@@ -334,11 +332,10 @@ def test_settings_are_the_same_in_the_template_the_sample_the_code_and_the_readm
     described = set(re.findall(r"`([A-Z][A-Z_]+[A-Z]|AzureWebJobs\w+)`", readme))
     storage_by_identity = {name for name in code if name.startswith("AzureWebJobsStorage__")}
 
-    assert code & COMING == set(), "it has come: delete it from COMING"
-    assert template_settings() - PLATFORM == (code | COMING) - OTHER_STORAGE
+    assert template_settings() - PLATFORM == code - OTHER_STORAGE
     assert sample - {"FUNCTIONS_WORKER_RUNTIME"} == code - storage_by_identity
-    assert listed - COMING == code - {"AzureWebJobsStorage__tableServiceUri"}
-    assert described - COMING == code
+    assert listed == code - {"AzureWebJobsStorage__tableServiceUri"}
+    assert described == code
 
 
 def test_the_documentation_tells_each_variable_and_each_alert() -> None:

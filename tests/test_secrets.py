@@ -10,7 +10,7 @@ import requests
 
 from local.azure_devops_faults import Fault
 from local.azure_ml import AzureMl
-from local.event_grid_topic import PATH, EventGridTopic
+from local.event_grid_topic import EventGridTopic
 from local.functions_host import FunctionsHost
 from local.serving import Server
 from model_release import wiring
@@ -29,11 +29,11 @@ def test_planted_secrets_are_nowhere(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    topic = EventGridTopic(TOPIC_KEY)
+    topic = EventGridTopic(key=TOPIC_KEY)
     with Server(topic) as topic_server, Server(AzureMl([])) as azure:
         monkeypatch.setenv("IDENTITY_ENDPOINT", f"{azure.url}/msi/token")
         monkeypatch.setenv("IDENTITY_HEADER", "local")
-        changes = {"OUTCOME_TOPIC_ENDPOINT": topic_server.url + PATH, "AZURE_RESOURCE_MANAGER_URL": azure.url}
+        changes = {"OUTCOME_TOPIC_ENDPOINT": f"{topic_server.url}/api/events", "AZURE_RESOURCE_MANAGER_URL": azure.url}
         world.app = world.start(AZURE_DEVOPS_PAT=PAT, **changes)
         built = replace(world.build(AZURE_DEVOPS_PAT=PAT, **changes), start_release=world.app)
         for library in ("azure.core", "azure.identity"):
@@ -46,7 +46,7 @@ def test_planted_secrets_are_nowhere(
         "logs": caplog.text,
         "answers": "\n".join(answers),
         "ledger": str([dict(row) for row in world.app.ledger._table.client.list_entities()]),
-        "events": json.dumps(topic.published),
+        "events": json.dumps(topic.events),
     }
     assert {place: secret for place, text in found.items() for secret in SECRETS if secret in text} == {}
     assert all(found.values())
