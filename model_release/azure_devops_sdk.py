@@ -165,7 +165,7 @@ def _translated(error: Exception, answer: Answer | None, perhaps: type[StartErro
     retry_after = answer.retry_after if answer else None
     message = _message(error)
     if status == requests.codes.too_many_requests:
-        return Busy(message, retry_after)
+        return Busy(f"Azure DevOps is busy (429): {message}", retry_after)
     if status in (203, 302, 401):
         return Refused(f"Azure DevOps does not accept the sign-in (status {status}): {message}")
     if status in (0, 408) or status < 300 or status >= 500:  # noqa: PLR2004  the classes of HTTP statuses
