@@ -100,6 +100,8 @@ var outcomeSettings = empty(outcomeTopicEndpoint) ? {} : {
 }
 var telemetrySettings = openTelemetry ? {
   PYTHON_APPLICATIONINSIGHTS_ENABLE_TELEMETRY: 'true'
+  // Else the host tells what the worker tells, a second time.
+  AzureFunctionsJobHost__telemetryMode: 'OpenTelemetry'
 } : {}
 
 resource identity 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' existing = {
