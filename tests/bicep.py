@@ -167,7 +167,9 @@ _READERS: dict[str, Callable[[Node], Any]] = {
     "identifier": lambda node: Name(_text(node)),
     "array": lambda node: [value(child) for child in node.named_children],
     "object": lambda node: {
-        _key(pair.named_children[0]): value(pair.named_children[1]) for pair in node.named_children
+        _key(pair.named_children[0]): value(pair.named_children[1])
+        for pair in node.named_children
+        if pair.type != "comment"
     },
     "for_statement": lambda node: Each(value(node.named_children[-1])),
     "lambda_expression": lambda node: Each(value(node.named_children[-1])),
