@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from textwrap import indent
@@ -12,8 +12,9 @@ from typing import Any
 
 import yaml
 
+from model_release.definition_parts import parts
 from model_release.events import NAME, shorten
-from model_release.release_map import ReleaseMap, Route
+from model_release.release_map import MARKER_PARAMETER, Kind, Pipeline, ReleaseMap, Route
 from model_release.release_request import MODEL_ARTIFACT
 
 Json = dict[str, Any]
@@ -39,7 +40,10 @@ class Becomes(StrEnum):
 
 @dataclass(frozen=True)
 class OldDefinition:
-    """A release definition; `namesakes` are the places of the project's other definitions of the same name."""
+    """A release definition.
+
+    `namesakes` are the places of the project's other definitions of the same name, `parts` what it consists of.
+    """
 
     project: str
     id: int
@@ -48,6 +52,7 @@ class OldDefinition:
     revision: int
     disabled: bool
     namesakes: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ()
 
     @property
     def place(self) -> str:
@@ -64,6 +69,12 @@ class OldDefinition:
             return self.id
         return self.name if in_root and not self.namesakes else self.place
 
+    @property
+    def pipeline(self) -> Pipeline:
+        """The pipeline that takes its place: of the same name, in the same folder."""
+        # With its folder always: a build pipeline elsewhere may well have the same name.
+        return Pipeline(project=self.project, pipeline=self.place)
+
 
 @dataclass(frozen=True)
 class OldTrigger:
@@ -78,6 +89,12 @@ class OldTrigger:
     becomes: Becomes
     why: str = ""
     notes: tuple[str, ...] = ()
+    kind: Kind = "release"
+
+    @property
+    def has_route(self) -> bool:
+        """Whether it becomes a route, be it a disabled one."""
+        return self.becomes in (Becomes.ROUTE, Becomes.DISABLED_ROUTE)
 
     @property
     def left_over(self) -> bool:
@@ -91,7 +108,7 @@ class OldTrigger:
         return shorten(f"{old.project}{old.place}"), shorten(self.alias), shorten(self.model)
 
     def told(self) -> Json:
-        """It as JSON, with the name that the release map gives its definition."""
+        """It as JSON, with the name that the release map gives its definition, or the pipeline in its place."""
         old = self.definition
         return {
             "definition": {
@@ -101,7 +118,7 @@ class OldTrigger:
                 "path": old.path,
                 "revision": old.revision,
                 "disabled": old.disabled,
-                "in_map": old.written,
+                "in_map": old.pipeline.pipeline if self.kind == "pipeline" else old.written,
             },
             "artifact": self.alias,
             "model": self.model,
@@ -136,34 +153,37 @@ def read_triggers(project: str, definition: Json, namesakes: Sequence[str] = ())
         revision=definition["revision"],
         disabled=bool(definition.get("isDisabled")),
         namesakes=tuple(namesakes),
+        parts=parts(definition),
     )
     return tuple(_trigger(old, artifact, definition) for artifact in _model_artifacts(definition))
+
+
+def to_pipeline(trigger: OldTrigger, refusal: str) -> OldTrigger:
+    """The trigger as a route to a pipeline, disabled where that is not there or refuses a run."""
+    if not refusal:
+        return replace(trigger, kind="pipeline")
+    why = "; ".join([*filter(None, [trigger.why]), *map(shorten, refusal.split("; "))])
+    return replace(trigger, kind="pipeline", becomes=Becomes.DISABLED_ROUTE, why=why)
 
 
 def write_map(triggers: Iterable[OldTrigger], workspaces: Mapping[str, str]) -> str:
     """The release map's text, empty without routes; `workspaces` are by the name of their service connection."""
     triggers = list(triggers)
     several = len({trigger.connection_id for trigger in triggers if trigger.on}) > 1
-    routes = [_route(trigger, workspaces, several=several) for trigger in triggers if _has_route(trigger)]
+    routes = [_route(trigger, workspaces, several=several) for trigger in triggers if trigger.has_route]
     if not routes:
         return ""
-    others = [f"# {_title(trigger)}: {trigger.why}.\n" for trigger in triggers if not _has_route(trigger)]
+    others = [f"# {_title(trigger)}: {trigger.why}.\n" for trigger in triggers if not trigger.has_route]
     left = ["\n# Without a route:\n", *others] if others else []
     return "".join([_HEAD, "routes:\n", "\n".join(routes), *left])
 
 
 def routes_of(trigger: OldTrigger, release_map: ReleaseMap) -> tuple[Route, ...]:
-    """The enabled routes that start the trigger's definition with versions of its model."""
-    definition = trigger.definition
-    names = {definition.place.casefold()} | (set() if definition.namesakes else {definition.name.casefold()})
+    """The enabled routes that start the trigger's definition, or a pipeline of its name, with versions of its model."""
     return tuple(
         route
         for route in release_map.routes
-        if route.enabled
-        and route.release
-        and fnmatchcase(trigger.model, route.model)
-        and route.release.project.casefold() == definition.project.casefold()
-        and (route.release.definition == definition.id or _folded(route.release.definition) in names)
+        if route.enabled and fnmatchcase(trigger.model, route.model) and _takes_the_place(route, trigger.definition)
     )
 
 
@@ -171,7 +191,9 @@ def why_left_on(trigger: OldTrigger, release_map: ReleaseMap) -> str:
     """Why the trigger cannot be switched off without losing releases; empty when the map replaces it."""
     if trigger.becomes is Becomes.BY_HAND:
         return trigger.why
-    return "" if routes_of(trigger, release_map) else "no enabled route starts this definition with this model"
+    if routes_of(trigger, release_map):
+        return ""
+    return "no enabled route starts this definition, or a pipeline of its name, with this model"
 
 
 def without_triggers(definition: Json, aliases: Iterable[str]) -> Json:
@@ -258,12 +280,16 @@ def _alias(trigger: Json) -> str | None:
     return str(trigger.get("artifactAlias")).casefold() if trigger.get("triggerType") == "artifactSource" else None
 
 
+def _takes_the_place(route: Route, definition: OldDefinition) -> bool:
+    target = route.starts.target
+    names = {definition.place.casefold()} | (set() if definition.namesakes else {definition.name.casefold()})
+    return target.project.casefold() == definition.project.casefold() and (
+        _folded(target.definition) in names or (target.kind == "release" and target.definition == definition.id)
+    )
+
+
 def _folded(definition: int | str) -> str:
     return definition.casefold() if isinstance(definition, str) else ""
-
-
-def _has_route(trigger: OldTrigger) -> bool:
-    return trigger.becomes in (Becomes.ROUTE, Becomes.DISABLED_ROUTE)
 
 
 def _title(trigger: OldTrigger) -> str:
@@ -288,6 +314,19 @@ def _route(trigger: OldTrigger, workspaces: Mapping[str, str], *, several: bool)
     route["order"] = "every"
     if trigger.becomes is Becomes.DISABLED_ROUTE:
         route["enabled"] = False
-    route["release"] = {"project": trigger.definition.project, "definition": trigger.definition.written}
+    if trigger.kind == "pipeline":
+        comments += _to_carry_over(trigger)
+        route["pipeline"] = trigger.definition.pipeline.model_dump(include={"project", "pipeline", "parameters"})
+    else:
+        route["release"] = {"project": trigger.definition.project, "definition": trigger.definition.written}
     lines = "".join(f"# {comment}\n" for comment in comments)
     return indent(lines + yaml.safe_dump([route], sort_keys=False, allow_unicode=True, width=1000), "  ")
+
+
+def _to_carry_over(trigger: OldTrigger) -> list[str]:
+    declared = ", ".join([*trigger.definition.pipeline.parameters, MARKER_PARAMETER])
+    return [
+        f"the YAML pipeline {shorten(trigger.definition.place)} declares the parameters {declared}",
+        "(docs/pipelines/deploy-model.yml is a start), and does what the definition does:",
+        *(f"  {part}" for part in trigger.definition.parts),
+    ]

@@ -229,15 +229,17 @@ def test_an_artifact_that_is_not_one_model_is_left_to_a_person(site: Site, model
     assert [route.release.definition for route in routes.routes] == ["Good"]
 
 
-def test_a_hostile_name_stays_a_name(site: Site) -> None:
-    site.add("x\n  - model: '*' #\x1b[31m", "alone")
+@pytest.mark.parametrize("to", ["releases", "pipelines"])
+def test_a_hostile_name_stays_a_name(site: Site, to: str) -> None:
+    name = "x\n  - model: '*' #\x1b[31m"
+    site.add(name, "alone", stages=(name,))
 
-    routes = site.map()
+    routes = site.map("fraud", "--to", to, exit_code=to == "pipelines")
 
-    assert [(route.model, route.release.definition) for route in routes.routes] == [
-        ("alone", "x\n  - model: '*' #\x1b[31m")
+    assert [(route.model, str(route.starts.target.definition).strip("\\")) for route in routes.routes] == [
+        ("alone", name)
     ]
-    assert "\x1b" not in site.migrate("fraud").output
+    assert "\x1b" not in site.migrate("fraud", "--to", to).output
 
 
 def test_service_connections_become_workspaces_when_told(site: Site) -> None:
@@ -280,6 +282,150 @@ def test_many_definitions_are_read_page_by_page(site: Site) -> None:
     site.add("Last", "alone")
 
     assert site.started_by_map(site.map(), "alone") == [206]
+
+
+# To pipelines
+
+DECLARED = {"modelName": None, "modelVersion": None, "modelReleaseMarker": ""}
+
+
+def test_a_route_to_a_pipeline_is_enabled_where_the_pipeline_takes_a_run_and_the_map_starts_nothing_else(
+    site: Site,
+) -> None:
+    add_pipeline = site.azure_devops.add_pipeline
+    site.add("Ready", "alone", "first", path="\\models")
+    add_pipeline("fraud", "ready", folder="\\models", parameters=DECLARED)
+    site.add("Elsewhere", "alone")
+    add_pipeline("fraud", "Elsewhere", folder="\\builds", parameters=DECLARED)
+    site.add("42", "alone")
+    add_pipeline("fraud", "42", parameters=DECLARED)
+    site.add("A build of that name", "alone")
+    add_pipeline("fraud", "A build of that name")
+    site.add("Disabled", "alone", disabled=True)
+    add_pipeline("fraud", "Disabled", parameters=DECLARED)
+    trigger_of(site.add("Filtered", "alone"), "_alone")["triggerConditions"] = [{"tags": ["production"]}]
+
+    routes = site.map("fraud", "--to", "pipelines", exit_code=1)
+
+    assert [(route.pipeline.pipeline, route.model, route.enabled) for route in routes.routes] == [
+        ("\\models\\Ready", "alone", True),
+        ("\\models\\Ready", "first", True),
+        ("\\Elsewhere", "alone", False),
+        ("\\42", "alone", True),
+        ("\\A build of that name", "alone", False),
+        ("\\Disabled", "alone", False),
+        ("\\Filtered", "alone", False),
+    ]
+    assert {route.order for route in routes.routes} == {"every"}
+    assert site.azure_devops.runs == []
+    assert site.started_by_map(routes, "alone") == []
+    assert [(run["pipeline"]["name"], run["templateParameters"]) for run in site.azure_devops.runs] == [
+        (name, {"modelName": "alone", "modelVersion": "7", "modelReleaseMarker": "marker"}) for name in ("ready", "42")
+    ]
+
+
+def test_each_route_to_a_pipeline_tells_what_the_pipeline_must_be_and_do(site: Site) -> None:
+    definition = site.add(
+        "Rich",
+        "alone",
+        "first",
+        path="\\models",
+        stages=("Test", "Production"),
+        variables={"Key": {"value": "hush", "isSecret": True}, "Zone": "EU"},
+    )
+    definition["variableGroups"] = [7]
+    production = definition["environments"][1]
+    production["variables"] = {"Replicas": {"value": "3"}}
+    production["preDeployApprovals"] = {
+        "approvals": [
+            {"isAutomated": False, "approver": {"displayName": "[fraud]\\Owners"}},
+            {"isAutomated": True, "approver": None},
+        ]
+    }
+    production["postDeploymentGates"] = {
+        "gatesOptions": {"isEnabled": True},
+        "gates": [{"tasks": [{"name": "Query alerts"}]}],
+    }
+    production["preDeploymentGates"] = {"gatesOptions": None, "gates": []}
+
+    told = site.migrate("fraud", "--to", "pipelines")
+
+    assert told.stdout.partition("routes:\n")[2].partition("\n\n")[0].splitlines()[:-1] == [
+        "  # fraud, definition 1, \\models\\Rich, artifact _alone, model alone",
+        "  # project fraud has no pipeline \\models\\Rich, or this identity may not view it",
+        "  # the YAML pipeline \\models\\Rich declares the parameters modelName, modelVersion, modelReleaseMarker",
+        "  # (docs/pipelines/deploy-model.yml is a start), and does what the definition does:",
+        "  #   stages: Test, Production",
+        "  #   approval before stage Production: [fraud]\\Owners",
+        "  #   gates after stage Production: Query alerts",
+        "  #   variables: Key (secret), Zone",
+        "  #   variables of stage Production: Replicas",
+        "  #   variable groups, by id: 7",
+        "  #   artifacts: _alone (AzureMLMMS), _first (AzureMLMMS)",
+        "  - model: alone",
+        "    order: every",
+        "    enabled: false",
+        "    pipeline:",
+        "      project: fraud",
+        "      pipeline: \\models\\Rich",
+        "      parameters:",
+        "        modelName: '{model}'",
+    ]
+    assert told.exit_code == 1
+    assert "Create the pipelines that the map tells of, and enable their routes." in told.stderr
+
+
+def test_without_the_permission_to_run_a_pipeline_its_route_is_disabled_and_says_so(site: Site) -> None:
+    site.add("One", "alone")
+    site.azure_devops.add_pipeline("fraud", "One", parameters=DECLARED)
+    site.azure_devops.permissions.discard("Queue builds")
+
+    told = json.loads(site.migrate("fraud", "--to", "pipelines", "--json").stdout)
+
+    (trigger,) = told["triggers"]
+    assert (trigger["becomes"], trigger["definition"]["in_map"]) == ("disabled route", "\\One")
+    assert "needs Queue builds permissions" in trigger["why"]
+
+
+def test_a_pipeline_that_cannot_be_asked_is_no_missing_one(site: Site) -> None:
+    site.add("One", "alone")
+    site.azure_devops.misbehave(Fault("GET", "/pipelines", status=503))
+
+    done = site.migrate("fraud", "--to", "pipelines")
+
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "Azure DevOps answered 503" in done.stderr
+
+
+def test_triggers_are_switched_off_where_an_enabled_route_starts_the_pipeline_of_that_name(site: Site) -> None:
+    site.add("Ready", "alone", "first", path="\\models")
+    site.azure_devops.add_pipeline("fraud", "Ready", folder="\\models", parameters=DECLARED)
+    site.add("Missing", "alone")
+    site.map("fraud", "--to", "pipelines", exit_code=1)
+
+    done = site.switch("--yes")
+
+    assert done.exit_code == 1
+    assert [site.definition(number)["triggers"] == [] for number in (1, 2)] == [True, False]
+    assert re.search(
+        r"fraud\\Missing +_alone +alone +leave on +no enabled route starts this definition, or", done.stdout
+    )
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "replaces"),
+    [("One", True), ("\\ONE", True), ("Another", False), ("\\folder\\One", False), (1, False)],
+)
+def test_only_a_pipeline_of_the_same_name_takes_a_definitions_place(
+    site: Site, pipeline: str | int, *, replaces: bool
+) -> None:
+    site.add("One", "alone")
+    content = {"version": 1, "routes": [{"model": "alone", "pipeline": {"project": "fraud", "pipeline": pipeline}}]}
+    (site.folder / "release_map.yaml").write_text(json.dumps(content))
+
+    site.switch("--yes")
+
+    assert (site.definition(1)["triggers"] == []) is replaces
 
 
 # Switching
@@ -445,6 +591,7 @@ def test_without_the_permission_nothing_is_switched(site: Site) -> None:
         (["fraud", "--yes"], "--map and --yes go with --switch"),
         (["fraud", "--force"], "--force goes with --write"),
         (["fraud", "--switch", "--write", "x.yaml"], "--switch writes no map"),
+        (["fraud", "--switch", "--to", "pipelines"], "--switch writes no map"),
         (["fraud", "--workspace", "prod"], "prod: write CONNECTION=WORKSPACE"),
         (["fraud", "--workspace", "typo=prod"], "no model artifact uses the service connection typo"),
         (["nowhere"], "The following project does not exist: nowhere"),

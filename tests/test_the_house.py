@@ -29,7 +29,7 @@ FLOORS = [
     ["model_release.azure_resource_manager"],
     ["model_release.history", "model_release.release_target", "model_release.pipeline_target"],
     ["model_release.migrate"],
-    ["model_release.decision_log", "model_release.outcomes", "model_release.tracing"],
+    ["model_release.decision_log", "model_release.definition_parts", "model_release.outcomes", "model_release.tracing"],
     [
         "model_release.claim",
         "model_release.release_request",

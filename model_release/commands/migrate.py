@@ -13,13 +13,15 @@ from model_release.azure_devops import AzureDevOps
 from model_release.azure_devops_definitions import Json, ReleaseDefinitions
 from model_release.commands.migrate_switch import switch_off
 from model_release.commands.terminal import as_json, environment, progress, show_json, show_table
-from model_release.errors import ConfigurationError, StartError
+from model_release.errors import ConfigurationError, Refused, StartError
+from model_release.events import ModelRegistered, Workspace
 from model_release.migrate import (
     Becomes,
     OldTrigger,
     has_model_artifact,
     place,
     read_triggers,
+    to_pipeline,
     write_map,
 )
 from model_release.settings import azure_devops_url, release_map_path
@@ -39,6 +41,12 @@ _STYLES = {"on": "bold", Becomes.BY_HAND: "bold red", Becomes.DISABLED_ROUTE: "y
     metavar="CONNECTION=WORKSPACE",
     help="The workspace of a service connection; its routes take that workspace's models only.",
 )
+@click.option(
+    "--to",
+    type=click.Choice(["releases", "pipelines"]),
+    default="releases",
+    help="What the routes start: the same definitions, or YAML pipelines of their names.",
+)
 @click.option("--write", "file", type=click.Path(dir_okay=False, path_type=Path), help="Write the map to this file.")
 @click.option("--force", is_flag=True, help="Overwrite the file.")
 @click.option("--switch", is_flag=True, help="Switch off the triggers that the deployed map replaces.")
@@ -57,6 +65,7 @@ def migrate(
     file: Path | None,
     map_path: Path | None,
     *,
+    to: str,
     force: bool,
     switch: bool,
     yes: bool,
@@ -67,8 +76,9 @@ def migrate(
     Reads the release definitions of each PROJECT and changes nothing, but for --switch, which shows what it would
     change and asks first. Deploy the map before you switch. Ends with 1 when something is left to do by hand.
     """
+    pipelines = to == "pipelines"
     _check_usage(
-        (switch and (file or force or workspaces), "--switch writes no map: that is the step before"),
+        (switch and (file or force or workspaces or pipelines), "--switch writes no map: that is the step before"),
         (not switch and (yes or map_path), "--map and --yes go with --switch"),
         (force and not file, "--force goes with --write"),
     )
@@ -77,13 +87,16 @@ def migrate(
         raise click.ClickException(f"{file} exists; --force overwrites it")  # noqa: EM102, TRY003
     values = environment()
     deployed = _load(map_path or release_map_path(values, Path())) if switch else None
-    definitions = _definitions(url, values)
+    azure_devops = _azure_devops(url, values)
+    definitions = ReleaseDefinitions(azure_devops)
     triggers = _read(definitions, projects)
     if deployed:
         sys.exit(switch_off(definitions, triggers, deployed, yes=yes, as_json=as_json))
     if unknown := by_connection.keys() - {trigger.connection for trigger in triggers}:
         msg = f"no model artifact uses the service connection {', '.join(sorted(unknown))}"
         raise click.BadParameter(msg, param_hint="--workspace")
+    if pipelines:
+        triggers = _to_pipelines(azure_devops, triggers)
     _tell_map(triggers, by_connection, file, as_json=as_json)
     sys.exit(any(trigger.left_over for trigger in triggers))
 
@@ -107,13 +120,13 @@ def _load(path: Path) -> release_map.ReleaseMap:
         raise click.ClickException("; ".join(error.faults)) from error
 
 
-def _definitions(url: str | None, values: Mapping[str, str]) -> ReleaseDefinitions:
+def _azure_devops(url: str | None, values: Mapping[str, str]) -> AzureDevOps:
     try:
         address = azure_devops_url(url or values.get("AZURE_DEVOPS_URL", ""))
     except ValueError as error:
         raise click.ClickException(f"AZURE_DEVOPS_URL {error}") from error  # noqa: EM102, TRY003
     sign_in = wiring.sign_in(values.get("AZURE_DEVOPS_PAT", ""), wiring.LateCredential(""))
-    return ReleaseDefinitions(AzureDevOps(address, sign_in, timeout=20))
+    return AzureDevOps(address, sign_in, timeout=20)
 
 
 def _read(definitions: ReleaseDefinitions, projects: Sequence[str]) -> list[OldTrigger]:
@@ -141,6 +154,27 @@ def _namesakes(definition: Json, listed: Sequence[Json]) -> list[str]:
         for other in listed
         if other["id"] != definition["id"] and other["name"].casefold() == definition["name"].casefold()
     ]
+
+
+def _to_pipelines(azure_devops: AzureDevOps, triggers: Sequence[OldTrigger]) -> list[OldTrigger]:
+    try:
+        return [
+            to_pipeline(trigger, _refusal(azure_devops, trigger)) if trigger.has_route else trigger
+            for trigger in progress(triggers, "Asking pipelines")
+        ]
+    except StartError as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _refusal(azure_devops: AzureDevOps, trigger: OldTrigger) -> str:
+    """Why the pipeline that takes the definition's place would not run; empty when it would."""
+    event = ModelRegistered("", Workspace("", "workspace"), trigger.model, "1", {}, {}, "")
+    try:
+        start = trigger.definition.pipeline.start(trigger.model, event, newest_only=False)
+        azure_devops.rehearse(start, event, "")
+    except Refused as error:
+        return str(error)
+    return ""
 
 
 def _tell_map(
@@ -178,8 +212,14 @@ def _next_step(triggers: Sequence[OldTrigger], file: Path | None, *, has_map: bo
         return "None of the triggers that are on can become a route: there is no map."
     written = f"{file} is written. " if file else ""
     projects = " ".join(f'"{project}"' for project in dict.fromkeys(trigger.definition.project for trigger in triggers))
+    pipelines = (
+        "Create the pipelines that the map tells of, and enable their routes.\n"
+        if any(trigger.kind == "pipeline" and trigger.becomes is Becomes.DISABLED_ROUTE for trigger in triggers)
+        else ""
+    )
     return (
-        f"{written}Nothing was changed in Azure DevOps. When the map is deployed, switch the old triggers off with\n"
+        f"{written}Nothing was changed in Azure DevOps. {pipelines}"
+        "When the map is deployed, switch the old triggers off with\n"
         f"  python -m model_release migrate {projects} --switch\n"
         "A version that is registered between the two is released twice, by the app and by the trigger."
     )
