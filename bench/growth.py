@@ -14,7 +14,7 @@ from azure.data.tables import TableClient
 
 from bench.claims import fill
 from bench.figures import Figure, Section, p50, p95, ratio
-from bench.load import Connection, burst_of, deliver_next, events, interleave, warm_up
+from bench.load import WARM_UP, Connection, burst_of, deliver_next, events, interleave, warm_up
 from bench.options import Options
 from bench.programs import APP, AzureDevOps, Program, serve, settings
 from local import azurite
@@ -29,7 +29,6 @@ class _Grown:
     """An app whose ledger holds so many finished claims."""
 
     host: Program
-    storage: str
     stream: Iterator[bytes]
 
     def one(self) -> Callable[[], float]:
@@ -57,19 +56,23 @@ def growth(options: Options) -> Iterator[Section]:
         for claims in options.claims:
             storages[claims] = azurite.connection_string(stack.enter_context(azurite.running()))
             fill(storages[claims], claims)
+        # Later than the claims that are there.
+        streams = {claims: events(first_version=1_000_000) for claims in storages}
         for delay in options.delays:
+            posts = len(storages) * WARM_UP + 2 * options.rounds
             with ExitStack() as of_delay:
                 azure_devops = of_delay.enter_context(AzureDevOps(delay))
                 sizes = {}
                 for claims, storage in storages.items():
                     host = of_delay.enter_context(serve(APP, settings(azure_devops.url, storage)))
-                    # Later than the claims that are there; the delays take versions of their own.
-                    sizes[claims] = _Grown(host, storage, events(first_version=1_000_000 * (delay + 1)))
+                    sizes[claims] = _Grown(host, streams[claims])
                     warm_up(host.url, sizes[claims].stream)
                 yield Section(f"Growth: one event, Azure DevOps at {delay} ms", _one_event(options, delay, sizes))
                 if delay == options.delays[0]:
+                    posts += 2 * options.burst
                     yield Section("Growth: burst", _burst(options, sizes))
                     yield Section("Growth: sweep and page", list(_reads(options, sizes)))
+                azure_devops.check(posts)
         yield Section("Growth: Azurite itself, without the app", list(_bare(options, storages)))
 
 

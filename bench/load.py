@@ -16,8 +16,10 @@ from local.demo import WEBHOOK, model_registered
 
 Side = TypeVar("Side")
 
-MODELS = 10
+WARM_UP = 10
 SENDERS = 32
+# More than there are senders: a version waits while another of its model is being started.
+MODELS = 50
 
 
 class Connection:
@@ -43,7 +45,7 @@ class Connection:
 
 
 def events(first_version: int = 1, models: int = MODELS) -> Iterator[bytes]:
-    """Events of a few models, each for the next version of the next model."""
+    """Events of so many models, each for the next version of the next model."""
     for number in count():
         version = first_version + number // models
         yield json.dumps([model_registered(f"model-{number % models}", version)]).encode()
@@ -65,9 +67,9 @@ def burst_of(url: str, stream: Iterator[bytes], size: int) -> float:
 
 
 def warm_up(url: str, stream: Iterator[bytes]) -> None:
-    """Let an app meet each of the models."""
+    """Deliver the first ten events."""
     connection = Connection(url)
-    for body in islice(stream, MODELS):
+    for body in islice(stream, WARM_UP):
         connection.deliver(body)
 
 

@@ -21,4 +21,4 @@ class Options:
 
 
 WHOLE = Options()
-QUICK = Options(rounds=20, burst=100, cold_starts=2, reads=10, delays=(150,), claims=(100, 1_000))
+QUICK = Options(rounds=15, burst=60, cold_starts=1, reads=10, delays=(150,), claims=(100, 500))

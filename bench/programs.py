@@ -82,6 +82,13 @@ class AzureDevOps(Program):
         answer = requests.get(f"{self.url}/_local/requests", timeout=30)
         return list(answer.json())
 
+    def check(self, posts: int) -> None:
+        """Raise RuntimeError unless it got so many POSTs: what did not end in one is quick, and no event's time."""
+        got = sum(request["method"] == "POST" for request in self.requests())
+        if got != posts:
+            msg = f"{posts} POSTs were to be measured, and {got} were sent"
+            raise RuntimeError(msg)
+
     def _local(self, what: str, content: Any) -> None:
         requests.post(f"{self.url}/_local/{what}", json=content, timeout=30).raise_for_status()
 

@@ -10,7 +10,7 @@ from functools import partial
 from werkzeug.wrappers import Request, Response
 
 from bench.figures import Figure, Section, p50, p95, ratio
-from bench.load import MODELS, Connection, burst_of, deliver_next, events, interleave, warm_up
+from bench.load import WARM_UP, Connection, burst_of, deliver_next, events, interleave, warm_up
 from bench.options import Options
 from bench.programs import APP, LOGS_ONLY, STRAIGHTFORWARD, AzureDevOps, Program, serve, settings
 from bench.soak import Forward
@@ -28,7 +28,7 @@ def one_event(options: Options) -> Iterator[Section]:
         with ExitStack() as stack:
             azure_devops = stack.enter_context(AzureDevOps(delay))
             hosts = _hosts(stack, azure_devops)
-            streams = {name: events() for name in hosts}
+            streams = {name: events(models=WARM_UP) for name in hosts}
             for name, host in hosts.items():
                 warm_up(host.url, streams[name])
             bare = _bare_post(azure_devops)
@@ -36,6 +36,7 @@ def one_event(options: Options) -> Iterator[Section]:
             deliver = {name: partial(deliver_next, Connection(host.url), streams[name]) for name, host in hosts.items()}
             seconds = interleave(options.rounds, {"bare": bare, **deliver})
             cpu = {name: (host.cpu_seconds() - before[name]) / options.rounds * 1000 for name, host in hosts.items()}
+            azure_devops.check(posts=2 * WARM_UP + 3 * options.rounds)
         yield Section(
             f"One event at a time, Azure DevOps at {delay} ms", [*_latency(delay, seconds), *_cpu(delay, cpu)]
         )
@@ -48,13 +49,13 @@ def round_trips(_: Options) -> Iterator[Section]:
         counting = _Counting(Forward(stack.enter_context(azurite.running())))
         storage = azurite.connection_string(stack.enter_context(Server(counting)).url)
         host = stack.enter_context(serve(APP, settings(azure_devops.url, storage)))
-        stream = events()
+        stream = events(models=WARM_UP)
         warm_up(host.url, stream)
         before = counting.requests, len(azure_devops.requests())
         warm_up(host.url, stream)
         figures = [
-            Figure("storage round trips for one event", (counting.requests - before[0]) / MODELS),
-            Figure("requests to Azure DevOps for one event", (len(azure_devops.requests()) - before[1]) / MODELS),
+            Figure("storage round trips for one event", (counting.requests - before[0]) / WARM_UP),
+            Figure("requests to Azure DevOps for one event", (len(azure_devops.requests()) - before[1]) / WARM_UP),
         ]
     yield Section("Round trips of a warm app", figures)
 
@@ -84,6 +85,7 @@ def _burst(options: Options, delay: int, threads: str = "") -> Section:
         )
         throughput = {name: options.burst / sum(values) for name, values in seconds.items()}
         memory, cpu = hosts["app"].peak_megabytes(), hosts["app"].cpu_seconds() - cpu
+        azure_devops.check(posts=2 * (WARM_UP + _PARTS * size))
     limited = delay == LIMITED
     return Section(
         what[0].upper() + what[1:],
