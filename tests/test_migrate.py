@@ -504,6 +504,27 @@ def test_only_triggers_that_the_map_replaces_are_switched_off(site: Site) -> Non
     assert re.search(r"fraud\\New +_alone +alone +leave on +no enabled route starts this", done.stderr)
 
 
+def test_check_accepts_the_map_when_the_old_triggers_are_off(site: Site) -> None:
+    a_busy_project(site)
+    site.map(exit_code=1)
+    map_and_url = ["--map", str(site.folder / "release_map.yaml"), "--url", site.url, "--json"]
+    runner = CliRunner(env={"AZURE_DEVOPS_PAT": "a token"})
+
+    before = json.loads(runner.invoke(main, ["check", *map_and_url]).stdout)
+    site.switch("--yes")
+    after = runner.invoke(main, ["check", *map_and_url])
+
+    assert {fault["what"].partition(" on artifact ")[0].partition(" has ")[2] for fault in faults(before)} == {
+        "its own trigger"
+    }
+    assert faults(json.loads(after.stdout)) == []
+    assert after.exit_code == 0
+
+
+def faults(told: dict[str, Any]) -> list[dict[str, Any]]:
+    return [finding for finding in told["findings"] if finding["state"] == "fault"]
+
+
 def test_a_second_switch_finds_nothing_to_do(site: Site) -> None:
     site.add("One", "alone")
     site.map()
