@@ -3,6 +3,7 @@ PYTHON ?= python3
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 VENV := .venv-$(VERSION)
 BIN := $(VENV)/bin
+PYTEST := $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=worksteal
 READY := $(VENV)/.ready
 AZURITE_VERSION := 3.35.0
 AZURITE := .azurite/$(AZURITE_VERSION).ready
@@ -13,11 +14,11 @@ MAKEFLAGS += --no-print-directory
 demo: install ## Start everything on this machine, send events, tell what happened; KEEP=1 leaves it running.
 	@$(BIN)/python -m local.demo $(if $(KEEP),--keep)
 
-test: install ## The whole test suite.
-	$(BIN)/python -m pytest $(ARGS)
+test: install ## The whole test suite, in a process for each core; ARGS="-n 0" takes one.
+	$(PYTEST) $(ARGS)
 
 check: install lint types ## What CI runs: lint, types, and the tests with their coverage.
-	$(BIN)/python -m pytest --cov --cov-report=term $(ARGS)
+	$(PYTEST) --cov --cov-report=term $(ARGS)
 
 soak: install ## Days of trouble in minutes: 10,000 events, killed processes, outages; SEED and EVENTS may be given.
 	$(BIN)/python -m bench.soak $(if $(SEED),--seed $(SEED)) $(if $(EVENTS),--events $(EVENTS)) $(ARGS)

@@ -51,12 +51,12 @@ def a_run(pipeline: int | str = "Deploy sklearn model", project: str = "fraud", 
 A_START = {"release": a_start, "pipeline": a_run}
 
 
-def client(world: World, sign_in: object = None) -> AzureDevOps:
-    return AzureDevOps(f"{world.azure_devops_url}/contoso", sign_in or pat_sign_in("a token"), timeout=1)
+def client(world: World, sign_in: object = None, *, timeout: float = 10) -> AzureDevOps:
+    return AzureDevOps(f"{world.azure_devops_url}/contoso", sign_in or pat_sign_in("a token"), timeout=timeout)
 
 
-def begin(world: World, start: Start, **data: object) -> StartedRelease:
-    return client(world).start(start, parse(event(**data)), MARKER)
+def begin(world: World, start: Start, *, timeout: float = 10, **data: object) -> StartedRelease:
+    return client(world, timeout=timeout).start(start, parse(event(**data)), MARKER)
 
 
 @pytest.mark.parametrize("definition", [1, "Deploy sklearn model", "DEPLOY SKLEARN MODEL", "\\Deploy sklearn model"])
@@ -255,7 +255,7 @@ def test_an_answer_to_the_creation_says_whether_it_may_exist(
     world.azure_devops.misbehave(dataclasses.replace(fault, **world.requests.start))
 
     with pytest.raises(error, match=message) as caught:
-        begin(world, A_START[world.target]())
+        begin(world, A_START[world.target](), timeout=1 if fault.delay else 10)
 
     assert type(caught.value) is error
     asked = fault.headers.get("Retry-After")
@@ -271,7 +271,7 @@ def test_an_answer_to_a_question_never_means_that_it_may_exist(
     world.azure_devops.misbehave(dataclasses.replace(fault, **world.requests.find))
 
     with pytest.raises((Busy, Refused)) as caught:
-        begin(world, A_START[world.target]())
+        begin(world, A_START[world.target](), timeout=1 if fault.delay else 10)
 
     assert type(caught.value) is (Busy if error is Unknown else error)
 
@@ -387,13 +387,13 @@ def test_a_server_that_is_not_there_is_busy() -> None:
         url = gone.url
 
     with pytest.raises(Busy, match="cannot be reached"):
-        AzureDevOps(f"{url}/contoso", pat_sign_in("x"), timeout=1).start(a_start(), parse(event()), MARKER)
+        AzureDevOps(f"{url}/contoso", pat_sign_in("x"), timeout=10).start(a_start(), parse(event()), MARKER)
 
 
 def test_nothing_is_sent_when_finding_out_what_to_send_took_too_long(world: World) -> None:
     ticks = iter([0.0, 0.0, 61.0])
     azure_devops = AzureDevOps(
-        f"{world.azure_devops_url}/contoso", pat_sign_in("a token"), timeout=1, monotonic=lambda: next(ticks, 61.0)
+        f"{world.azure_devops_url}/contoso", pat_sign_in("a token"), timeout=10, monotonic=lambda: next(ticks, 61.0)
     )
 
     with pytest.raises(Busy, match="took more than 60 s to tell about fraud/Deploy sklearn model"):
@@ -407,7 +407,7 @@ def test_what_fails_in_telling_of_a_retry_after_does_not_pass_for_a_release_that
         raise ClientAuthenticationError("storage does not let us in")
 
     world.azure_devops.misbehave(Fault(method="POST", path="/releases", headers={"Retry-After": "30"}))
-    azure_devops = AzureDevOps(f"{world.azure_devops_url}/contoso", pat_sign_in("a token"), timeout=1, throttled=fails)
+    azure_devops = AzureDevOps(f"{world.azure_devops_url}/contoso", pat_sign_in("a token"), timeout=10, throttled=fails)
 
     with pytest.raises(ClientAuthenticationError, match="storage does not let us in"):
         azure_devops.start(a_start(), parse(event()), MARKER)
@@ -422,7 +422,7 @@ def test_the_longest_retry_after_of_several_answers_is_told(world: World) -> Non
         Fault(method="GET", path="/definitions", headers={"Retry-After": "30"}),
     )
 
-    AzureDevOps(f"{world.azure_devops_url}/contoso", pat_sign_in("a token"), timeout=1, throttled=told.append).start(
+    AzureDevOps(f"{world.azure_devops_url}/contoso", pat_sign_in("a token"), timeout=10, throttled=told.append).start(
         a_start(), parse(event()), MARKER
     )
 

@@ -51,7 +51,7 @@ class Site:
             "AZURE_DEVOPS_URL": f"{self.url}/contoso",
             "AZURE_DEVOPS_PAT": "a token",
             "AML_WORKSPACES": WORKSPACE,
-            "AZURE_DEVOPS_TIMEOUT_SECONDS": "1",
+            "AZURE_DEVOPS_TIMEOUT_SECONDS": "10",
             "AZURE_RESOURCE_MANAGER_URL": self.azure_url,
             "IDENTITY_ENDPOINT": f"{self.azure_url}/msi/token",
             "IDENTITY_HEADER": "local",

@@ -175,7 +175,7 @@ def test_a_story_is_told_whole(world: World, terminal: Terminal) -> None:
 
     told = words(terminal.run("show", V20, width=200))
 
-    assert "State waiting: Operation returned a 429" in waiting
+    assert "State waiting: Azure DevOps is busy (429)" in waiting
     assert f"Next try {world.clock().strftime('%Y-%m-%d')}" in waiting
     assert f"{V20} in /subscriptions/" in told
     assert f"Release Release-1 {world.azure_devops_url}/contoso/fraud/_release?releaseId=1" in told

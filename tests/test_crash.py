@@ -22,7 +22,6 @@ STEPS = [
     ("storage", "GET", "read the hold"),
     ("azure_devops", "OPTIONS", "locations"),
     ("azure_devops", "GET", "find the definition"),
-    ("azure_devops", "GET", "read the definition"),
     ("azure_devops", "GET", "earlier releases"),
     ("azure_devops", "GET", "artifact versions"),
     ("azure_devops", "POST", "create the release"),
@@ -35,7 +34,7 @@ STEPS_OF_A_RUN = [
     *STEPS[:6],
     ("azure_devops", "GET", "find the pipeline"),
     ("azure_devops", "POST", "start the run"),
-    *STEPS[11:],
+    *STEPS[10:],
 ]
 
 CHANGING = [step for step, (server, method, _) in enumerate(STEPS) if server == "storage" or method == "POST"]

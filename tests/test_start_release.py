@@ -166,10 +166,16 @@ FAULTS = {
 }
 
 
+def begin_trouble(world: World, fault: Fault) -> None:
+    if fault.delay:
+        world.app = world.start(AZURE_DEVOPS_TIMEOUT_SECONDS="1")
+    world.azure_devops.misbehave(fault)
+
+
 @BOTH
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
 def test_after_trouble_the_sweep_brings_it_to_one_release(world: World, fault: Fault) -> None:
-    world.azure_devops.misbehave(replace(fault, **world.requests.start))
+    begin_trouble(world, replace(fault, **world.requests.start))
 
     (decision,) = world.app.registered(event())
     assert not decision.state.final
@@ -184,7 +190,7 @@ def test_after_trouble_the_sweep_brings_it_to_one_release(world: World, fault: F
 @BOTH
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
 def test_trouble_while_looking_for_the_target_starts_nothing_twice(world: World, fault: Fault) -> None:
-    world.azure_devops.misbehave(replace(fault, **world.requests.find, close=fault.close and "before"))
+    begin_trouble(world, replace(fault, **world.requests.find, close=fault.close and "before"))
 
     world.app.registered(event())
 

@@ -83,7 +83,7 @@ def test_a_shorter_wish_does_not_end_a_longer_one(world: World) -> None:
 
 
 def test_many_claims_that_wait_are_started_by_sweeps_once_azure_devops_is_back(world: World, size: Size) -> None:
-    count = size(100, 500)
+    count = size(60, 500)
     world.azure_devops_server.stop()
     for version in range(count):
         world.app.registered(event(model="sklearn_regression_model", version=f"v{version}"))
@@ -108,7 +108,7 @@ def test_a_sweep_asks_storage_as_often_whatever_was_finished_before(world: World
     for version in range(10):
         world.app.registered(event(version=f"open{version}"))
     few = _requests_of_a_sweep(world)
-    world.multiply("PartitionKey gt 'claim' and PartitionKey lt 'claim!'", size(2_000, 100_000), state="started")
+    world.multiply("PartitionKey gt 'claim' and PartitionKey lt 'claim!'", size(1_100, 100_000), state="started")
 
     assert _requests_of_a_sweep(world) == few
 

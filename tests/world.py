@@ -145,7 +145,7 @@ class World:
             "AZURE_DEVOPS_URL": f"{self.azure_devops_url}/contoso",
             "AZURE_DEVOPS_PAT": "a token",
             "AML_WORKSPACES": WORKSPACE,
-            "AZURE_DEVOPS_TIMEOUT_SECONDS": "1",
+            "AZURE_DEVOPS_TIMEOUT_SECONDS": "10",
             **({"RELEASE_MAP": str(PIPELINES)} if self.target == "pipeline" else {}),
         } | changes
 
