@@ -710,6 +710,8 @@ def described(name: str) -> dict[str, Any]:
     types["ArtifactVersion"]["properties"]["sourceId"] = {"type": "string"}
     types["ReleaseDefinition"]["properties"]["isDisabled"] = {"type": "boolean"}
     types["ConfigurationVariableValue"]["properties"]["value"]["type"] = ["string", "null"]
+    # Of one definition the project stands in its address alone.
+    del types["ReleaseDefinitionShallowReference"]["properties"]["projectReference"]["$ref"]
     types["ReleaseTriggerBase"]["properties"] |= types["ArtifactSourceTrigger"]["properties"]
     for each in types.values():
         if "properties" in each:
