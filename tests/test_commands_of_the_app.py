@@ -14,7 +14,7 @@ from local.azure_devops_faults import Fault
 from local.functions_host import FunctionsHost
 from local.serving import HangUp, Server
 from model_release.__main__ import main
-from tests.world import WORKSPACE, World, event
+from tests.world import WORKSPACE, World, event, register
 
 MODEL = "sklearn_regression_model"
 V20 = f"{MODEL}:20"
@@ -59,12 +59,6 @@ def opened(world: World, changes: Mapping[str, str] = MappingProxyType({})) -> I
 def terminal(world: World) -> Iterator[Terminal]:
     with opened(world) as terminal:
         yield terminal
-
-
-def register(world: World, *versions: object, model: str = MODEL) -> None:
-    for version in versions:
-        world.app.registered(event(model, str(version)))
-        world.clock.advance(seconds=1)
 
 
 def words(result: Result) -> str:

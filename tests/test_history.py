@@ -12,7 +12,7 @@ from model_release.errors import ClaimHeld, Refused
 from model_release.events import Workspace, parse
 from model_release.history import History, Wanted
 from model_release.release_map import judge, starts
-from tests.world import BOTH, WORKSPACE, Size, World, event
+from tests.world import BOTH, WORKSPACE, Size, World, register
 
 MODEL = "sklearn_regression_model"
 POST = {"method": "POST", "path": "/releases"}
@@ -26,12 +26,6 @@ def history(world: World) -> History:
 
 def claims(world: World, version: str = "20") -> tuple[Claim, ...]:
     return world.app.ledger.known(Workspace.parse(WORKSPACE), MODEL, version)[version].claims
-
-
-def register(world: World, *versions: object, model: str = MODEL) -> None:
-    for version in versions:
-        world.app.registered(event(model, str(version)))
-        world.clock.advance(seconds=1)
 
 
 def versions(history: History, wanted: Wanted) -> list[str]:

@@ -21,7 +21,7 @@ from model_release.events import Workspace, parse
 from model_release.release_map import judge, starts
 from tests import browser
 from tests.browser import DISPLAYS, Display, Visitor
-from tests.world import WORKSPACE, Accounts, World, event
+from tests.world import WORKSPACE, Accounts, World, event, register
 
 MODEL = "sklearn_regression_model"
 POST = {"method": "POST", "path": "/releases"}
@@ -82,12 +82,6 @@ def full(accounts: Accounts) -> Iterator[tuple[World, str]]:
             world.clock.advance(seconds=1)
         world.app.registered(event(model="churn", version=54))
         yield world, url
-
-
-def register(world: World, *versions: int) -> None:
-    for version in versions:
-        world.app.registered(event(version=version))
-        world.clock.advance(seconds=1)
 
 
 def story(version: int | str = 20, model: str = MODEL) -> str:

@@ -24,7 +24,7 @@ from model_release import wiring
 from model_release.events import Workspace, parse, shorten
 from model_release.release_map import judge, starts
 from model_release.views import visible
-from tests.world import WORKSPACE, World, event
+from tests.world import WORKSPACE, World, event, register
 
 MODEL = "sklearn_regression_model"
 STORY = f"releases/{MODEL}/20"
@@ -139,12 +139,6 @@ def served(world: World, **changes: str) -> Iterator[Api]:
 def api(world: World) -> Iterator[Api]:
     with served(world) as api:
         yield api
-
-
-def register(world: World, *versions: object, model: str = MODEL) -> None:
-    for version in versions:
-        world.app.registered(event(model, str(version)))
-        world.clock.advance(seconds=1)
 
 
 def claim(api: Api, version: object = 20) -> str:

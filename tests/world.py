@@ -209,3 +209,10 @@ def _add_pipelines(azure_devops: AzureDevOps) -> None:
     declared = {"modelName": None, "modelVersion": None, "modelReleaseMarker": ""}
     azure_devops.add_pipeline("fraud", "Deploy sklearn model", parameters=declared)
     azure_devops.add_pipeline("risk", "Deploy fraud model", id=42, parameters={**declared, "stage": "test"})
+
+
+def register(world: World, *versions: object, model: str = "sklearn_regression_model") -> None:
+    """Let the app have events of these versions, one after the other."""
+    for version in versions:
+        world.app.registered(event(model, str(version)))
+        world.clock.advance(seconds=1)
