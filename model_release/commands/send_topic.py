@@ -9,9 +9,7 @@ import click
 from azure.core.credentials import AzureKeyCredential
 from azure.core.exceptions import AzureError, HttpResponseError
 from azure.core.messaging import CloudEvent
-
-# The public client builds this one for a custom topic, and loses its options on the way: it would try for minutes.
-from azure.eventgrid._legacy import EventGridPublisherClient
+from azure.eventgrid import EventGridPublisherClient
 
 from model_release import wiring
 from model_release.events import shorten
@@ -28,21 +26,22 @@ _DELIVERY = (
 # What Event Grid writes itself, and refuses from others. https://learn.microsoft.com/azure/event-grid/event-schema
 _STAMPED = ("topic", "metadataVersion")
 
+# Given with each request: the client loses what it is made with.
+_PATIENCE: Mapping[str, Any] = {"retry_total": 0, "connection_timeout": 5, "read_timeout": 30}
+
 
 class Topic:
     """A custom topic; signed in by its key, or by the identity where there is none."""
 
     def __init__(self, endpoint: str, key: str | None) -> None:
         credential = AzureKeyCredential(key) if key else wiring.LateCredential("")
-        self._client = EventGridPublisherClient(
-            endpoint, credential, retry_total=0, connection_timeout=5, read_timeout=30
-        )
+        self._client = EventGridPublisherClient(endpoint, credential)
         self._endpoint = endpoint
 
     def publish(self, event: dict[str, Any]) -> tuple[int, str]:
         """Publish one event; what was answered. Raises click.ClickException when nothing was."""
         try:
-            self._client.send(CloudEvent.from_dict(event) if "specversion" in event else event)
+            self._client.send(CloudEvent.from_dict(event) if "specversion" in event else event, **_PATIENCE)
         except (KeyError, TypeError, ValueError) as error:
             return 0, f"not published: {shorten(str(error))}"
         except HttpResponseError as error:
