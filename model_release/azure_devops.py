@@ -74,8 +74,8 @@ class AzureDevOps:
         `throttled` is told how long an answer asks to be left alone.
         """
         self._sdk = sdk = Sdk(sign_in, timeout=timeout, throttled=throttled)
-        self._releases = ReleaseTargets(sdk, url)
-        self._kinds: dict[str, Targets] = {"release": self._releases, "pipeline": PipelineTargets(sdk, url)}
+        self.releases = ReleaseTargets(sdk, url)
+        self._kinds: dict[str, Targets] = {"release": self.releases, "pipeline": PipelineTargets(sdk, url)}
         self._url = url
         self._patience = patience
         self._monotonic = monotonic
@@ -98,10 +98,6 @@ class AzureDevOps:
         kind, found = self._kinds[start.target.kind], self._find(start.target)
         return kind.post(found, start.target, kind.request(found, start, event, marker))
 
-    def definition_id(self, target: Target) -> int:
-        """The id of the one release definition that the target names."""
-        return self._releases.id_of(target)
-
     def has_permissions(self, namespace: str, permissions: int, token: str) -> bool:
         """Whether this identity has all of these permissions, as Azure DevOps' security service tells.
 
@@ -122,19 +118,6 @@ class AzureDevOps:
     def reach(self, target: Target) -> None:
         """Sign in, and ask for one target of this kind in the project."""
         self._kinds[target.kind].reach(target.project)
-
-    def send(
-        self,
-        method: str,
-        location: str,
-        version: str,
-        *,
-        route: dict[str, Any],
-        query: dict[str, Any],
-        body: Any = None,
-    ) -> tuple[Any, str | None]:
-        """Send one request about releases in raw JSON; the answer, and where a list goes on."""
-        return self._releases.send(method, location, version, route=route, query=query, body=body)
 
     def _create(self, found: Any, start: Start, event: ModelRegistered, marker: str, until: float) -> StartedRelease:
         kind = self._kinds[start.target.kind]

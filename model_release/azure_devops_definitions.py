@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from model_release.azure_devops import AzureDevOps
+from model_release.release_map import Target
+from model_release.release_target import ReleaseTargets
 
 Json = dict[str, Any]
 
@@ -17,8 +18,12 @@ _PAGE = 100
 class ReleaseDefinitions:
     """Reads and changes release definitions; every method raises Busy, Refused or Unknown."""
 
-    def __init__(self, azure_devops: AzureDevOps) -> None:
-        self._azure_devops = azure_devops
+    def __init__(self, releases: ReleaseTargets) -> None:
+        self._releases = releases
+
+    def id_of(self, target: Target) -> int:
+        """The id of the one definition that the target names."""
+        return self._releases.id_of(target)
 
     def listed(self, project: str) -> Iterator[Json]:
         """Each definition of the project that this identity may view, with its artifacts."""
@@ -44,6 +49,6 @@ class ReleaseDefinitions:
         self, method: str, project: str, *, query: Json | None = None, body: Json | None = None, **route: Any
     ) -> tuple[Json, str | None]:
         asked = {key: value for key, value in (query or {}).items() if value}
-        return self._azure_devops.send(
+        return self._releases.send(
             method, _DEFINITIONS, _VERSION, route={"project": project, **route}, query=asked, body=body
         )

@@ -101,6 +101,17 @@ class Sdk:
             post.add_content(serialize.body(body, model))
         return PostRequest(post.url, post.data)
 
+    def pages(self, ask: Callable[[str | None], list[Any]]) -> Iterator[Any]:
+        """The items of all pages of a list; `ask` gets where a page begins, which the SDK's own answer leaves out."""
+        token = None
+        while True:
+            with self.asking() as answered:
+                page = ask(token)
+            yield from page
+            token = answered().continuation
+            if not token:
+                return
+
     @contextmanager
     def asking(self) -> Iterator[Callable[[], Answer]]:
         """Translate what goes wrong in calls that change nothing, to Busy and Refused; gives the last answer."""

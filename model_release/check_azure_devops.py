@@ -33,9 +33,6 @@ _TO_DO: Mapping[Kind, str] = {
 class AzureDevOps(Protocol):
     """What is asked of Azure DevOps; raises Busy or Refused."""
 
-    def definition_id(self, target: Target) -> int:
-        """The id of the one definition that the target names."""
-
     def request(self, start: Start, event: ModelRegistered, marker: str) -> Any:
         """What would be sent; sends nothing."""
 
@@ -48,6 +45,9 @@ class AzureDevOps(Protocol):
 
 class Definitions(Protocol):
     """Release definitions in raw JSON; raises Busy or Refused."""
+
+    def id_of(self, target: Target) -> int:
+        """The id of the one definition that the target names."""
 
     def read(self, project: str, definition_id: int) -> Json:
         """The whole definition."""
@@ -68,7 +68,7 @@ def check_azure_devops(
             if route.release is None:
                 yield from _check_pipeline(route, azure_devops, where)
                 continue
-            number = azure_devops.definition_id(target)
+            number = definitions.id_of(target)
             content = definitions.read(target.project, number)
             seen[_project_id(content) or target.project.casefold(), number].append(route)
             yield from _check_definition(route, route.release, content, where)

@@ -33,10 +33,9 @@ def log_catch_up(workspace: str, *, listed: int, released: int, complete: bool) 
     )
 
 
-def log_sweep(unfinished: int, oldest_seconds: float | None) -> None:
+def log_sweep(unfinished: int, oldest_seconds: int | None) -> None:
     """Tell how many claims are open after a sweep, and for how long the oldest is; null where none is."""
-    oldest = None if oldest_seconds is None else round(oldest_seconds)
-    _log({"event": "sweep", "open": unfinished, "oldest_open_seconds": oldest})
+    _log({"event": "sweep", "open": unfinished, "oldest_open_seconds": oldest_seconds})
 
 
 def decision_line(decision: Decision) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from model_release.azure_devops_sdk import PostRequest
 from model_release.claim import marker_of, partition_of, row_of
 from model_release.errors import Refused, StartError
 from model_release.events import ModelRegistered, Workspace
-from model_release.release_map import ReleaseMap, Start, Verdict, judge, starts, why_none
+from model_release.release_map import ReleaseMap, Start, Verdict, decide, judge
 
 
 class Requests(Protocol):
@@ -45,13 +45,9 @@ def explain(
     release_map: ReleaseMap, workspaces: Collection[Workspace], requests: Requests, event: ModelRegistered
 ) -> Explanation:
     """Say what the app would do with the event, were it the first to tell of this version."""
-    verdicts = judge(release_map, event)
-    if event.workspace not in workspaces:
-        return Explanation(event, verdicts, (), f"workspace {event.workspace.id} is not in AML_WORKSPACES")
-    found = starts(verdicts, event)
-    if not found:
-        return Explanation(event, verdicts, (), why_none(verdicts, event))
-    return Explanation(event, verdicts, tuple(_wanted(start, event, requests) for start in found))
+    found, why = decide(release_map, workspaces, event)
+    wanted = tuple(_wanted(start, event, requests) for start in found)
+    return Explanation(event, judge(release_map, event), wanted, "" if found else why)
 
 
 def _wanted(start: Start, event: ModelRegistered, requests: Requests) -> Wanted:

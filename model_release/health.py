@@ -42,8 +42,7 @@ class Health:
 
     def _storage(self) -> dict[str, Any]:
         unfinished = self.ledger.unfinished()
-        age = (self.clock() - unfinished.oldest).total_seconds() if unfinished.oldest else None
-        return {"open_claims": unfinished.claims, "oldest_open_claim_seconds": age and round(age)}
+        return {"open_claims": unfinished.claims, "oldest_open_claim_seconds": unfinished.age(self.clock())}
 
     def _azure_devops(self, targets: list[Target]) -> dict[str, Any]:
         for target in {(target.project, target.kind): target for target in targets}.values():

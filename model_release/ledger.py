@@ -87,6 +87,10 @@ class Unfinished:
     claims: int
     oldest: datetime | None
 
+    def age(self, now: datetime) -> int | None:
+        """For how many seconds the oldest waits; None where none does."""
+        return round((now - self.oldest).total_seconds()) if self.oldest else None
+
 
 class Ledger:
     """The claims; every method raises azure-core's errors when storage fails."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
@@ -81,12 +81,12 @@ class PipelineTargets:
         return self._client._deserialize.deserialize_data(request, "RunPipelineParameters")  # noqa: SLF001
 
     def _all(self, project: str) -> Iterator[Listed]:
-        for pipeline in self._pages(lambda token: self._client.list_pipelines(project, continuation_token=token)):
+        for pipeline in self._sdk.pages(lambda token: self._client.list_pipelines(project, continuation_token=token)):
             yield Listed(pipeline.id, pipeline.name, pipeline.folder)
 
     def _started_since(self, found: Pipeline, target: Target, since: datetime) -> Iterator[Any]:
         """The newest first: what is looked for was started a short time ago."""
-        return self._pages(
+        return self._sdk.pages(
             lambda token: self._builds.get_builds(
                 target.project,
                 definitions=[found.id],
@@ -96,16 +96,6 @@ class PipelineTargets:
                 continuation_token=token,
             )
         )
-
-    def _pages(self, ask: Callable[[str | None], list[Any]]) -> Iterator[Any]:
-        token = None
-        while True:
-            with self._sdk.asking() as answered:
-                page = ask(token)
-            yield from page
-            token = answered().continuation
-            if not token:
-                return
 
     def _parameters_of(self, found: Pipeline, target: Target, run: int) -> dict[str, Any]:
         with self._sdk.asking():

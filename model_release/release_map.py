@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import operator
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -24,7 +24,7 @@ from pydantic import (
 )
 
 from model_release.errors import ConfigurationError
-from model_release.events import ModelRegistered
+from model_release.events import ModelRegistered, Workspace
 
 _COMPARISON = re.compile(r"(>=|<=|>|<)\s*(.*)")
 _COMPARE: Mapping[str, Callable[[int, int], bool]] = {
@@ -305,6 +305,16 @@ def load(path: Path) -> ReleaseMap:
 def schema() -> dict[str, Any]:
     """The JSON schema of the release map, for editors."""
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **ReleaseMap.model_json_schema()}
+
+
+def decide(
+    release_map: ReleaseMap, workspaces: Collection[Workspace], event: ModelRegistered
+) -> tuple[tuple[Start, ...], str]:
+    """What an event is to start, and one sentence on why nothing more."""
+    if event.workspace not in workspaces:
+        return (), f"workspace {event.workspace.id} is not in AML_WORKSPACES"
+    verdicts = judge(release_map, event)
+    return starts(verdicts, event), why_none(verdicts, event)
 
 
 def judge(release_map: ReleaseMap, event: ModelRegistered) -> tuple[Verdict, ...]:

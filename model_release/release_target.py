@@ -64,22 +64,20 @@ class ReleaseTargets:
 
     def look(self, found: Definition, target: Target, marker: str, since: datetime) -> StartedRelease | None:
         """Find the release whose description carries the marker."""
-        continuation = None
-        while True:
-            with self._sdk.asking() as answered:
-                page = self._client.get_releases(
-                    target.project,
-                    definition_id=found.id,
-                    min_created_time=since,
-                    top=_PAGE,
-                    continuation_token=continuation,
-                )
-                for release in page:
-                    if marker in (release.description or ""):
-                        return _started(release)
-            continuation = answered().continuation
-            if not continuation:
-                return None
+        releases = self._sdk.pages(
+            lambda token: self._client.get_releases(
+                target.project,
+                definition_id=found.id,
+                min_created_time=since,
+                top=_PAGE,
+                continuation_token=token,
+            )
+        )
+        with self._sdk.asking():
+            for release in releases:
+                if marker in (release.description or ""):
+                    return _started(release)
+        return None
 
     def reach(self, project: str) -> None:
         """Ask for one definition."""

@@ -15,7 +15,7 @@ from model_release.decision_log import log_decision, log_sweep
 from model_release.errors import Busy, ClaimHeld, EventError, Refused, StartError
 from model_release.events import ModelRegistered, Workspace, parse
 from model_release.ledger import Clock, Ledger
-from model_release.release_map import ReleaseMap, Start, StartedRelease, Target, judge, starts, why_none
+from model_release.release_map import ReleaseMap, Start, StartedRelease, Target, decide
 from model_release.tracing import traced
 
 logger = logging.getLogger(__name__)
@@ -120,17 +120,14 @@ class StartRelease:
                     decisions += [log_decision(decision) for decision in came]
         self.ledger.prune()
         left = self.ledger.unfinished()
-        log_sweep(left.claims, (self.clock() - left.oldest).total_seconds() if left.oldest else None)
+        log_sweep(left.claims, left.age(self.clock()))
         if self.outcomes:
             self.outcomes.publish(lambda: self.clock() < now + SWEEP_TIME)
         return decisions
 
     @traced("decide")
     def _decide(self, event: ModelRegistered) -> tuple[tuple[Start, ...], str]:
-        if event.workspace not in self.workspaces:
-            return (), f"workspace {event.workspace.id} is not in AML_WORKSPACES"
-        verdicts = judge(self.release_map, event)
-        return starts(verdicts, event), why_none(verdicts, event)
+        return decide(self.release_map, self.workspaces, event)
 
     def _begin_logged(self, wanted: tuple[Start, ...], event: ModelRegistered) -> list[Decision]:
         decisions, failures = self._begin_all(wanted, event)

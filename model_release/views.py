@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -57,9 +58,7 @@ def story(one: Story) -> dict[str, Any]:
         "version": one.version,
         "ignored": one.known.ignored or None,
         "claims": [claim(one) for one in one.known.claims],
-        "routes": [
-            {"route": verdict.route.title, "takes": verdict.takes, "reason": verdict.reason} for verdict in one.verdicts
-        ],
+        "routes": routes(one.verdicts),
         "event": json.loads(one.known.event),
     }
 
@@ -80,6 +79,11 @@ def claim(one: Claim) -> dict[str, Any]:
         "release": _release(one),
         "answers": [_answer(answer) for answer in one.answers],
     }
+
+
+def routes(verdicts: Iterable[Verdict]) -> list[dict[str, Any]]:
+    """What each route says of a model version."""
+    return [{"route": verdict.route.title, "takes": verdict.takes, "reason": verdict.reason} for verdict in verdicts]
 
 
 def visible(text: str) -> str:

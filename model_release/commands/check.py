@@ -124,7 +124,7 @@ def _findings(asked: _Asked, subscription: str | None) -> Iterator[Finding]:
     yield from check_azure_devops(
         asked.release_map,
         azure_devops,
-        ReleaseDefinitions(azure_devops),
+        ReleaseDefinitions(azure_devops.releases),
         lambda routes: progress(routes, "Asking Azure DevOps"),
     )
     if subscription:

@@ -22,6 +22,7 @@ from model_release.events import ModelRegistered, Workspace, parse, shorten
 from model_release.explain import Explanation, Wanted
 from model_release.explain import explain as explained
 from model_release.settings import Settings
+from model_release.views import routes
 
 _STYLES = {"takes it": "green"}
 
@@ -135,10 +136,7 @@ def _told(explanation: Explanation) -> dict[str, Any]:
         "tags": dict(event.tags),
         "properties": dict(event.properties),
         "ignored": explanation.ignored,
-        "routes": [
-            {"route": verdict.route.title, "takes": verdict.takes, "reason": verdict.reason}
-            for verdict in explanation.verdicts
-        ],
+        "routes": routes(explanation.verdicts),
         "starts": [_told_start(wanted) for wanted in explanation.wanted],
     }
 

@@ -88,7 +88,7 @@ def migrate(
     values = environment()
     deployed = _load(map_path or release_map_path(values, Path())) if switch else None
     azure_devops = _azure_devops(url, values)
-    definitions = ReleaseDefinitions(azure_devops)
+    definitions = ReleaseDefinitions(azure_devops.releases)
     triggers = _read(definitions, projects)
     if deployed:
         sys.exit(switch_off(definitions, triggers, deployed, yes=yes, as_json=as_json))
