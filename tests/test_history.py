@@ -12,7 +12,7 @@ from model_release.errors import ClaimHeld, Refused
 from model_release.events import Workspace, parse
 from model_release.history import History, Wanted
 from model_release.release_map import judge, starts
-from tests.world import BOTH, WORKSPACE, Size, World, register
+from tests.world import BOTH, WORKSPACE, World, register
 
 MODEL = "sklearn_regression_model"
 POST = {"method": "POST", "path": "/releases"}
@@ -87,22 +87,6 @@ def test_state_and_time_narrow_the_lines(world: World, history: History) -> None
     assert versions(history, Wanted(until=began)) == ["20", "21"]
     assert versions(history, Wanted(since=began, until=began)) == ["20"]
     assert versions(history, Wanted(since=began + timedelta(hours=1))) == []
-
-
-def test_a_first_page_costs_one_request_however_long_the_history_is(world: World, history: History, size: Size) -> None:
-    assert _cost_of_a_page(world, history) == (0, 1)
-    register(world, 1)
-    assert _cost_of_a_page(world, history) == (1, 1)
-    register(world, 1, model="churn")
-    world.multiply("PartitionKey eq 'recent'", size(200, 100_000))
-    assert _cost_of_a_page(world, history) == (50, 1)
-
-
-def _cost_of_a_page(world: World, history: History) -> tuple[int, int]:
-    history.page()
-    before = len(world.storage.passed)
-    lines = history.page().decisions
-    return len(lines), len(world.storage.passed) - before
 
 
 def test_lines_are_gone_after_90_days(world: World, history: History) -> None:

@@ -24,7 +24,7 @@ from model_release import wiring
 from model_release.events import Workspace, parse, shorten
 from model_release.release_map import judge, starts
 from model_release.views import visible
-from tests.world import WORKSPACE, World, event, register
+from tests.world import WORKSPACE, Size, World, event, kept_world, multiply, register
 
 MODEL = "sklearn_regression_model"
 STORY = f"releases/{MODEL}/20"
@@ -198,6 +198,25 @@ def test_pages_follow_one_another(world: World, api: Api) -> None:
     seen = [[line["version"] for line in page["decisions"]] for page in (first, second, third)]
     assert seen == [["5", "4"], ["3", "2"], ["1"]]
     assert third["older"] is None
+
+
+def test_a_first_page_costs_one_request_however_long_the_history_is(tmp_path: Path, size: Size) -> None:
+    with kept_world(tmp_path) as world:
+        assert _lines_and_cost_of_a_page(world) == (0, 1)
+        register(world, 1)
+        assert _lines_and_cost_of_a_page(world) == (1, 1)
+    for more in (49, size(2_000, 100_000)):
+        multiply(tmp_path, "recent", more)
+        with kept_world(tmp_path) as world:
+            assert _lines_and_cost_of_a_page(world) == (50, 1)
+
+
+def _lines_and_cost_of_a_page(world: World) -> tuple[int, int]:
+    with served(world) as api:
+        api.page("releases")
+        before = len(world.storage.passed)
+        page = api.page("releases")
+    return len(page.all("time")), len(world.storage.passed) - before
 
 
 def test_the_query_narrows_the_history(world: World, api: Api) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,7 +13,6 @@ from typing import Any, Self
 
 import azure.functions as func
 import pytest
-from azure.data.tables import TableClient
 from werkzeug.wrappers import Request, Response
 
 from local import azurite
@@ -154,14 +153,6 @@ class World:
         """The same storage without the proxy, for tests that ask it thousands of times."""
         return azurite.connection_string(self.storage.upstream, self._account)
 
-    def multiply(self, condition: str, count: int, **changes: str) -> None:
-        """Write so many copies of the first row that meets the condition, past the proxy."""
-        table = TableClient.from_connection_string(self.direct_storage, NAME)
-        row = next(iter(table.query_entities(condition)))
-        for first in range(0, count, 100):
-            copies = [row | changes | {"RowKey": f"{row['RowKey']} {number}"} for number in range(first, first + 100)]
-            table.submit_transaction([("create", copy) for copy in copies])
-
     def start(self, **changes: str) -> StartRelease:
         """The app as a new process has it: nothing remembered."""
         return self.build(**changes).start_release
@@ -209,6 +200,31 @@ def _add_pipelines(azure_devops: AzureDevOps) -> None:
     declared = {"modelName": None, "modelVersion": None, "modelReleaseMarker": ""}
     azure_devops.add_pipeline("fraud", "Deploy sklearn model", parameters=declared)
     azure_devops.add_pipeline("risk", "Deploy fraud model", id=42, parameters={**declared, "stage": "test"})
+
+
+@contextmanager
+def kept_world(azurite_files: Path) -> Iterator[World]:
+    """A world whose storage is kept in these files."""
+    with azurite.running(location=azurite_files) as url, World((url, "devstoreaccount1")) as world:
+        yield world
+
+
+def multiply(azurite_files: Path, partition: str, count: int, **changes: str) -> None:
+    """Write copies of the first row of a partition that begins so into the files of an Azurite that is stopped.
+
+    It would take longer for each row, the more there are.
+    """
+    file = azurite_files / "__azurite_db_table__.json"
+    database = json.loads(file.read_text())
+    table = next(one for one in database["collections"] if one["name"].endswith(f"${NAME}"))
+    row = next(one for one in table["data"] if one["PartitionKey"].startswith(partition))
+    for number in range(count):
+        key, table["maxId"] = f"{row['RowKey']} {number}", table["maxId"] + 1
+        properties = row["properties"] | changes | {"RowKey": key}
+        table["data"].append(row | {"RowKey": key, "properties": properties, "$loki": table["maxId"]})
+    for index in table["binaryIndices"].values():
+        index["dirty"] = True
+    file.write_text(json.dumps(database))
 
 
 def register(world: World, *versions: object, model: str = "sklearn_regression_model") -> None:
