@@ -658,24 +658,92 @@ def test_what_is_no_subscription_at_all_is_told(site: Site) -> None:
     assert "neither a file nor the resource id of an event subscription" in done.output
 
 
-def test_a_pipeline_is_asked_to_plan_a_run_and_nothing_is_started(site: Site) -> None:
-    pipeline = {"project": "growth", "pipeline": "Deploy churn"}
-    site.routes = [
-        {"model": "churn", "pipeline": pipeline},
-        {"model": "churn", "pipeline": pipeline | {"pipeline": 1, "stages_to_skip": ["Prodution"]}},
-        {"model": "other", "pipeline": pipeline | {"parameters": {"version": "{version}"}}},
-        {"model": "other", "pipeline": pipeline | {"pipeline": "Gone"}},
-    ]
+DEPLOY_CHURN = {"project": "growth", "pipeline": "Deploy churn"}
+CHURN = "routes[0] churn"
 
-    findings = site.findings()
 
-    told = [
-        (finding["state"], finding["what"], finding["where"]) for finding in findings if "route" in finding["where"]
+def run(**changes: Any) -> Callable[[Site], object]:
+    return lambda site: site.routes[0]["pipeline"].update(changes)
+
+
+def pipeline(**changes: Any) -> Callable[[Site], object]:
+    return lambda site: site.azure_devops.pipelines.change(1, **changes)
+
+
+def declare(**parameters: str | None) -> Callable[[Site], object]:
+    return pipeline(parameters={name: {"default": default} for name, default in parameters.items()})
+
+
+CORRECT = "correct the route or the pipeline"
+OF_A_PIPELINE: dict[str, tuple[Callable[[Site], object], str, str]] = {
+    "gone": (
+        pipeline(name="Other"),
+        "project growth has no pipeline Deploy churn",
+        CORRECT,
+    ),
+    "gone id": (run(pipeline=7), "Pipeline with id 7 was not found", CORRECT),
+    "equal names": (
+        lambda site: site.azure_devops.add_pipeline("growth", "Deploy churn", folder="\\more"),
+        "growth has 2 pipelines of that name",
+        "write the folder too: \\Deploy churn, \\more\\Deploy churn",
+    ),
+    "project": (run(project="gone"), "project does not exist: gone", CORRECT),
+    "disabled": (pipeline(disabled=True), "Deploy churn is disabled", CORRECT),
+    "no such stage": (run(stages_to_skip=["Prodution"]), "Deploy churn has no stage Prodution", CORRECT),
+    "no such branch": (run(branch="refs/heads/gone"), "a commit of refs/heads/gone", CORRECT),
+    "no such parameter": (
+        run(parameters={"version": "{version}"}),
+        "Unexpected parameter 'version'",
+        CORRECT,
+    ),
+    "undeclared marker": (
+        declare(modelName=None, modelVersion=None),
+        "Unexpected parameter 'modelReleaseMarker'; declare it in the pipeline's YAML",
+        CORRECT,
+    ),
+    "a parameter without a value": (
+        declare(modelName=None, modelVersion=None, modelReleaseMarker="", more=None),
+        "A value for the 'more' parameter must be provided",
+        CORRECT,
+    ),
+    "may not be viewed": (
+        lambda site: site.azure_devops.permissions.clear(),
+        "or this identity may not view it",
+        "give View build pipeline and Queue builds",
+    ),
+    "may not be run": (
+        lambda site: site.azure_devops.permissions.discard("Queue builds"),
+        "needs Queue builds permissions",
+        "give View build pipeline and Queue builds",
+    ),
+    "sign-in": (
+        lambda site: site.azure_devops.misbehave(Fault(sign_in=True)),
+        "does not accept the sign-in (status 203)",
+        "renew the token",
+    ),
+}
+
+
+@pytest.fixture
+def of_a_pipeline(site: Site) -> Site:
+    site.routes = [{"model": "churn", "pipeline": dict(DEPLOY_CHURN)}]
+    return site
+
+
+def test_nothing_is_invented_where_all_is_well_with_a_pipeline_and_no_run_is_started(of_a_pipeline: Site) -> None:
+    findings = of_a_pipeline.findings()
+
+    assert [(finding["state"], finding["what"], finding["where"]) for finding in findings] == [
+        ("ok", "growth/Deploy churn (pipeline) takes what the route hands over", CHURN)
     ]
-    assert sorted(told, key=lambda finding: finding[2]) == [
-        ("ok", "growth/Deploy churn (pipeline) takes what the route hands over", "routes[0] churn"),
-        ("fault", "pipeline Deploy churn has no stage Prodution", "routes[1] churn"),
-        ("fault", "Unexpected parameter 'version'", "routes[2] other"),
-        ("fault", "project growth has no pipeline Gone, or this identity may not view it", "routes[3] other"),
-    ]
-    assert site.azure_devops.runs == []
+    assert of_a_pipeline.azure_devops.runs == []
+
+
+@pytest.mark.parametrize(("plant", "what", "what_to_do"), OF_A_PIPELINE.values(), ids=OF_A_PIPELINE)
+def test_a_planted_fault_of_a_pipeline_is_found_and_no_other(
+    of_a_pipeline: Site, plant: Callable[[Site], object], what: str, what_to_do: str
+) -> None:
+    plant(of_a_pipeline)
+
+    assert_found(of_a_pipeline.wrong(), [("fault", what, CHURN, what_to_do)])
+    assert of_a_pipeline.azure_devops.runs == []

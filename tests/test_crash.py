@@ -37,10 +37,13 @@ STEPS_OF_A_RUN = [
     *STEPS[10:],
 ]
 
-CHANGING = [step for step, (server, method, _) in enumerate(STEPS) if server == "storage" or method == "POST"]
-OF_A_RUN = [step for step, (_, _, name) in enumerate(STEPS_OF_A_RUN) if name in ("start the run", "close the claim")]
-KILLED = [("release", step, when) for step in CHANGING for when in ("before", "after")]
-KILLED += [("pipeline", step, when) for step in OF_A_RUN for when in ("before", "after")]
+KILLED = [
+    (kind, step, when)
+    for kind, steps in (("release", STEPS), ("pipeline", STEPS_OF_A_RUN))
+    for step, (server, method, _) in enumerate(steps)
+    if server == "storage" or method == "POST"
+    for when in ("before", "after")
+]
 
 
 class Killer:

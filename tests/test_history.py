@@ -15,7 +15,6 @@ from model_release.release_map import judge, starts
 from tests.world import BOTH, WORKSPACE, World, register
 
 MODEL = "sklearn_regression_model"
-POST = {"method": "POST", "path": "/releases"}
 WISH = "5f0c9d3e-0d53-4d0e-9a53-3d1f6f3f2b11"
 
 
@@ -103,9 +102,11 @@ def test_lines_are_gone_after_90_days(world: World, history: History) -> None:
 # What is known of one model version
 
 
+@BOTH
 def test_each_attempt_is_kept_with_its_answer(world: World) -> None:
     world.azure_devops.misbehave(
-        Fault(**POST, status=429, times=1), Fault(**POST, status=403, body={"message": "No."}, times=2)
+        Fault(**world.requests.start, status=429, times=1),
+        Fault(**world.requests.start, status=403, body={"message": "No."}, times=2),
     )
     register(world, 20)
     world.later(minutes=2)
@@ -122,7 +123,9 @@ def test_each_attempt_is_kept_with_its_answer(world: World) -> None:
 
 
 def test_of_many_attempts_the_last_are_kept_whatever_their_answers_hold(world: World) -> None:
-    world.azure_devops.misbehave(Fault(**POST, status=403, body={"message": '"\\\N{GRINNING FACE}' * 2_000}))
+    world.azure_devops.misbehave(
+        Fault(**world.requests.start, status=403, body={"message": '"\\\N{GRINNING FACE}' * 2_000})
+    )
     register(world, 20)
     for _ in range(30):
         world.later(hours=2)
@@ -163,6 +166,7 @@ def test_a_started_version_is_started_again_on_purpose_once_for_each_wish(world:
     assert world.app.unfinished() == []
 
 
+@BOTH
 def test_an_older_version_goes_again_although_a_newer_one_went(world: World) -> None:
     register(world, 21, 20)
     (superseded,) = claims(world)
@@ -172,9 +176,10 @@ def test_an_older_version_goes_again_although_a_newer_one_went(world: World) -> 
     assert world.versions == ["21", "20"]
 
 
+@BOTH
 def test_a_wish_that_waits_is_fulfilled_by_the_sweep(world: World) -> None:
     register(world, 21, 20)
-    world.azure_devops.misbehave(Fault(**POST, status=429, times=1))
+    world.azure_devops.misbehave(Fault(**world.requests.start, status=429, times=1))
 
     assert world.app.again(claims(world)[0], WISH).state is State.WAITING
     world.later(minutes=2)
@@ -183,6 +188,7 @@ def test_a_wish_that_waits_is_fulfilled_by_the_sweep(world: World) -> None:
     assert world.app.unfinished() == []
 
 
+@BOTH
 def test_a_wish_whose_process_died_is_fulfilled_once_by_the_sweep(world: World) -> None:
     register(world, 20)
     (claim,) = claims(world)
@@ -228,8 +234,9 @@ def test_what_no_route_leads_to_is_not_started_again(world: World, tmp_path: Pat
     assert world.versions == ["20"]
 
 
+@BOTH
 def test_what_waits_is_tried_now(world: World) -> None:
-    world.azure_devops.misbehave(Fault(**POST, status=403, times=1))
+    world.azure_devops.misbehave(Fault(**world.requests.start, status=403, times=1))
     register(world, 20)
     (claim,) = claims(world)
 
@@ -239,8 +246,9 @@ def test_what_waits_is_tried_now(world: World) -> None:
     assert world.versions == ["20"]
 
 
+@BOTH
 def test_what_may_exist_is_looked_for_before_it_is_tried_now(world: World) -> None:
-    world.azure_devops.misbehave(Fault(**POST, status=503, apply=True, times=1))
+    world.azure_devops.misbehave(Fault(**world.requests.start, status=503, apply=True, times=1))
     register(world, 20)
 
     (decision,) = world.app.try_now(claims(world)[0])

@@ -18,10 +18,9 @@ from model_release import wiring
 from model_release.claim import State
 from model_release.outcomes import Publisher, Topic
 from model_release.start_release import StartRelease
-from tests.world import World, event
+from tests.world import BOTH, World, event
 
 PATH = "/api/events"
-POST = {"method": "POST", "path": "/releases"}
 SCHEMA = Draft202012Validator(json.loads((wiring.HOME / "docs/outcome-event.schema.json").read_text()))
 
 
@@ -62,6 +61,7 @@ def site(world: World) -> Iterator[Site]:
         yield site
 
 
+@BOTH
 def test_a_started_release_is_told_as_documented(world: World, site: Site) -> None:
     (decision,) = world.app.registered(event())
     assert site.topic.events == []
@@ -71,7 +71,7 @@ def test_a_started_release_is_told_as_documented(world: World, site: Site) -> No
     (told,) = site.topic.events
     SCHEMA.validate(told)
     assert (told["type"], told["subject"]) == ("ModelRelease.Started", "models/sklearn_regression_model:20")
-    assert told["data"]["release"] == {"id": 1, "name": "Release-1", "url": decision.release_url}
+    assert told["data"]["release"] == {"id": 1, "name": world.started[0]["name"], "url": decision.release_url}
     assert told["data"]["event_id"] == "event of sklearn_regression_model 20"
 
 
@@ -92,13 +92,14 @@ def test_the_event_in_the_documentation_is_one_of_the_schema() -> None:
     SCHEMA.validate(json.loads(shown))
 
 
+@BOTH
 def test_a_refusal_is_told_once_for_each_reason(world: World, site: Site) -> None:
-    world.azure_devops.misbehave(Fault(**POST, status=400, body={"message": "no queue"}))
+    world.azure_devops.misbehave(Fault(**world.requests.start, status=400, body={"message": "no queue"}))
     world.app.registered(event())
     for _ in range(3):
         world.later(hours=1)
     world.azure_devops.behave()
-    world.azure_devops.misbehave(Fault(**POST, status=403, body={"message": "not allowed"}))
+    world.azure_devops.misbehave(Fault(**world.requests.start, status=403, body={"message": "not allowed"}))
     world.later(hours=1)
     world.azure_devops.behave()
     world.later(hours=1)
@@ -112,8 +113,9 @@ def test_a_refusal_is_told_once_for_each_reason(world: World, site: Site) -> Non
         SCHEMA.validate(one)
 
 
+@BOTH
 def test_what_is_given_up_is_told(world: World, site: Site) -> None:
-    world.azure_devops.misbehave(Fault(**POST, status=429))
+    world.azure_devops.misbehave(Fault(**world.requests.start, status=429))
     world.app.registered(event())
 
     world.later(days=7)
@@ -148,7 +150,7 @@ def test_while_the_topic_is_in_trouble_releases_go_on_and_are_told_after(
     world: World, site: Site, fault: Fault, caplog: pytest.LogCaptureFixture
 ) -> None:
     site.topic.misbehave(fault)
-    world.azure_devops.misbehave(Fault(**POST, status=429, times=1))
+    world.azure_devops.misbehave(Fault(**world.requests.start, status=429, times=1))
     world.app.registered(event(version=20))
     world.later(minutes=1)
     world.later(minutes=1)

@@ -21,7 +21,7 @@ from model_release.events import Workspace, parse
 from model_release.release_map import judge, starts
 from tests import browser
 from tests.browser import DISPLAYS, Display, Visitor
-from tests.world import WORKSPACE, Accounts, World, event, register
+from tests.world import BOTH, WORKSPACE, Accounts, World, event, register
 
 MODEL = "sklearn_regression_model"
 POST = {"method": "POST", "path": "/releases"}
@@ -140,6 +140,7 @@ def test_the_history_is_filtered_paged_and_opened(chromium: Browser, full: tuple
         expect(lines(page)).to_have_count(3)
 
 
+@BOTH
 def test_starting_again_asks_first_and_then_tells_of_the_second_release(
     chromium: Browser, world: World, host: str, display: Display
 ) -> None:
@@ -152,7 +153,7 @@ def test_starting_again_asks_first_and_then_tells_of_the_second_release(
         visitor.tab_to(page.locator("summary"))
         visitor.press("Enter")
         expect(page.locator("form")).to_contain_text(f"another release of {MODEL} 20")
-        expect(page.locator("form")).to_contain_text("although Release-1 exists")
+        expect(page.locator("form")).to_contain_text(f"although {world.started[0]['name']} exists")
         assert world.versions == ["20"]
 
         visitor.tab_to(button)
@@ -162,16 +163,17 @@ def test_starting_again_asks_first_and_then_tells_of_the_second_release(
         expect(page.get_by_role("article")).to_have_count(2)
         newest = page.get_by_role("article").first
         expect(newest).to_contain_text("on purpose")
-        expect(newest.get_by_role("link", name="Release-2")).to_be_visible()
+        expect(newest.get_by_role("link", name=world.started[1]["name"])).to_be_visible()
         assert world.versions == ["20", "20"]
         visitor.tab_to(page.get_by_role("link", name="All releases"))
         visitor.press("Enter")
         expect(lines(page).first).to_contain_text("started again on purpose")
-        expect(lines(page).last).to_contain_text("Release-1")
+        expect(lines(page).last).to_contain_text(world.started[0]["name"])
 
 
+@BOTH
 def test_a_refused_release_is_tried_now(chromium: Browser, world: World, host: str, display: Display) -> None:
-    world.azure_devops.misbehave(Fault(**POST, status=403, body={"message": "Access denied."}, times=1))
+    world.azure_devops.misbehave(Fault(**world.requests.start, status=403, body={"message": "Access denied."}, times=1))
     register(world, 20)
     with Visitor(chromium, host, display) as visitor:
         page = visitor.page
@@ -207,7 +209,7 @@ def test_the_map_is_asked_again_about_an_ignored_version(
         visitor.press("Enter")
 
         expect(page.get_by_role("status")).to_contain_text("started")
-        expect(page.get_by_role("link", name="Release-2")).to_be_visible()
+        expect(page.get_by_role("link", name=world.started[1]["name"])).to_be_visible()
         assert world.versions == ["20", "21"]
 
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import Enum
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import pytest
@@ -34,11 +34,11 @@ from model_release.events import ModelRegistered
 from model_release.history import History, Wanted
 from model_release.ledger import Ledger
 from model_release.outcomes import NotTaken, Outbox, Publisher
-from model_release.release_map import ReleaseMap, RunStart, Start, StartedRelease, Target
+from model_release.release_map import Kind, ReleaseMap, RunStart, Start, StartedRelease, Target
 from model_release.start_release import StartRelease
 from model_release.table import Table
 from tests.tables import AnswerLost, MemoryTable
-from tests.world import WORKSPACE, Clock, World, event
+from tests.world import WORKSPACE, Clock, Size, World, event
 
 LEASE = timedelta(minutes=3)
 ENVIRONMENT = {
@@ -48,24 +48,7 @@ ENVIRONMENT = {
     "AML_WORKSPACES": WORKSPACE,
 }
 HANDED_OVER = {"ModelVersion": "{version}"}
-ROUTES = ReleaseMap.model_validate(
-    {
-        "version": 1,
-        "routes": [
-            {
-                "model": "*",
-                "order": "newest",
-                "release": {"project": "p", "definition": "newest", "variables": HANDED_OVER},
-            },
-            {
-                "model": "*",
-                "order": "every",
-                "pipeline": {"project": "p", "pipeline": "every", "parameters": HANDED_OVER},
-            },
-        ],
-    }
-)
-TARGETS = {"newest": "p/newest", "every": "p/every (pipeline)"}
+NAMES = {"release": ("definition", "variables"), "pipeline": ("pipeline", "parameters")}
 
 Version = tuple[str, int]
 
@@ -215,7 +198,7 @@ class Process:
         ledger = Ledger(table, self.history, lease=LEASE, clock=world.clock, outbox=outbox)
         self.app: StartRelease = replace(
             _built(),
-            release_map=ROUTES,
+            release_map=world.routes,
             ledger=ledger,
             azure_devops=self,
             clock=world.clock,
@@ -280,6 +263,15 @@ class Process:
         return trouble
 
 
+def _routes(**kinds: Kind) -> ReleaseMap:
+    """Routes of any model to one target for each order."""
+    routes = []
+    for order, kind in kinds.items():
+        name, handed_over = NAMES[kind]
+        routes.append({"model": "*", "order": order, kind: {"project": "p", name: order, handed_over: HANDED_OVER}})
+    return ReleaseMap.model_validate({"version": 1, "routes": routes})
+
+
 def _handed_over(start: Start) -> object:
     return start.parameters if isinstance(start, RunStart) else start.variables
 
@@ -311,8 +303,9 @@ PLAN = st.builds(
 class Promises(RuleBasedStateMachine):
     """Model versions are registered, and everything that can go wrong does."""
 
-    def __init__(self) -> None:
+    def __init__(self, newest: Kind = "release", every: Kind = "pipeline") -> None:
         super().__init__()
+        self.routes = _routes(newest=newest, every=every)
         self.clock = Clock()
         self.clock.now = datetime(2030, 1, 1, tzinfo=UTC)
         self.table = MemoryTable()
@@ -381,7 +374,7 @@ class Promises(RuleBasedStateMachine):
                 assert claims[model, version, order]["state"] == end
         told = {(line.subject, line.target): line.state for line in process.history.page(Wanted(count=1000)).decisions}
         assert told == {
-            (f"models/{model}:{version}", TARGETS[order]): row["state"]
+            (f"models/{model}:{version}", str(Target("p", order, row["kind"]))): row["state"]
             for (model, version, order), row in claims.items()
         }
         for partition in ("open", "outcome"):
@@ -450,11 +443,12 @@ class Promises(RuleBasedStateMachine):
         return [one.version for one in self.azure_devops.created if one.target.definition == order]
 
 
-def test_exactly_once_never_lost_never_backwards() -> None:
+@pytest.mark.parametrize(("newest", "every"), [("release", "pipeline"), ("pipeline", "release")])
+def test_exactly_once_never_lost_never_backwards(newest: Kind, every: Kind, size: Size) -> None:
     run_state_machine_as_test(
-        Promises,
+        partial(Promises, newest, every),
         settings=settings(
-            max_examples=200,
+            max_examples=size(150, 3_000),
             stateful_step_count=25,
             deadline=None,
             derandomize=True,

@@ -52,6 +52,7 @@ def test_the_same_event_again_starts_nothing(world: World) -> None:
     assert world.versions == ["20"]
 
 
+@BOTH
 def test_another_process_knows_what_was_started(world: World) -> None:
     world.app.registered(event())
 
@@ -101,6 +102,7 @@ def test_an_older_version_does_not_start_after_a_newer_one(world: World) -> None
     assert world.versions == ["20"]
 
 
+@BOTH
 def test_versions_are_compared_as_numbers(world: World) -> None:
     world.app.registered(event(version=9))
     world.app.registered(event(version=10))
@@ -108,6 +110,7 @@ def test_versions_are_compared_as_numbers(world: World) -> None:
     assert world.versions == ["9", "10"]
 
 
+@BOTH
 def test_versions_that_are_no_whole_numbers_have_no_order(world: World) -> None:
     world.app.registered(event(version="b"))
     world.app.registered(event(version="a"))
@@ -140,6 +143,7 @@ def test_a_newer_version_waits_until_it_is_known_what_became_of_an_older_one(wor
     assert world.versions in (["20", "21"], ["21"])
 
 
+@BOTH
 @pytest.mark.parametrize("seconds", [61, 200])
 def test_the_line_moves_on_once_the_older_version_is_out_of_it(world: World, seconds: int) -> None:
     world.app.registered(event(version=20))
@@ -239,6 +243,7 @@ def test_a_release_that_may_still_come_is_waited_for(world: World) -> None:
     assert world.versions == ["20"]
 
 
+@BOTH
 def test_further_tries_double_and_retry_after_is_kept(world: World) -> None:
     world.azure_devops.misbehave(Fault(**world.requests.start, status=429))
     waits = []
@@ -255,6 +260,7 @@ def test_further_tries_double_and_retry_after_is_kept(world: World) -> None:
     assert (world.history[0].next_try - world.clock()).total_seconds() == 5000
 
 
+@BOTH
 def test_an_unreachable_azure_devops_makes_it_wait(world: World) -> None:
     app = world.start(AZURE_DEVOPS_URL="http://127.0.0.1:9/contoso")
 
@@ -266,6 +272,7 @@ def test_an_unreachable_azure_devops_makes_it_wait(world: World) -> None:
     assert world.versions == ["20"]
 
 
+@BOTH
 def test_an_unfinished_claim_is_acknowledged_and_left_to_the_sweep(world: World) -> None:
     world.azure_devops.misbehave(Fault(**world.requests.start, status=429, times=1))
     world.app.registered(event())
@@ -289,6 +296,7 @@ def test_nothing_is_started_while_the_ledger_cannot_be_written(world: World) -> 
     assert world.versions == ["20"]
 
 
+@BOTH
 def test_an_event_is_asked_for_again_while_its_claim_is_in_other_hands(world: World) -> None:
     held = world.app.ledger.claim
     world.azure_devops.misbehave(Fault(**world.requests.start, close="after", times=1))
@@ -337,6 +345,7 @@ def test_versions_registered_at_once_never_start_backwards(world: World) -> None
     assert {line.state for line in world.history} <= {State.STARTED, State.SUPERSEDED}
 
 
+@BOTH
 def test_two_sweeps_at_once_start_one_release(world: World) -> None:
     world.azure_devops.misbehave(Fault(**world.requests.start, status=429, times=1))
     world.app.registered(event())
@@ -349,6 +358,7 @@ def test_two_sweeps_at_once_start_one_release(world: World) -> None:
     assert world.versions == ["20"]
 
 
+@BOTH
 def test_one_claim_that_cannot_be_finished_does_not_stop_the_sweep(world: World) -> None:
     world.azure_devops.misbehave(Fault(**world.requests.start, status=429, times=2))
     world.app.registered(event(version=20))
@@ -392,6 +402,7 @@ def test_an_unfinished_claim_follows_the_map(world: World, tmp_path: Path) -> No
     assert world.later(hours=2) == []
 
 
+@BOTH
 def test_an_unfinished_claim_that_no_route_takes_any_more_is_withdrawn_with_the_reason(
     world: World, tmp_path: Path
 ) -> None:
@@ -407,6 +418,7 @@ def test_an_unfinished_claim_that_no_route_takes_any_more_is_withdrawn_with_the_
     assert (decision.state, decision.reason) == (State.WITHDRAWN, "no route names sklearn_regression_model")
 
 
+@BOTH
 def test_a_release_that_may_exist_is_looked_for_even_if_the_map_leads_elsewhere(world: World, tmp_path: Path) -> None:
     world.azure_devops.misbehave(Fault(**world.requests.start, close="after", times=1))
     world.app.registered(event())
@@ -430,6 +442,7 @@ def test_each_target_has_its_chance_before_the_event_is_asked_for_again(world: W
     assert [release["releaseDefinition"]["name"] for release in world.azure_devops.releases] == ["Second"]
 
 
+@BOTH
 def test_a_crash_before_the_claim_was_closed_leaves_nothing_for_the_sweep_in_the_end(world: World) -> None:
     world.azure_devops.misbehave(Fault(**world.requests.start, status=429, times=1))
     world.app.registered(event())
@@ -470,6 +483,7 @@ def test_an_attempt_that_took_too_long_sends_nothing(world: World) -> None:
     assert not world.app.ledger.has_time(taken)
 
 
+@BOTH
 def test_a_claim_that_fails_unexpectedly_is_left_for_the_next_sweep(world: World) -> None:
     world.azure_devops.misbehave(Fault(**world.requests.start, status=429, times=2))
     world.app.registered(event(version=20))

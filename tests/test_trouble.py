@@ -62,6 +62,7 @@ def test_when_azure_devops_asks_to_be_left_alone_every_instance_does(world: Worl
     assert world.versions[-1] == "21"
 
 
+@BOTH
 def test_what_may_exist_is_not_looked_for_while_azure_devops_asks_to_be_left_alone(world: World) -> None:
     fault = Fault(**world.requests.start, status=503, apply=True, headers={"Retry-After": "600"}, times=1)
     world.azure_devops.misbehave(fault)
@@ -83,6 +84,7 @@ def test_a_shorter_wish_does_not_end_a_longer_one(world: World) -> None:
     assert world.start().ledger.held_until() == world.clock() + timedelta(minutes=10)
 
 
+@BOTH
 def test_many_claims_that_wait_are_started_by_sweeps_once_azure_devops_is_back(world: World, size: Size) -> None:
     count = size(60, 500)
     world.azure_devops_server.stop()
