@@ -18,7 +18,7 @@ from model_release.errors import Busy, Refused, StartError, Unknown
 from model_release.events import parse
 from model_release.release_map import ReleaseStart, RunStart, Start, StartedRelease, Target
 from model_release.release_target import release_url
-from tests.world import BOTH, World, event
+from tests.world import BOTH, World, assert_refused_until_mended, event
 
 MARKER = "[model-release 0]"
 
@@ -335,19 +335,7 @@ REFUSALS = {
 def test_a_refusal_tells_the_reason_and_once_mended_the_sweep_starts_it(
     world: World, spoil: Callable, mend: Callable, sentence: str, *, remembered: bool
 ) -> None:
-    if remembered:
-        world.app.registered(event(version=19))
-        world.clock.advance(minutes=4)
-    spoil(world)
-
-    (decision,) = world.app.registered(event())
-    assert decision.state is State.REFUSED
-    assert sentence in decision.reason
-    assert world.later(minutes=59) == []
-    mend(world)
-    world.later(minutes=1)
-    assert [r["variables"]["ModelVersion"]["value"] for r in world.azure_devops.releases][-1] == "20"
-    assert world.later(hours=2) == []
+    assert_refused_until_mended(world, spoil, mend, sentence, remembered=remembered)
 
 
 def test_an_alias_that_was_renamed_since_is_asked_for_anew(world: World) -> None:

@@ -16,7 +16,7 @@ from model_release.errors import Refused
 from model_release.events import parse
 from model_release.release_map import StartedRelease
 from tests.test_azure_devops import MARKER, a_run, begin, client
-from tests.world import World, event
+from tests.world import World, assert_refused_until_mended, event
 
 DECLARED = {"modelName": None, "modelVersion": None, "modelReleaseMarker": ""}
 PASSED = {"modelName": "sklearn_regression_model", "modelVersion": "20"}
@@ -121,7 +121,11 @@ def change(**changes: Any) -> Callable[[World], Any]:
 
 MEND = change(parameters={name: {"default": default} for name, default in DECLARED.items()})
 REFUSALS = {
-    "unknown pipeline": (change(name="Renamed"), change(name="Deploy sklearn model"), "has no pipeline Deploy sklearn"),
+    "unknown pipeline": (
+        lambda world: setattr(world, "gone", world.azure_devops.pipelines._pipelines.pop(2)),
+        lambda world: world.azure_devops.pipelines._pipelines.update({2: world.gone}),
+        "has no pipeline Deploy sklearn model",
+    ),
     "disabled pipeline": (change(disabled=True), change(disabled=False), "disabled"),
     "missing permission": (
         lambda world: world.azure_devops.permissions.discard("Queue builds"),
@@ -149,20 +153,12 @@ REFUSALS = {
 }
 
 
+@pytest.mark.parametrize("remembered", [False, True], ids=["cold", "remembered"])
 @pytest.mark.parametrize(("spoil", "mend", "sentence"), REFUSALS.values(), ids=REFUSALS)
 def test_a_refusal_tells_the_reason_and_once_mended_the_sweep_starts_it(
-    world: World, spoil: Callable[[World], Any], mend: Callable[[World], Any], sentence: str
+    world: World, spoil: Callable[[World], Any], mend: Callable[[World], Any], sentence: str, *, remembered: bool
 ) -> None:
-    spoil(world)
-
-    (decision,) = world.app.registered(event())
-    assert decision.state is State.REFUSED
-    assert sentence in decision.reason
-    assert world.later(minutes=59) == []
-    mend(world)
-    world.later(minutes=1)
-    assert world.versions == ["20"]
-    assert world.later(hours=2) == []
+    assert_refused_until_mended(world, spoil, mend, sentence, remembered=remembered)
 
 
 def test_details_of_a_refusal_that_are_not_what_they_should_be_do_no_harm(world: World) -> None:

@@ -20,7 +20,7 @@ from local.azure_devops import AzureDevOps, sample
 from local.demo import WORKSPACE
 from local.serving import Server
 from model_release import wiring
-from model_release.claim import Decision
+from model_release.claim import Decision, State
 from model_release.history import Wanted
 from model_release.release_map import Kind
 from model_release.start_release import StartRelease
@@ -232,3 +232,22 @@ def register(world: World, *versions: object, model: str = "sklearn_regression_m
     for version in versions:
         world.app.registered(event(model, str(version)))
         world.clock.advance(seconds=1)
+
+
+def assert_refused_until_mended(
+    world: World, spoil: Callable[[World], Any], mend: Callable[[World], Any], sentence: str, *, remembered: bool
+) -> None:
+    """What is spoilt is told as the reason, tried again after an hour, and started once it was mended."""
+    if remembered:
+        world.app.registered(event(version=19))
+        world.clock.advance(minutes=4)
+    spoil(world)
+
+    (decision,) = world.app.registered(event())
+    assert decision.state is State.REFUSED
+    assert sentence in decision.reason
+    assert world.later(minutes=59) == []
+    mend(world)
+    world.later(minutes=1)
+    assert world.versions[-1] == "20"
+    assert world.later(hours=2) == []
