@@ -61,7 +61,10 @@ class AzureDevOps:
         self.permissions = {"View releases", "Create releases", "View release pipeline", "Edit release pipeline"}
         self.permissions |= PERMISSIONS
         self.denied: dict[str, set[str]] = {}
-        self.pipelines = Pipelines(self._project, lambda: self.permissions)
+        self.pipelines = Pipelines(
+            self._project,
+            lambda permission, token: security.allows([permission], token, self.permissions, self.denied),
+        )
         self.model_version_id = "{version}"
         self._pat = pat
         self._projects: dict[str, Json] = {}
@@ -212,10 +215,11 @@ class AzureDevOps:
         return list_of([{"id": _RELEASE_AREA, "name": "Release", "locationUrl": address}])
 
     def _has_permissions(self, call: Call) -> Response:
-        if call.namespace.lower() != security.NAMESPACE:
+        if call.namespace.lower() not in security.NAMESPACES:
             raise Refusal(shapes.NAMESPACE_NOT_FOUND, f"The security namespace {call.namespace} does not exist.")
         tokens = call.query["tokens"].split(call.query.get("delimiter", ","))
-        return list_of([security.allows(int(call.id), token, self.permissions, self.denied) for token in tokens])
+        asked = (call.namespace.lower(), int(call.id))
+        return list_of([security.has_bits(*asked, token, self.permissions, self.denied) for token in tokens])
 
     def _list_definitions(self, call: Call) -> Response:
         # Without the permission the list is no error, it is empty.
@@ -352,8 +356,7 @@ class AzureDevOps:
         return self._definitions[release["releaseDefinition"]["id"]]
 
     def _allows(self, permission: str, definition: Json | None) -> bool:
-        token = security.token_of(definition) if definition else ""
-        return security.allows(security.BITS[permission], token, self.permissions, self.denied)
+        return security.allows([permission], definition_token(definition), self.permissions, self.denied)
 
     def _require(self, permission: str, definition: Json | None) -> None:
         if not self._allows(permission, definition):
@@ -438,6 +441,13 @@ def _lines(values: Json) -> str:
 
 def _cells(*values: object) -> str:
     return "<tr>" + "".join(f"<td>{escape(str(value))}</td>" for value in values) + "</tr>\n"
+
+
+def definition_token(definition: Json | None) -> str:
+    """Return what the permissions on a release definition are kept under; nothing where there is none."""
+    if definition is None:
+        return ""
+    return security.token_of(definition["projectReference"]["id"], definition["path"], definition["id"])
 
 
 def sample() -> AzureDevOps:

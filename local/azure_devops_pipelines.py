@@ -15,6 +15,7 @@ from werkzeug.wrappers import Response
 
 from local.azure_devops_http import Call, Handler, json_of, list_of
 from local.azure_devops_releases import Json, Kind, Refusal, now
+from local.azure_devops_security import token_of
 
 # The ids are the SDK's; area, name and template make the address of a resource.
 LOCATIONS = [
@@ -52,13 +53,13 @@ RUN_NOT_FOUND = Kind("RunNotFoundException", 404, *_PIPELINES)
 class Pipelines:
     """The pipelines of all projects and their runs, the oldest first."""
 
-    def __init__(self, project: Callable[[str], Json], permissions: Callable[[], set[str]]) -> None:
-        """`project` finds a project by its name or id, or refuses."""
+    def __init__(self, project: Callable[[str], Json], allows: Callable[[str, str], bool]) -> None:
+        """`project` finds a project by its name or id, or refuses; `allows` tells of a permission and a token."""
         self.runs: list[Json] = []
         self.runs_tell_parameters = True
         self.builds_tell_parameters = True
         self._project = project
-        self._permissions = permissions
+        self._permits = allows
         self._pipelines: dict[int, Json] = {}
 
     def handlers(self) -> dict[str, Handler]:
@@ -117,7 +118,7 @@ class Pipelines:
 
     def _list(self, call: Call) -> Response:
         # Without the permission the list is no error, it is empty.
-        visible = self._of(call.project) if "View build pipeline" in self._permissions() else []
+        visible = [it for it in self._of(call.project) if self._allows("View build pipeline", it)]
         ordered = sorted(visible, key=lambda pipeline: (pipeline["name"].lower(), pipeline["id"]))
         first = int(call.query.get("continuationToken", 0))
         top = min(int(call.query.get("$top", _MOST_RUNS)), _MOST_RUNS)
@@ -134,7 +135,7 @@ class Pipelines:
 
     def _list_runs(self, call: Call) -> Response:
         pipeline = self._pipeline(call)
-        visible = self._runs_of(pipeline) if "View builds" in self._permissions() else []
+        visible = self._runs_of(pipeline) if self._allows("View builds", pipeline) else []
         return list_of([self._told(run) for run in visible[: -_MOST_RUNS - 1 : -1]])
 
     def _get_run(self, call: Call) -> Response:
@@ -217,11 +218,10 @@ class Pipelines:
         visible = [
             self._as_build(run)
             for pipeline in self._of(call.project)
-            if not wanted or pipeline["id"] in wanted
+            if (not wanted or pipeline["id"] in wanted) and self._allows("View builds", pipeline)
             for run in self._runs_of(pipeline)
         ]
-        found = visible if "View builds" in self._permissions() else []
-        found = [build for build in found if _is_wanted_build(build, call.query)]
+        found = [build for build in visible if _is_wanted_build(build, call.query)]
         descending = call.query.get("queryOrder", "").lower() != "queuetimeascending"
         ordered = sorted(found, key=_queued, reverse=descending)
         if after := call.query.get("continuationToken"):
@@ -259,13 +259,21 @@ class Pipelines:
     def _runs_of(self, pipeline: Json) -> list[Json]:
         return [run for run in self.runs if run["pipeline"]["id"] == pipeline["id"]]
 
+    def _allows(self, permission: str, pipeline: Json | None) -> bool:
+        return self._permits(permission, pipeline_token(pipeline))
+
     def _require(self, permission: str, call: Call) -> None:
-        if permission not in self._permissions():
+        if not self._allows(permission, self._pipelines.get(int(call.id))):
             message = (
                 f"TF215106: Access denied. Model Release needs {permission} permissions for build pipeline {call.id} "
                 f"in team project {call.project} to perform the action."
             )
             raise Refusal(ACCESS_DENIED, message)
+
+
+def pipeline_token(pipeline: Json | None) -> str:
+    """Return what the permissions on a pipeline are kept under; nothing where there is none."""
+    return token_of(pipeline["project"]["id"], pipeline["folder"], pipeline["id"]) if pipeline else ""
 
 
 def _parameter(given: Json | str | None) -> Json:
@@ -275,7 +283,7 @@ def _parameter(given: Json | str | None) -> Json:
 def _shown(pipeline: Json, call: Call) -> Json:
     number = pipeline["id"]
     api = f"pipelines/{number}?revision={pipeline['revision']}"
-    links = call.links(pipeline["project"]["name"], api, f"_build/definition?definitionId={number}")
+    links = call.links(pipeline["project"]["id"], api, f"_build/definition?definitionId={number}")
     told = {key: pipeline[key] for key in ("id", "name", "folder", "revision")}
     return {**told, "url": links["self"]["href"], "_links": links}
 

@@ -91,11 +91,19 @@ class AzureDevOps:
                 return self._create(remembered.found, start, event, marker, until)
             except Refused:
                 self._memory.pop(start.target.key, None)
-        return self._create(self._find(start.target), start, event, marker, until)
+        return self._create(self.find(start.target), start, event, marker, until)
+
+    def find(self, target: Target) -> Any:
+        """What its kind knows of the target, remembered for a while; raises Refused when it is not one thing."""
+        if remembered := self._remembered(target):
+            return remembered.found
+        found = self._kinds[target.kind].find(target)
+        self._memory[target.key] = _Remembered(self._monotonic() + _REMEMBER_SECONDS, found)
+        return found
 
     def request(self, start: Start, event: ModelRegistered, marker: str) -> PostRequest:
         """The request that `start` would send; asks, and creates nothing."""
-        kind, found = self._kinds[start.target.kind], self._find(start.target)
+        kind, found = self._kinds[start.target.kind], self.find(start.target)
         return kind.post(found, start.target, kind.request(found, start, event, marker))
 
     def has_permissions(self, namespace: str, permissions: int, token: str) -> bool:
@@ -108,12 +116,12 @@ class AzureDevOps:
 
     def rehearse(self, start: Start, event: ModelRegistered, marker: str) -> None:
         """Raise what `start` would raise before it starts anything, as far as it can be told."""
-        kind, found = self._kinds[start.target.kind], self._find(start.target)
+        kind, found = self._kinds[start.target.kind], self.find(start.target)
         kind.rehearse(found, start.target, kind.request(found, start, event, marker))
 
     def look(self, target: Target, marker: str, since: datetime) -> StartedRelease | None:
         """Find what carries the marker among all that was started there since then."""
-        return self._kinds[target.kind].look(self._find(target), target, marker, since)
+        return self._kinds[target.kind].look(self.find(target), target, marker, since)
 
     def reach(self, target: Target) -> None:
         """Sign in, and ask for one target of this kind in the project."""
@@ -136,10 +144,3 @@ class AzureDevOps:
     def _remembered(self, target: Target) -> _Remembered | None:
         remembered = self._memory.get(target.key)
         return remembered if remembered and self._monotonic() < remembered.until else None
-
-    def _find(self, target: Target) -> Any:
-        if remembered := self._remembered(target):
-            return remembered.found
-        found = self._kinds[target.kind].find(target)
-        self._memory[target.key] = _Remembered(self._monotonic() + _REMEMBER_SECONDS, found)
-        return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
@@ -10,6 +9,7 @@ from itertools import combinations
 from typing import Any, Protocol
 
 from model_release.check import Finding, State, is_glob, literal_start, only_version, place_of
+from model_release.check_permissions import Permissions, check_permissions, pipeline, project_id, release_definition
 from model_release.errors import Refused, StartError
 from model_release.events import ModelRegistered, Workspace
 from model_release.migrate import read_triggers
@@ -18,29 +18,23 @@ from model_release.release_request import Definition, Lack, lacks, read_definiti
 
 Json = Mapping[str, Any]
 
-# https://learn.microsoft.com/azure/devops/organizations/security/namespace-reference
-_RELEASE_MANAGEMENT = "c788c23e-1b46-4162-8f5e-d7585343b5de"
-_PERMISSIONS = {"View release pipeline": 1, "View releases": 32, "Create releases": 64}
-_PROJECT_IN_URL = re.compile(r"/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})/_apis/", re.IGNORECASE)
-
-
 _TO_DO: Mapping[Kind, str] = {
     "release": "correct the route's project or definition, or give View release pipeline",
     "pipeline": "correct the route or the pipeline, or give View build pipeline and Queue builds",
 }
 
 
-class AzureDevOps(Protocol):
+class AzureDevOps(Permissions, Protocol):
     """What is asked of Azure DevOps; raises Busy or Refused."""
+
+    def find(self, target: Target) -> Any:
+        """What is known of the target."""
 
     def request(self, start: Start, event: ModelRegistered, marker: str) -> Any:
         """What would be sent; sends nothing."""
 
     def rehearse(self, start: Start, event: ModelRegistered, marker: str) -> None:
         """Raise what a start would raise, as far as it can be told; starts nothing."""
-
-    def has_permissions(self, namespace: str, permissions: int, token: str) -> bool:
-        """Whether this identity has all of these permissions."""
 
 
 class Definitions(Protocol):
@@ -70,9 +64,9 @@ def check_azure_devops(
                 continue
             number = definitions.id_of(target)
             content = definitions.read(target.project, number)
-            seen[_project_id(content) or target.project.casefold(), number].append(route)
+            seen[project_id(content) or target.project.casefold(), number].append(route)
             yield from _check_definition(route, route.release, content, where)
-            yield from _check_permissions(content, azure_devops, where)
+            yield from check_permissions(release_definition(content), azure_devops, where)
             yield from _check_version_ids(route, route.release, content, azure_devops, where)
         except Refused as error:
             yield _refused(str(error), where, target.kind)
@@ -83,10 +77,11 @@ def check_azure_devops(
 
 
 def _check_pipeline(route: Route, azure_devops: AzureDevOps, where: str) -> Iterator[Finding]:
-    """Let Azure DevOps plan a run; whether this identity may view the runs is not told by it."""
-    event = _sample_event(route, route.model)
+    """Let Azure DevOps plan a run, and ask whether this identity may view the runs: without, a list is empty."""
+    target, event = route.starts.target, _sample_event(route, route.model)
+    yield from check_permissions(pipeline(azure_devops.find(target)), azure_devops, where)
     azure_devops.rehearse(start_of(route, event), event, "")
-    yield Finding(State.OK, f"{route.starts.target} takes what the route hands over", where)
+    yield Finding(State.OK, f"{target} takes what the route hands over", where)
 
 
 def _check_definition(route: Route, release: Release, content: Json, where: str) -> Iterator[Finding]:
@@ -169,30 +164,6 @@ def _starts_by_itself(stage: Json) -> bool:
     )
 
 
-def _check_permissions(content: Json, azure_devops: AzureDevOps, where: str) -> Iterator[Finding]:
-    name, project = content["name"], _project_id(content)
-    if not project:
-        what = f"the permissions on definition {name} were not checked: Azure DevOps does not tell the project's id"
-        yield Finding(State.WARNING, what, where, f"look whether this identity has {', '.join(_PERMISSIONS)}")
-        return
-    token = "/".join([project, *filter(None, (content.get("path") or "").split("\\")), str(content["id"])])
-    try:
-        if azure_devops.has_permissions(_RELEASE_MANAGEMENT, sum(_PERMISSIONS.values()), token):
-            return
-        missing = [
-            permission
-            for permission, bit in _PERMISSIONS.items()
-            if not azure_devops.has_permissions(_RELEASE_MANAGEMENT, bit, token)
-        ]
-    except StartError as error:
-        what = f"the permissions on definition {name} could not be read: {error}"
-        yield Finding(State.WARNING, what, where, f"look whether this identity has {', '.join(_PERMISSIONS)}")
-        return
-    for permission in missing:
-        what = f"this identity has no permission {permission} on definition {name}"
-        yield Finding(State.FAULT, what, where, f"give it {permission} in the definition's security")
-
-
 def _check_version_ids(
     route: Route, release: Release, content: Json, azure_devops: AzureDevOps, where: str
 ) -> Iterator[Finding]:
@@ -269,10 +240,3 @@ def _start(route: Route, release: Release, event: ModelRegistered) -> ReleaseSta
 def _sample_event(route: Route, model: str) -> ModelRegistered:
     workspace = Workspace("", route.workspace or "workspace")
     return ModelRegistered("", workspace, model, "1", dict(route.tags), dict(route.properties), "")
-
-
-def _project_id(content: Json) -> str:
-    """The project's id, which Azure DevOps tells in one of two places."""
-    reference = content.get("projectReference") or {}
-    in_url = _PROJECT_IN_URL.search(content.get("url") or "")
-    return str(reference.get("id") or "") or (in_url[1] if in_url else "")

@@ -13,10 +13,12 @@ from model_release.release_map import MARKER_PARAMETER, RunStart
 
 @dataclass(frozen=True)
 class Pipeline:
-    """A YAML pipeline."""
+    """A YAML pipeline, where its project keeps it, and its address for programs."""
 
     id: int
     name: str
+    folder: str
+    url: str
 
 
 def run_request(start: RunStart, marker: str) -> dict[str, Any]:

@@ -36,8 +36,8 @@ class PipelineTargets:
             if isinstance(target.definition, int):
                 found = self._client.get_pipeline(target.project, target.definition)
             else:
-                found = the_one(target, "pipeline", self._all(target.project))
-            return Pipeline(found.id, found.name)
+                found = self._named(target)
+            return Pipeline(found.id, found.name, found.folder or "", found.url or "")
 
     def request(self, _: Pipeline, start: RunStart, __: ModelRegistered, marker: str) -> dict[str, Any]:
         """The RunPipelineParameters, with the marker among them."""
@@ -80,9 +80,11 @@ class PipelineTargets:
     def _read(self, request: dict[str, Any]) -> Any:
         return self._client._deserialize.deserialize_data(request, "RunPipelineParameters")  # noqa: SLF001
 
-    def _all(self, project: str) -> Iterator[Listed]:
-        for pipeline in self._sdk.pages(lambda token: self._client.list_pipelines(project, continuation_token=token)):
-            yield Listed(pipeline.id, pipeline.name, pipeline.folder)
+    def _named(self, target: Target) -> Any:
+        project = target.project
+        found = list(self._sdk.pages(lambda token: self._client.list_pipelines(project, continuation_token=token)))
+        one = the_one(target, "pipeline", [Listed(it.id, it.name, it.folder) for it in found])
+        return next(it for it in found if it.id == one.id)
 
     def _started_since(self, found: Pipeline, target: Target, since: datetime) -> Iterator[Any]:
         """The newest first: what is looked for was started a short time ago."""

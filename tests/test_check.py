@@ -12,14 +12,14 @@ import yaml
 from click.testing import CliRunner, Result
 
 from local import azure_ml
-from local.azure_devops import AzureDevOps, sample
+from local.azure_devops import AzureDevOps, definition_token, sample
 from local.azure_devops_faults import Fault
+from local.azure_devops_pipelines import pipeline_token
 from local.azure_devops_releases import model_artifact
-from local.azure_devops_security import token_of
 from local.demo import WORKSPACE
 from local.event_subscriptions import as_az_shows, event_filter, event_subscription
 from local.serving import Server
-from model_release import check_azure_devops
+from model_release import check_azure_devops, check_permissions
 from model_release.__main__ import main
 from model_release.release_map import load
 from model_release.wiring import HOME
@@ -153,7 +153,7 @@ def definition(**changes: Any) -> Callable[[Site], None]:
 
 
 def denied(*permissions: str, number: int = 42) -> Callable[[Site], None]:
-    return lambda site: site.azure_devops.denied.update({token_of(site.definition(number)): set(permissions)})
+    return lambda site: site.azure_devops.denied.update({definition_token(site.definition(number)): set(permissions)})
 
 
 FIRST, SECOND = "routes[0] sklearn_regression_model", "routes[1] fraud models to production"
@@ -411,7 +411,8 @@ def test_a_deleted_definition_that_is_still_told_is_found(site: Site) -> None:
 
 
 def test_permissions_that_cannot_be_asked_for_are_told() -> None:
-    (found,) = check_azure_devops._check_permissions({"id": 1, "name": "Deploy", "path": "\\"}, AzureDevOps(), FIRST)
+    definition = check_permissions.release_definition({"id": 1, "name": "Deploy", "path": "\\"})
+    (found,) = check_permissions.check_permissions(definition, AzureDevOps(), FIRST)
 
     assert (found.state, "does not tell the project's id" in found.what) == ("warning", True)
 
@@ -715,6 +716,16 @@ OF_A_PIPELINE: dict[str, tuple[Callable[[Site], object], str, str]] = {
         lambda site: site.azure_devops.permissions.discard("Queue builds"),
         "needs Queue builds permissions",
         "give View build pipeline and Queue builds",
+    ),
+    "its runs may not be viewed": (
+        lambda site: site.azure_devops.permissions.discard("View builds"),
+        "has no permission View builds on pipeline Deploy churn",
+        "give it View builds in the pipeline's security",
+    ),
+    "its runs may not be viewed, though those of others": (
+        lambda site: site.azure_devops.denied.update({pipeline_token(pipeline()(site)): {"View builds"}}),
+        "has no permission View builds on pipeline Deploy churn",
+        "give it View builds in the pipeline's security",
     ),
     "sign-in": (
         lambda site: site.azure_devops.misbehave(Fault(sign_in=True)),

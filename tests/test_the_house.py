@@ -21,7 +21,7 @@ FLOORS = [
     ["triggers"],
     ["model_release.wiring"],
     ["model_release.catch_up", "model_release.health", "model_release.pages", "model_release.views"],
-    ["model_release.check_azure_devops", "model_release.check_subscription"],
+    ["model_release.check_azure_devops", "model_release.check_permissions", "model_release.check_subscription"],
     ["model_release.start_release", "model_release.check", "model_release.explain"],
     ["model_release.azure_devops_definitions"],
     ["model_release.ledger", "model_release.azure_devops", "model_release.azure_ml"],
