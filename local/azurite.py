@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from subprocess import PIPE
 
 from model_release.settings import AZURITE
 
@@ -19,7 +20,6 @@ PLACE = Path(__file__).parent.parent / ".azurite"
 _ACCOUNT = "devstoreaccount1"
 _KEY = AZURITE.partition("AccountKey=")[2].partition(";")[0]
 _SCRIPT = PLACE / "node_modules/azurite/dist/src/azurite.js"
-_START_SECONDS = 30
 
 
 def connection_string(table_url: str, account: str = _ACCOUNT) -> str:
@@ -36,20 +36,20 @@ def running(
     The ports are of the blob, queue and table services; without them, free ones are taken.
     """
     environment = os.environ | {"AZURITE_ACCOUNTS": ";".join(f"{name}:{_KEY}" for name in accounts)}
-    ports = ports or [_free_port() for _ in range(3)]
+    ports = ports or [0, 0, 0]
     where = ["--location", str(location)] if location else ["--inMemoryPersistence"]
     options = ["--silent", "--disableTelemetry", "--skipApiVersionCheck", *where]
     for service, port in zip(("blob", "queue", "table"), ports, strict=True):
         options += [f"--{service}Port", str(port)]
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
-        # --silent does not silence its greeting.
         process = stack.enter_context(
-            subprocess.Popen([_node(), str(_SCRIPT), *options], cwd=folder, env=environment, stdout=subprocess.DEVNULL)
+            subprocess.Popen([_node(), str(_SCRIPT), *options], cwd=folder, env=environment, stdout=PIPE, text=True)
         )
+        # What it keeps is written at its end, and while it can still tell of that.
+        stack.callback(process.communicate)
         stack.callback(process.terminate)
-        _wait_for(ports[-1], process)
-        yield f"http://127.0.0.1:{ports[-1]}"
+        yield _address(process)
 
 
 def _node() -> str:
@@ -61,23 +61,15 @@ def _node() -> str:
     return found
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
-    for _ in range(_START_SECONDS * 20):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        try:
-            process.wait(0.05)
-        except subprocess.TimeoutExpired:
-            continue
-        break
-    msg = f"Azurite does not listen on port {port}"
+def _address(process: subprocess.Popen[str]) -> str:
+    """Where its table service listens, as it tells even with --silent."""
+    assert process.stdout
+    told = []
+    for line in process.stdout:
+        told.append(line)
+        if found := re.search(r"Table service is successfully listening at (\S+)", line):
+            return found[1]
+    msg = f"Azurite does not start: {''.join(told)}"
     raise RuntimeError(msg)
 
 
