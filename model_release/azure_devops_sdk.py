@@ -83,6 +83,11 @@ class Sdk:
         client.config.connection.timeout = (self._timeout / 4, self._timeout)
         client.config.hooks.append(self._remember_answer)
         client.config.redirect_policy.allow = False
+        # Each request would read the environment anew, and a netrc file, whose password would replace the sign-in.
+        found = requests.Session().merge_environment_settings(url, {}, None, None, None)
+        client.config.proxies.proxies = dict(found["proxies"])
+        client.config.proxies.use_env_settings = False
+        client.config.connection.verify = found["verify"]
         # A replayed POST is a second release. The object is changed, since the SDK keeps hold of it.
         policy = client.config.retry_policy.policy
         policy.connect = policy.total = 1

@@ -135,7 +135,7 @@ class Ledger:
         if again:
             self._open(claim, claim.lease_until)
         try:
-            return replace(claim, etag=self._table.create(_entity(claim))), True
+            return replace(claim, etag=self._table.create(claim.partition, claim.row, **_values(claim))), True
         except ResourceExistsError:
             stands = self.get(claim.partition, claim.row)
             return stands, _same(stands, claim)
@@ -150,15 +150,14 @@ class Ledger:
         now = self._clock()
         if claim.state is State.STARTING and claim.lease_until > now:
             raise _held(claim)
-        return self._update(
-            replace(
-                claim,
-                state=State.STARTING,
-                lease_until=now + self._lease,
-                holder=uuid.uuid4().hex,
-                attempts=claim.attempts + 1,
-            )
+        taken = replace(
+            claim,
+            state=State.STARTING,
+            lease_until=now + self._lease,
+            holder=uuid.uuid4().hex,
+            attempts=claim.attempts + 1,
         )
+        return self._update(claim, taken)
 
     def has_time(self, claim: Claim) -> bool:
         """Whether a start will end within the lease: a third of it to find out what to send, a third to send it."""
@@ -199,7 +198,7 @@ class Ledger:
             self._open(closed, closed.next_try)
         if self._outbox:
             self._outbox.note(claim, answer)
-        self._update(closed)
+        self._update(claim, closed)
         self._leave_line(closed)
         decision = self.tell(closed)
         # Whoever was slow here may have been overtaken, and told of a claim as it was.
@@ -226,13 +225,11 @@ class Ledger:
             decision = replace(decision, event_id=event.id, workspace=event.workspace.id)
             with suppress(ResourceExistsError):
                 self._table.create(
-                    {
-                        "PartitionKey": partition_of(event.workspace, event.model),
-                        "RowKey": f"{event.version} {_IGNORED}",
-                        "event": event.body,
-                        "created": decision.when,
-                        "reason": decision.reason,
-                    }
+                    partition_of(event.workspace, event.model),
+                    f"{event.version} {_IGNORED}",
+                    event=event.body,
+                    created=decision.when,
+                    reason=decision.reason,
                 )
         self._history.note(decision, uuid.uuid4().hex)
         return decision
@@ -302,8 +299,11 @@ class Ledger:
         return _Head(found["version"], found["until"], str(found.metadata["etag"])) if found else None
 
     def _lead(self, head: _Head | None, claim: Claim, row: str) -> _Head:
-        leads = {"PartitionKey": claim.partition, "RowKey": row, "version": claim.version, "until": claim.lease_until}
-        etag = self._table.replace(leads, head.etag) if head else self._table.create(leads)
+        leads = {"version": claim.version, "until": claim.lease_until}
+        if head:
+            etag = self._table.change(claim.partition, row, head.etag, **leads)
+        else:
+            etag = self._table.create(claim.partition, row, **leads)
         return _Head(claim.version, claim.lease_until, etag)
 
     def _leave_line(self, closed: Claim) -> None:
@@ -333,12 +333,15 @@ class Ledger:
         place = {"partition": claim.partition, "row": claim.row}
         self._table.put(_OPEN, claim.key, **place, next_try=next_try, created=claim.created)
 
-    def _update(self, claim: Claim) -> Claim:
+    def _update(self, before: Claim, after: Claim) -> Claim:
+        """Write what differs, so that the event is not sent with each attempt."""
+        stood = _values(before)
+        changes = {name: value for name, value in _values(after).items() if value != stood[name]}
         try:
-            return replace(claim, etag=self._table.replace(_entity(claim), claim.etag))
+            return replace(after, etag=self._table.change(after.partition, after.row, before.etag, **changes))
         except ResourceModifiedError:
-            stands = self.get(claim.partition, claim.row)
-            if not _same(stands, claim):
+            stands = self.get(after.partition, after.row)
+            if not _same(stands, after):
                 raise _held(stands) from None
             return stands
 
@@ -375,9 +378,10 @@ def _answer(attempt: int, when: str, state: str, reason: str) -> Answer:
     return Answer(attempt, datetime.fromisoformat(when), State(state), reason)
 
 
-def _entity(claim: Claim) -> dict[str, Any]:
-    values = {field.name: getattr(claim, field.name) for field in fields(claim) if field.name != "etag"}
+def _values(claim: Claim) -> dict[str, Any]:
+    keys = ("partition", "row", "etag")
+    values = {field.name: getattr(claim, field.name) for field in fields(claim) if field.name not in keys}
     values["answers"] = json.dumps(
         [(a.attempt, a.when.isoformat(), a.state, a.reason) for a in claim.answers], ensure_ascii=False
     )
-    return {"PartitionKey": values.pop("partition"), "RowKey": values.pop("row"), **plain(values)}
+    return plain(values)

@@ -38,21 +38,25 @@ class Table:
         except ResourceNotFoundError:
             return None
 
-    def create(self, entity: dict[str, Any]) -> str:
+    def create(self, partition: str, row: str, /, **values: Any) -> str:
         """Add a row and answer its etag; raises ResourceExistsError."""
-        return str(self.client.create_entity(entity)["etag"])
+        # Else the service sends it back. https://learn.microsoft.com/rest/api/storageservices/insert-entity
+        answer = self.client.create_entity(_entity(partition, row, values), response_preference="return-no-content")
+        return str(answer["etag"])
 
     def put(self, partition: str, row: str, /, **values: Any) -> None:
         """Write the row, whether it is there or not."""
-        self.client.upsert_entity({"PartitionKey": partition, "RowKey": row, **values}, mode=UpdateMode.REPLACE)
+        self.client.upsert_entity(_entity(partition, row, values), mode=UpdateMode.REPLACE)
 
-    def replace(self, entity: dict[str, Any], etag: str) -> str:
-        """Write a row that nobody has written since, and answer its new etag; raises ResourceModifiedError."""
-        return str(
-            self.client.update_entity(
-                entity, mode=UpdateMode.REPLACE, etag=etag, match_condition=MatchConditions.IfNotModified
-            )["etag"]
+    def change(self, partition: str, row: str, etag: str, /, **values: Any) -> str:
+        """Write into a row that nobody has written since, and answer its new etag; raises ResourceModifiedError."""
+        answer = self.client.update_entity(
+            _entity(partition, row, values),
+            mode=UpdateMode.MERGE,
+            etag=etag,
+            match_condition=MatchConditions.IfNotModified,
         )
+        return str(answer["etag"])
 
     def delete(self, partition: str, row: str) -> None:
         """Remove the row, if it is there."""
@@ -62,3 +66,7 @@ class Table:
         """The rows that meet the condition; its `@names` are the options that it does not take itself."""
         select, size = options.pop("select", None), options.pop("results_per_page", None)
         return iter(self.client.query_entities(condition, parameters=options, select=select, results_per_page=size))
+
+
+def _entity(partition: str, row: str, values: dict[str, Any]) -> dict[str, Any]:
+    return {"PartitionKey": partition, "RowKey": row, **values}

@@ -40,7 +40,7 @@ class MemoryTable:
 
         self._call("create_table", create)
 
-    def create_entity(self, entity: Mapping[str, Any]) -> dict[str, Any]:
+    def create_entity(self, entity: Mapping[str, Any], **_: str) -> dict[str, Any]:
         def create() -> dict[str, Any]:
             if _key(entity) in self.rows:
                 raise ResourceExistsError("EntityAlreadyExists")
@@ -63,9 +63,9 @@ class MemoryTable:
             stands = self._stands(_key(entity))
             if match_condition is MatchConditions.IfNotModified and stands.metadata["etag"] != etag:
                 raise ResourceModifiedError("UpdateConditionNotSatisfied")
-            return self._put(entity)
+            return self._put({**stands, **entity})
 
-        assert mode is UpdateMode.REPLACE
+        assert mode is UpdateMode.MERGE
         return self._call("update_entity", update)
 
     def upsert_entity(self, entity: Mapping[str, Any], mode: UpdateMode) -> dict[str, Any]:

@@ -25,7 +25,7 @@ STEPS = [
     ("azure_devops", "GET", "earlier releases"),
     ("azure_devops", "GET", "artifact versions"),
     ("azure_devops", "POST", "create the release"),
-    ("storage", "PUT", "close the claim"),
+    ("storage", "PATCH", "close the claim"),
     ("storage", "PUT", "write the history"),
 ]
 

@@ -496,24 +496,27 @@ def _row(row: str, partition: str = "p", **values: Any) -> dict[str, Any]:
     return {"PartitionKey": partition, "RowKey": row, **values}
 
 
-def _replacing(table: Any, row: dict[str, Any], etag: str) -> Any:
-    return table.update_entity(row, mode=UpdateMode.REPLACE, etag=etag, match_condition=MatchConditions.IfNotModified)
+def _changing(table: Any, row: dict[str, Any], etag: str) -> Any:
+    return table.update_entity(row, mode=UpdateMode.MERGE, etag=etag, match_condition=MatchConditions.IfNotModified)
 
 
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
 SCRIPTS: dict[str, list[Callable[[Any], Any]]] = {
     "the table exists": [lambda t: t.create_table()],
-    "insert": [lambda t: t.create_entity(_row("1", n=1, when=NOON, text="ä")), lambda t: t.get_entity("p", "1")],
-    "insert again": [lambda t: t.create_entity(_row("1", n=1)), lambda t: t.create_entity(_row("1", n=2))],
-    "no such row": [lambda t: t.get_entity("p", "1"), lambda t: _replacing(t, _row("1"), 'W/"1"')],
-    "replace": [
-        lambda t: t.create_entity(_row("1", n=1, more=2)),
-        lambda t: _replacing(t, _row("1", n=3), t.get_entity("p", "1").metadata["etag"]),
+    "insert": [
+        lambda t: t.create_entity(_row("1", n=1, when=NOON, text="ä"), response_preference="return-no-content"),
         lambda t: t.get_entity("p", "1"),
     ],
-    "replace what has changed": [
+    "insert again": [lambda t: t.create_entity(_row("1", n=1)), lambda t: t.create_entity(_row("1", n=2))],
+    "no such row": [lambda t: t.get_entity("p", "1"), lambda t: _changing(t, _row("1"), 'W/"1"')],
+    "change": [
+        lambda t: t.create_entity(_row("1", n=1, more=2)),
+        lambda t: _changing(t, _row("1", n=3), t.get_entity("p", "1").metadata["etag"]),
+        lambda t: t.get_entity("p", "1"),
+    ],
+    "change what has changed": [
         lambda t: t.create_entity(_row("1", n=1)),
-        lambda t: _replacing(
+        lambda t: _changing(
             t,
             _row("1", n=3),
             (t.get_entity("p", "1"), t.upsert_entity(_row("1"), UpdateMode.REPLACE))[0].metadata["etag"],
