@@ -4,6 +4,7 @@ import dataclasses
 import json
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -225,6 +226,24 @@ def test_a_wrong_token_is_a_refusal(world: World) -> None:
 
     with pytest.raises(Refused, match="does not accept the sign-in"):
         begin(world, a_start())
+
+
+def test_a_password_for_this_server_in_a_netrc_file_does_not_replace_the_sign_in(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login somebody password another")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    world.azure_devops._pat = "a token"
+
+    assert begin(world, a_start()).name == "Release-1"
+
+
+def test_the_proxy_of_the_environment_leads_to_azure_devops(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", world.azure_devops_url)
+    behind = AzureDevOps("http://azure.invalid/contoso", pat_sign_in("a token"), timeout=10)
+    monkeypatch.delenv("HTTP_PROXY")
+
+    assert behind.start(a_start(), parse(event()), MARKER).name == "Release-1"
 
 
 POSTED = {
