@@ -200,7 +200,7 @@ class AzureDevOps:
         given = request.headers.get("Authorization", "")
         if self._pat is None:
             return bool(given)
-        return given == "Basic " + base64.b64encode(f":{self._pat}".encode()).decode()
+        return given in (f"Bearer {self._pat}", "Basic " + base64.b64encode(f":{self._pat}".encode()).decode())
 
     def _locations(self, _: Call) -> Response:
         names = ("id", "area", "resourceName", "routeTemplate", "resourceVersion")

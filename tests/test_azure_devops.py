@@ -234,8 +234,9 @@ def test_a_password_for_this_server_in_a_netrc_file_does_not_replace_the_sign_in
     (tmp_path / "netrc").write_text("machine 127.0.0.1 login somebody password another")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     world.azure_devops._pat = "a token"
+    sign_in = EntraSignIn(SimpleNamespace(get_token=lambda _scope: SimpleNamespace(token="a token")))
 
-    assert begin(world, a_start()).name == "Release-1"
+    assert client(world, sign_in).start(a_start(), parse(event()), MARKER).name == "Release-1"
 
 
 def test_the_proxy_of_the_environment_leads_to_azure_devops(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
