@@ -61,10 +61,7 @@ class AzureDevOps:
         self.permissions = {"View releases", "Create releases", "View release pipeline", "Edit release pipeline"}
         self.permissions |= PERMISSIONS
         self.denied: dict[str, set[str]] = {}
-        self.pipelines = Pipelines(
-            self._project,
-            lambda permission, token: security.allows([permission], token, self.permissions, self.denied),
-        )
+        self.pipelines = Pipelines(self._project, self._permits)
         self.model_version_id = "{version}"
         self._pat = pat
         self._projects: dict[str, Json] = {}
@@ -356,7 +353,10 @@ class AzureDevOps:
         return self._definitions[release["releaseDefinition"]["id"]]
 
     def _allows(self, permission: str, definition: Json | None) -> bool:
-        return security.allows([permission], definition_token(definition), self.permissions, self.denied)
+        return self._permits(permission, definition_token(definition))
+
+    def _permits(self, permission: str, token: str) -> bool:
+        return security.allows([permission], token, self.permissions, self.denied)
 
     def _require(self, permission: str, definition: Json | None) -> None:
         if not self._allows(permission, definition):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from operator import attrgetter
 from typing import Any
 
 from model_release.azure_devops_sdk import PostRequest, Sdk, web_page
@@ -12,7 +13,7 @@ from model_release.errors import Refused
 from model_release.events import ModelRegistered
 from model_release.pipeline_request import Pipeline, carries, check_stages, explained, run_request
 from model_release.release_map import RunStart, StartedRelease, Target
-from model_release.target_name import Listed, the_one
+from model_release.target_name import the_one
 
 from azure.devops.released.build import BuildClient  # isort: skip  sooner, it would write below the home folder
 from azure.devops.released.pipelines import PipelinesClient  # isort: skip
@@ -36,7 +37,7 @@ class PipelineTargets:
             if isinstance(target.definition, int):
                 found = self._client.get_pipeline(target.project, target.definition)
             else:
-                found = self._named(target)
+                found = the_one(target, "pipeline", self._listed(target.project), attrgetter("folder"))
             return Pipeline(found.id, found.name, found.folder or "", found.url or "")
 
     def request(self, _: Pipeline, start: RunStart, __: ModelRegistered, marker: str) -> dict[str, Any]:
@@ -80,11 +81,8 @@ class PipelineTargets:
     def _read(self, request: dict[str, Any]) -> Any:
         return self._client._deserialize.deserialize_data(request, "RunPipelineParameters")  # noqa: SLF001
 
-    def _named(self, target: Target) -> Any:
-        project = target.project
-        found = list(self._sdk.pages(lambda token: self._client.list_pipelines(project, continuation_token=token)))
-        one = the_one(target, "pipeline", [Listed(it.id, it.name, it.folder) for it in found])
-        return next(it for it in found if it.id == one.id)
+    def _listed(self, project: str) -> Iterator[Any]:
+        return self._sdk.pages(lambda token: self._client.list_pipelines(project, continuation_token=token))
 
     def _started_since(self, found: Pipeline, target: Target, since: datetime) -> Iterator[Any]:
         """The newest first: what is looked for was started a short time ago."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import datetime
+from operator import attrgetter
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -13,7 +14,7 @@ from model_release.errors import Refused
 from model_release.events import ModelRegistered
 from model_release.release_map import ReleaseStart, StartedRelease, Target
 from model_release.release_request import MODEL_ARTIFACT, Definition, read_definition, release_request
-from model_release.target_name import Listed, split, the_one
+from model_release.target_name import split, the_one
 
 from azure.devops.released.release import ReleaseClient  # isort: skip  sooner, it would write below the home folder
 
@@ -114,8 +115,7 @@ class ReleaseTargets:
         found = self._client.get_release_definitions(
             target.project, search_text=name, expand=_EXPANDED, is_exact_name_match=True, path=folder
         )
-        one = the_one(target, "release definition", [Listed(it.id, it.name, it.path) for it in found])
-        return next(it for it in found if it.id == one.id)
+        return the_one(target, "release definition", found, attrgetter("path"))
 
     def _metadata(self, request: dict[str, Any]) -> Any:
         return self._client._deserialize.deserialize_data(request, "ReleaseStartMetadata")  # noqa: SLF001

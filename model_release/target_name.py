@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from model_release.errors import Refused
 from model_release.release_map import Target
-
-
-@dataclass(frozen=True)
-class Listed:
-    """Something in a folder of its project."""
-
-    id: int
-    name: str
-    folder: str
 
 
 def split(target: Target) -> tuple[str | None, str]:
@@ -24,13 +15,13 @@ def split(target: Target) -> tuple[str | None, str]:
     return "\\" + folder.strip("\\") if slash else None, name
 
 
-def the_one(target: Target, kind: str, listed: Iterable[Listed]) -> Listed:
+def the_one(target: Target, kind: str, listed: Iterable[Any], folder_of: Callable[[Any], str]) -> Any:
     """The one of exactly this name, without regard to case; raises Refused when there is none, or more than one."""
     folder, name = split(target)
     exact = [
         one
         for one in listed
-        if one.name.casefold() == name.casefold() and (folder is None or one.folder.casefold() == folder.casefold())
+        if one.name.casefold() == name.casefold() and (folder is None or folder_of(one).casefold() == folder.casefold())
     ]
     if len(exact) == 1:
         return exact[0]
@@ -38,6 +29,6 @@ def the_one(target: Target, kind: str, listed: Iterable[Listed]) -> Listed:
     if not exact:
         msg = f"{where} no {kind} {target.definition}, or this identity may not view it"
         raise Refused(msg)
-    places = ", ".join(f"{one.folder.rstrip(chr(92))}\\{name}" for one in exact)
+    places = ", ".join(f"{folder_of(one).rstrip(chr(92))}\\{name}" for one in exact)
     msg = f"{where} {len(exact)} {kind}s of that name, so write the folder too: {places}"
     raise Refused(msg)

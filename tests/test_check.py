@@ -659,7 +659,6 @@ def test_what_is_no_subscription_at_all_is_told(site: Site) -> None:
     assert "neither a file nor the resource id of an event subscription" in done.output
 
 
-DEPLOY_CHURN = {"project": "growth", "pipeline": "Deploy churn"}
 CHURN = "routes[0] churn"
 
 
@@ -737,7 +736,7 @@ OF_A_PIPELINE: dict[str, tuple[Callable[[Site], object], str, str]] = {
 
 @pytest.fixture
 def of_a_pipeline(site: Site) -> Site:
-    site.routes = [{"model": "churn", "pipeline": dict(DEPLOY_CHURN)}]
+    site.routes = [{"model": "churn", "pipeline": {"project": "growth", "pipeline": "Deploy churn"}}]
     return site
 
 
