@@ -127,13 +127,19 @@ def configuration(environment: Mapping[str, str] = os.environ) -> tuple[Settings
 
 
 class _Session(requests.Session):
-    """Asks the environment for proxies and certificates once, since it is for one server: each request would do so."""
+    """Reads proxies and certificates once, and no netrc file, whose password would replace the key of storage.
 
-    _found: Mapping[str, Any] | None = None
+    Each request would look for all three.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trust_env = False
+        self._found: Mapping[str, Any] | None = None
 
     def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:
-        """Called by `requests` for each request."""
-        self._found = self._found or super().merge_environment_settings(url, proxies, stream, verify, cert)
+        """Called by `requests` for each request; all of them are for one server."""
+        self._found = self._found or requests.Session().merge_environment_settings(url, proxies, stream, verify, cert)
         return {**self._found, "stream": stream}
 
 

@@ -45,6 +45,18 @@ def deliver(host: str, body: str) -> int:
     return requests.post(host + WEBHOOK, data=body.encode(), headers=NOTIFICATION).status_code
 
 
+def test_a_password_for_this_machine_in_a_netrc_file_replaces_no_sign_in(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login somebody password another")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    world.azure_devops._pat = "a token"
+
+    (decision,) = world.start().registered(event())
+
+    assert decision.state is State.STARTED
+
+
 @pytest.mark.parametrize("name", [path.name for path in EVENTS.glob("*.json")])
 def test_each_sample_event_starts_one_release_with_its_version(world: World, tmp_path: Path, name: str) -> None:
     model, version = sample_event(name)["subject"].removeprefix("models/").split(":")
