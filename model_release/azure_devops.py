@@ -14,7 +14,6 @@ from msrest.authentication import Authentication
 from model_release.azure_devops_sdk import PostRequest, Sdk
 from model_release.errors import Busy, Refused
 from model_release.events import ModelRegistered
-from model_release.pipeline_target import PipelineTargets
 from model_release.release_map import Start, StartedRelease, Target
 from model_release.release_target import ReleaseTargets
 from model_release.tracing import traced
@@ -73,9 +72,8 @@ class AzureDevOps:
 
         `throttled` is told how long an answer asks to be left alone.
         """
-        self._sdk = sdk = Sdk(sign_in, timeout=timeout, throttled=throttled)
-        self.releases = ReleaseTargets(sdk, url)
-        self._kinds: dict[str, Targets] = {"release": self.releases, "pipeline": PipelineTargets(sdk, url)}
+        self._sdk = Sdk(sign_in, timeout=timeout, throttled=throttled)
+        self.releases = ReleaseTargets(self._sdk, url)
         self._url = url
         self._patience = patience
         self._monotonic = monotonic
@@ -97,13 +95,13 @@ class AzureDevOps:
         """What its kind knows of the target, remembered for a while; raises Refused when it is not one thing."""
         if remembered := self._remembered(target):
             return remembered.found
-        found = self._kinds[target.kind].find(target)
+        found = self._kind(target).find(target)
         self._memory[target.key] = _Remembered(self._monotonic() + _REMEMBER_SECONDS, found)
         return found
 
     def request(self, start: Start, event: ModelRegistered, marker: str) -> PostRequest:
         """The request that `start` would send; asks, and creates nothing."""
-        kind, found = self._kinds[start.target.kind], self.find(start.target)
+        kind, found = self._kind(start.target), self.find(start.target)
         return kind.post(found, start.target, kind.request(found, start, event, marker))
 
     def has_permissions(self, namespace: str, permissions: int, token: str) -> bool:
@@ -116,24 +114,33 @@ class AzureDevOps:
 
     def rehearse(self, start: Start, event: ModelRegistered, marker: str) -> None:
         """Raise what `start` would raise before it starts anything, as far as it can be told."""
-        kind, found = self._kinds[start.target.kind], self.find(start.target)
+        kind, found = self._kind(start.target), self.find(start.target)
         kind.rehearse(found, start.target, kind.request(found, start, event, marker))
 
     def look(self, target: Target, marker: str, since: datetime) -> StartedRelease | None:
         """Find what carries the marker among all that was started there since then."""
-        return self._kinds[target.kind].look(self.find(target), target, marker, since)
+        return self._kind(target).look(self.find(target), target, marker, since)
 
     def reach(self, target: Target) -> None:
         """Sign in, and ask for one target of this kind in the project."""
-        self._kinds[target.kind].reach(target.project)
+        self._kind(target).reach(target.project)
 
     def _create(self, found: Any, start: Start, event: ModelRegistered, marker: str, until: float) -> StartedRelease:
-        kind = self._kinds[start.target.kind]
+        kind = self._kind(start.target)
         body = kind.request(found, start, event, marker)
         if self._monotonic() > until:
             msg = f"Azure DevOps took more than {self._patience:.0f} s to tell about {start.target}"
             raise Busy(msg)
         return kind.create(found, start.target, body)
+
+    def _kind(self, target: Target) -> Targets:
+        return self._pipelines if target.kind == "pipeline" else self.releases
+
+    @cached_property
+    def _pipelines(self) -> Targets:
+        from model_release.pipeline_target import PipelineTargets  # noqa: PLC0415  many release maps name no pipeline
+
+        return PipelineTargets(self._sdk, self._url)
 
     @cached_property
     def _security(self) -> Any:
