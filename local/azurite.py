@@ -17,6 +17,7 @@ from subprocess import PIPE
 from model_release.settings import AZURITE
 
 PLACE = Path(__file__).parent.parent / ".azurite"
+_USUAL_PORTS = (10000, 10001, 10002)
 _ACCOUNT = "devstoreaccount1"
 _KEY = AZURITE.partition("AccountKey=")[2].partition(";")[0]
 _SCRIPT = PLACE / "node_modules/azurite/dist/src/azurite.js"
@@ -74,16 +75,20 @@ def _address(process: subprocess.Popen[str]) -> str:
 
 
 def main() -> None:
-    """Serve until interrupted."""
+    """Serve until interrupted, or told to end."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "--location", type=Path, help="keep the data in this folder; without it they are lost at the end"
     )
     arguments = parser.parse_args()
-    with running((10000, 10001, 10002), location=arguments.location) as url:
-        print(f"Azurite's tables are at {url}; Ctrl-C stops it", flush=True)
-        with suppress(KeyboardInterrupt):
+    # However it ends, Azurite ends with it.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with suppress(KeyboardInterrupt), running(_USUAL_PORTS, location=arguments.location) as url:
+            print(f"Azurite's tables are at {url}; Ctrl-C stops it", flush=True)
             signal.pause()
+    except RuntimeError as error:
+        parser.exit(1, f"{error}\nIs one of the ports {_USUAL_PORTS} taken?\n")
 
 
 if __name__ == "__main__":

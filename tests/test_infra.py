@@ -340,13 +340,22 @@ def test_settings_are_the_same_in_the_template_the_sample_the_code_and_the_readm
 
 
 def test_the_documentation_tells_each_variable_and_each_alert() -> None:
-    parameters = (INFRA / "main.parameters.json").read_text()
     document = (HOME / "docs/deploy.md").read_text()
-    variables = set(re.findall(r"\$\{([A-Z_]+)", parameters)) - {"AZURE_ENV_NAME", "AZURE_LOCATION"}
+    variables = variables_of_azd() - {"AZURE_ENV_NAME", "AZURE_LOCATION"}
     alerts = [one["name"] for one in (*TOPIC.variables["alerts"].value, *MONITORING.variables["logAlerts"].value)]
 
     assert {name for name in variables if f"`{name}`" not in document} == set()
     assert [name for name in alerts if f"| {name} |" not in document] == []
+
+
+def test_the_github_workflow_gives_azd_each_variable_so_that_a_merge_undoes_none() -> None:
+    workflow = yaml.load((HOME / "docs/pipelines/github-workflow.yml").read_text(), Yaml12)
+
+    assert variables_of_azd() <= workflow["jobs"]["deploy"]["env"].keys()
+
+
+def variables_of_azd() -> set[str]:
+    return set(re.findall(r"\$\{([A-Z_]+)", (INFRA / "main.parameters.json").read_text()))
 
 
 def template_settings() -> set[str]:
@@ -436,6 +445,7 @@ def vendored_schema(name: str) -> Any:
     ("pipeline", "schema"),
     [
         ("azure-pipelines.yml", "azure-pipelines.json"),
+        ("deploy-model.yml", "azure-pipelines.json"),
         ("release-step.yml", "azure-pipelines.json"),
         ("github-workflow.yml", "github-workflows.json"),
     ],

@@ -85,8 +85,8 @@ var savedQueries = [
   }
   {
     name: 'needs-a-person'
-    displayName: 'What is refused, abandoned or unknown now'
-    query: '${decisions} | where isnotempty(target) | summarize arg_max(TimeGenerated, *) by workspace, model, version, target | where decision in ("refused", "abandoned", "unknown")'
+    displayName: 'What is open or abandoned now'
+    query: '${decisions} | where isnotempty(target) | summarize arg_max(TimeGenerated, *) by workspace, model, version, target | where decision in ("waiting", "refused", "unknown", "abandoned")'
   }
   {
     name: 'how-fast'

@@ -21,7 +21,7 @@ Claim = dict[str, Any]
 @click.command()
 @click.argument("model_version", metavar="MODEL:VERSION", type=ModelVersion())
 @click.option("--workspace", help="The name or the resource id of the workspace, where several have this version.")
-@click.option("--target", help="PROJECT/DEFINITION, where the version has claims on several.")
+@click.option("--target", help="PROJECT/DEFINITION as `show` prints it, where the version has claims on several.")
 @click.option(
     "--wish", help="A name for this wish, of 8 to 64 letters, digits and '-': sent again, it starts nothing more."
 )
