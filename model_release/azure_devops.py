@@ -81,7 +81,7 @@ class AzureDevOps:
 
     @traced("start")
     def start(self, start: Start, event: ModelRegistered, marker: str) -> StartedRelease:
-        """Start it, with the marker on it; what was remembered of the target is asked anew before a refusal stands."""
+        """Start it, with the marker on it; a refusal stands where the target is as it was remembered."""
         until = self._monotonic() + self._patience
         remembered = self._remembered(start.target)
         if remembered:
@@ -89,6 +89,8 @@ class AzureDevOps:
                 return self._create(remembered.found, start, event, marker, until)
             except Refused:
                 self._memory.pop(start.target.key, None)
+                if self.find(start.target) == remembered.found:
+                    raise
         return self._create(self.find(start.target), start, event, marker, until)
 
     def find(self, target: Target) -> Any:
@@ -128,6 +130,7 @@ class AzureDevOps:
     def _create(self, found: Any, start: Start, event: ModelRegistered, marker: str, until: float) -> StartedRelease:
         kind = self._kind(start.target)
         body = kind.request(found, start, event, marker)
+        self._sdk.sign_in()
         if self._monotonic() > until:
             msg = f"Azure DevOps took more than {self._patience:.0f} s to tell about {start.target}"
             raise Busy(msg)

@@ -14,7 +14,7 @@ from typing import Any
 import requests
 import urllib3.exceptions
 from azure.core.credentials import TokenCredential
-from azure.core.exceptions import ClientAuthenticationError
+from azure.core.exceptions import AzureError
 from msrest.authentication import Authentication, BasicAuthentication
 from msrest.exceptions import ClientException, ClientRequestError
 from yaml import YAMLError
@@ -29,7 +29,9 @@ os.environ.setdefault("AZURE_DEVOPS_CACHE_DIR", _CACHE.name)
 
 _SCOPE = "499b84ac-1321-427f-aa17-267ca6975798/.default"
 _MOST_LINES = 10
-_NOT_SENT = (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError, urllib3.exceptions.SSLError)
+_LONGEST_PAUSE_SECONDS = 3600
+# An SSLError is none of them: it also comes of an answer that cannot be read.
+_NOT_SENT = (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError)
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,7 @@ class Sdk:
         self._timeout = timeout
         self._throttled = throttled
         self._last = threading.local()
+        self._signed = requests.Session()
 
     def client(self, kind: Callable[[str, Authentication], Any], url: str) -> Any:
         """A client that gives up in time, repeats nothing that changes something, and follows no redirection."""
@@ -117,6 +120,11 @@ class Sdk:
             if not token:
                 return
 
+    def sign_in(self) -> None:
+        """Have a token at hand, so that the next request need not wait for one."""
+        with self.asking():
+            self._sign_in.signed_session(self._signed)
+
     @contextmanager
     def asking(self) -> Iterator[Callable[[], Answer]]:
         """Translate what goes wrong in calls that change nothing, to Busy and Refused; gives the last answer."""
@@ -131,7 +139,8 @@ class Sdk:
 
     def _remember_answer(self, response: requests.Response, *_: Any, **__: Any) -> None:
         seconds = response.headers.get("Retry-After", "")
-        retry_after = timedelta(seconds=int(seconds)) if seconds.isdecimal() else None
+        pause = min(int(seconds), _LONGEST_PAUSE_SECONDS) if seconds.isdecimal() else None
+        retry_after = None if pause is None else timedelta(seconds=pause)
         continuation = response.headers.get("x-ms-continuationtoken")
         self._last.answer = Answer(response.status_code, retry_after, continuation)
         self._last.pause = max(self._last.pause, retry_after or timedelta())
@@ -161,7 +170,8 @@ class Sdk:
             yield lambda: self._last.answer
         except StartError:
             raise
-        except ClientAuthenticationError as error:
+        # Of all that is called here, only the sign-in speaks so.
+        except AzureError as error:
             msg = f"no token for Azure DevOps could be had: {shorten(error.message)}"
             raise Busy(msg) from error
         # The SDK lets these through for bodies that are cut off, and answers that are no JSON or not what it expects.

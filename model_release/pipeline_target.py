@@ -40,9 +40,12 @@ class PipelineTargets:
                 found = the_one(target, "pipeline", self._listed(target.project), attrgetter("folder"))
             return Pipeline(found.id, found.name, found.folder or "", found.url or "")
 
-    def request(self, _: Pipeline, start: RunStart, __: ModelRegistered, marker: str) -> dict[str, Any]:
-        """The RunPipelineParameters, with the marker among them."""
-        return run_request(start, marker)
+    def request(self, found: Pipeline, start: RunStart, _: ModelRegistered, marker: str) -> dict[str, Any]:
+        """The RunPipelineParameters, with the marker among them; a stage to skip is there to be skipped."""
+        request = run_request(start, marker)
+        if start.stages_to_skip:
+            self.rehearse(found, start.target, request)
+        return request
 
     def post(self, found: Pipeline, target: Target, request: dict[str, Any]) -> PostRequest:
         """The request that starts the run."""

@@ -178,6 +178,8 @@ def _started(release: Any) -> StartedRelease:
 
 
 def _version_id_form(model: str | None, version_id: str, name: str) -> Callable[[str, str], str] | None:
+    if not version_id:
+        return None
     if version_id == name:
         return lambda _model, version: version
     if version_id == f"{model}:{name}":

@@ -107,7 +107,9 @@ class LateCredential:
     def _credential(self) -> TokenCredential:
         from azure.identity import DefaultAzureCredential  # noqa: PLC0415
 
-        return DefaultAzureCredential(managed_identity_client_id=self._client_id or None)
+        # Its own patience is minutes for one request, and longer than a claim's lease.
+        patience = {"connection_timeout": 5, "read_timeout": 10, "retry_total": 1}
+        return DefaultAzureCredential(managed_identity_client_id=self._client_id or None, **patience)
 
 
 def configuration(environment: Mapping[str, str] = os.environ) -> tuple[Settings, release_map.ReleaseMap]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from azure.core.exceptions import ClientAuthenticationError
+from azure.core.exceptions import AzureError, ClientAuthenticationError, ServiceRequestError, ServiceResponseError
 
 from local.azure_devops_faults import Fault
 from local.serving import Server
@@ -19,6 +19,7 @@ from model_release.errors import Busy, Refused, StartError, Unknown
 from model_release.events import parse
 from model_release.release_map import ReleaseStart, RunStart, Start, StartedRelease, Target
 from model_release.release_target import release_url
+from tests.tls import SpoilingTls
 from tests.world import BOTH, World, assert_refused_until_mended, event
 
 MARKER = "[model-release 0]"
@@ -203,22 +204,44 @@ def test_a_marker_is_found_on_any_page_of_the_list(world: World) -> None:
 
 
 def test_every_request_is_signed_with_a_token_that_is_valid_now(world: World) -> None:
-    tokens = iter(f"token {number}" for number in range(100))
-    sign_in = EntraSignIn(SimpleNamespace(get_token=lambda _scope: SimpleNamespace(token=next(tokens))))
+    sign_in = EntraSignIn(SimpleNamespace(get_token=lambda _: SimpleNamespace(token=world.azure_devops._pat)))
+    world.azure_devops._pat = "old"
+    azure_devops = client(world, sign_in)
+    azure_devops.find(a_start().target)
 
-    client(world, sign_in).start(a_start(), parse(event()), MARKER)
+    world.azure_devops._pat = "new"
 
-    assert next(tokens) == f"token {len(world.azure_devops.requests)}"
+    assert azure_devops.start(a_start(), parse(event()), MARKER).name == "Release-1"
 
 
-def test_without_a_token_nothing_is_sent(world: World) -> None:
+@pytest.mark.parametrize("error", [ClientAuthenticationError, ServiceResponseError, ServiceRequestError])
+def test_without_a_token_nothing_is_sent(world: World, error: type[AzureError]) -> None:
     def get_token(_scope: str) -> None:
-        raise ClientAuthenticationError("the identity is not there")
+        raise error("the identity is not there")
 
     with pytest.raises(Busy, match="no token for Azure DevOps could be had: the identity is not there"):
         client(world, EntraSignIn(SimpleNamespace(get_token=get_token))).start(a_start(), parse(event()), MARKER)
 
     assert world.azure_devops.requests == []
+
+
+def test_a_token_that_comes_too_late_for_the_lease_starts_nothing(world: World) -> None:
+    seconds = [0]
+
+    def get_token(_scope: str) -> SimpleNamespace:
+        seconds[0] += 61 * bool(world.azure_devops.requests)
+        return SimpleNamespace(token="a token")
+
+    sign_in = EntraSignIn(SimpleNamespace(get_token=get_token))
+    azure_devops = AzureDevOps(
+        f"{world.azure_devops_url}/contoso", sign_in, timeout=10, monotonic=lambda: seconds[0], patience=130
+    )
+    azure_devops.find(a_start().target)
+
+    with pytest.raises(Busy, match="took more than 130 s to tell about fraud/Deploy sklearn model"):
+        azure_devops.start(a_start(), parse(event()), MARKER)
+
+    assert world.azure_devops.releases == []
 
 
 def test_a_wrong_token_is_a_refusal(world: World) -> None:
@@ -280,6 +303,43 @@ def test_an_answer_to_the_creation_says_whether_it_may_exist(
     assert type(caught.value) is error
     asked = fault.headers.get("Retry-After")
     assert caught.value.retry_after == (timedelta(seconds=int(asked)) if asked else None)
+    assert sum(request.method == "POST" for request in world.azure_devops.requests) == 1
+
+
+@pytest.mark.parametrize("asked", ["86400000", "9" * 40, "9" * 5000])
+def test_no_answer_keeps_the_app_away_for_more_than_an_hour(world: World, asked: str) -> None:
+    world.azure_devops.misbehave(Fault(**world.requests.start, status=429, headers={"Retry-After": asked}))
+
+    with pytest.raises(StartError) as caught:
+        begin(world, a_start())
+
+    assert caught.value.retry_after in (timedelta(hours=1), None)
+
+
+def test_an_answer_that_tls_cannot_read_does_not_mean_that_nothing_was_created(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with SpoilingTls(world.azure_devops_url, tmp_path) as front:
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", front.certificate)
+        behind = AzureDevOps(f"{front.url}/contoso", pat_sign_in("a token"), timeout=10)
+
+        with pytest.raises(Unknown):
+            behind.start(a_start(), parse(event()), MARKER)
+
+        found = behind.look(a_start().target, MARKER, world.clock.now - timedelta(minutes=5))
+    assert found
+    assert found.name == "Release-1"
+
+
+@BOTH
+def test_a_refused_request_is_not_sent_again_to_a_target_that_has_not_changed(world: World) -> None:
+    azure_devops, start = client(world), A_START[world.target]()
+    azure_devops.find(start.target)
+    world.azure_devops.misbehave(Fault(**world.requests.start, status=403, body={"message": "no"}))
+
+    with pytest.raises(Refused, match="no"):
+        azure_devops.start(start, parse(event()), MARKER)
+
     assert sum(request.method == "POST" for request in world.azure_devops.requests) == 1
 
 

@@ -56,7 +56,7 @@ def test_equal_names_are_told_apart_by_their_folder(world: World) -> None:
 
 
 def test_a_run_gets_what_the_route_hands_over_and_the_marker(world: World) -> None:
-    world.azure_devops.pipelines.change(2, branches=["refs/heads/main", "refs/heads/next"])
+    world.azure_devops.pipelines.change(2, branches=["refs/heads/main", "refs/heads/next"], stages=["Test", "Deploy"])
 
     begin(world, a_run(branch="refs/heads/next", stages_to_skip=("Test",)))
 
@@ -107,6 +107,15 @@ def test_a_rehearsal_tells_what_a_start_would_and_names_stages_that_are_not_ther
         azure_devops.rehearse(a_run(stages_to_skip=("Prodution", "Tset")), registered, MARKER)
     with pytest.raises(Refused, match="Unexpected parameter 'x'"):
         azure_devops.rehearse(a_run(parameters=PASSED | {"x": "1"}), registered, MARKER)
+
+    assert world.azure_devops.runs == []
+
+
+def test_no_run_starts_with_a_stage_that_was_to_be_skipped_under_another_name(world: World) -> None:
+    world.azure_devops.pipelines.change(2, stages=["Test", "Production"])
+
+    with pytest.raises(Refused, match="pipeline Deploy sklearn model has no stage Prodution"):
+        begin(world, a_run(stages_to_skip=("Prodution",)))
 
     assert world.azure_devops.runs == []
 
