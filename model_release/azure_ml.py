@@ -28,11 +28,16 @@ _WHAT_TO_DO = {
         "Microsoft.MachineLearningServices/workspaces/models/versions/read on the workspace"
     ),
 }
+_NOT_FOUND, _SERVER_ERROR = 404, 500
 _NO_WORKSPACE = "is the workspace there, or was it deleted, moved or misspelled in its resource id?"
 
 
 class CannotList(ModelReleaseError):  # noqa: N818  named as the answer it is, like Busy
     """A workspace's model versions could not be read, or not all of them."""
+
+
+class CannotListModel(CannotList):
+    """Those of one model could not be read; others may be."""
 
 
 @dataclass(frozen=True)
@@ -55,71 +60,80 @@ class AzureMl:
         self._resource_manager = ResourceManager(credential, endpoint)
         self._endpoint = self._resource_manager.endpoint
 
-    def model_versions(self, workspace: Workspace, *, since: datetime | None = None) -> Iterator[ModelVersion]:
-        """List what is registered, each model's newest version first, neither archived nor anonymous ones.
+    def models(self, workspace: Workspace) -> Iterator[str]:
+        """List the names of the models, neither archived nor anonymous ones.
+
+        https://learn.microsoft.com/rest/api/azureml/model-containers/list
+        """
+        for page in self._pages(self._models(workspace), _LISTED, workspace):
+            with _as_documented(workspace):
+                names = [str(container["name"]) for container in page if _is_listed(container)]
+            yield from names
+
+    def versions(self, workspace: Workspace, model: str, *, since: datetime | None = None) -> Iterator[ModelVersion]:
+        """List a model's versions, the newest first, neither archived nor anonymous ones; raises CannotListModel too.
 
         `since` leaves out what was created earlier. There is no list across models, and no promise that a model's
         own `lastModifiedAt` follows its versions, so every model costs a request.
         https://learn.microsoft.com/rest/api/azureml/model-versions/list
         """
-        models = f"{self._endpoint}{quote(workspace.id)}/models"
-        for page in self._pages(models, _LISTED, workspace):
-            with _as_documented(workspace):
-                names = [str(container["name"]) for container in page if _is_listed(container)]
-            for name in names:
-                yield from self._versions(models, name, workspace, since)
-
-    def model_version(self, workspace: Workspace, model: str, version: str) -> ModelVersion:
-        """One version as it is registered now, an archived one too."""
-        url = f"{self._endpoint}{quote(workspace.id)}/models/{quote(model, safe='')}/versions/{quote(version, safe='')}"
-        response = self._get(f"{url}?{urlencode(_READ)}", workspace, f"{model} {version} is not registered there")
-        with _as_documented(workspace):
-            return _version(response.json(), model, workspace)
-
-    def _versions(
-        self, models: str, model: str, workspace: Workspace, since: datetime | None
-    ) -> Iterator[ModelVersion]:
-        for page in self._pages(f"{models}/{quote(model, safe='')}/versions", _NEWEST_FIRST, workspace):
-            with _as_documented(workspace):
+        for page in self._pages(f"{self._model(workspace, model)}/versions", _NEWEST_FIRST, workspace, model):
+            with _as_documented(workspace, model):
                 versions = [_version(item, model, workspace) for item in page if _is_listed(item)]
                 last = _created(page[-1]) if page else None
             yield from (version for version in versions if since is None or version.created >= since)
             if since and last and last < since:
                 return
 
-    def _pages(self, url: str, query: Mapping[str, str], workspace: Workspace) -> Iterator[list[Any]]:
+    def model_version(self, workspace: Workspace, model: str, version: str) -> ModelVersion:
+        """One version as it is registered now, an archived one too."""
+        url = f"{self._model(workspace, model)}/versions/{quote(version, safe='')}?{urlencode(_READ)}"
+        response = self._get(url, workspace, model, f"{model} {version} is not registered there")
+        with _as_documented(workspace, model):
+            return _version(response.json(), model, workspace)
+
+    def _models(self, workspace: Workspace) -> str:
+        return f"{self._endpoint}{quote(workspace.id)}/models"
+
+    def _model(self, workspace: Workspace, model: str) -> str:
+        return f"{self._models(workspace)}/{quote(model, safe='')}"
+
+    def _pages(self, url: str, query: Mapping[str, str], workspace: Workspace, model: str = "") -> Iterator[list[Any]]:
         link = f"{url}?{urlencode(query, safe='$', quote_via=quote)}"
         read = set()
         while link:
             if link in read or _origin(link) != _origin(self._endpoint):
-                raise _cannot_list(workspace, f"the next page is not to be trusted: {shorten(link)}")
+                raise _cannot_list(workspace, f"the next page is not to be trusted: {shorten(link)}", model)
             read.add(link)
-            response = self._get(link, workspace)
-            with _as_documented(workspace):
+            response = self._get(link, workspace, model, f"{model} is not there any more" if model else _NO_WORKSPACE)
+            with _as_documented(workspace, model):
                 page = response.json()
                 items, next_link = list(page["value"]), page.get("nextLink")
                 link = next_link and urljoin(link, next_link)
             yield items
 
-    def _get(self, url: str, workspace: Workspace, not_found: str = _NO_WORKSPACE) -> HttpResponse:
+    def _get(self, url: str, workspace: Workspace, model: str, not_found: str) -> HttpResponse:
         try:
             return self._resource_manager.get(url)
         except NotRead as error:
-            what_to_do = {**_WHAT_TO_DO, 404: not_found}.get(error.status)
-            raise _cannot_list(workspace, f"{what_to_do} ({error})" if what_to_do else str(error)) from error
+            what_to_do = {**_WHAT_TO_DO, _NOT_FOUND: not_found}.get(error.status)
+            # Any other answer would be the same for the next model.
+            whose = model if error.status == _NOT_FOUND or error.status >= _SERVER_ERROR else ""
+            raise _cannot_list(workspace, f"{what_to_do} ({error})" if what_to_do else str(error), whose) from error
 
 
-def _cannot_list(workspace: Workspace, reason: str) -> CannotList:
-    return CannotList(f"the model versions of workspace {workspace.name} cannot be read: {reason}")
+def _cannot_list(workspace: Workspace, reason: str, model: str) -> CannotList:
+    kind, what = (CannotListModel, f"versions of {model} in") if model else (CannotList, "model versions of")
+    return kind(f"the {what} workspace {workspace.name} cannot be read: {reason}")
 
 
 @contextmanager
-def _as_documented(workspace: Workspace) -> Iterator[None]:
+def _as_documented(workspace: Workspace, model: str = "") -> Iterator[None]:
     try:
         yield
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         reason = f"Azure's answer is not what is documented: {shorten(repr(error))}"
-        raise _cannot_list(workspace, reason) from error
+        raise _cannot_list(workspace, reason, model) from error
 
 
 def _origin(url: str) -> tuple[str, str | None, int | None]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from operator import attrgetter
 from typing import Protocol
 
-from model_release.azure_ml import CannotList, ModelVersion
+from model_release.azure_ml import CannotList, CannotListModel, ModelVersion
 from model_release.claim import Decision, Known, State
 from model_release.decision_log import log_catch_up
 from model_release.errors import ClaimHeld, EventError
@@ -23,13 +25,24 @@ logger = logging.getLogger(__name__)
 OVERLAP = timedelta(hours=1)
 # So long after its registration a version is still released when its tags come to match a route.
 PROMOTED_WITHIN = timedelta(days=14)
+# As many models are listed at once; more would soon be throttled, at 25 reads a second.
+# https://learn.microsoft.com/azure/azure-resource-manager/management/request-limits-and-throttling
+LOOK_THREADS = 4
 
 
-class ModelVersions(Protocol):
+def look_threads() -> Executor:
+    """The threads of one look."""
+    return ThreadPoolExecutor(LOOK_THREADS)
+
+
+class Registry(Protocol):
     """Where registered models are listed; raises CannotList."""
 
-    def model_versions(self, workspace: Workspace, *, since: datetime) -> Iterator[ModelVersion]:
-        """List the versions created since then."""
+    def models(self, workspace: Workspace) -> Iterable[str]:
+        """List the models."""
+
+    def versions(self, workspace: Workspace, model: str, *, since: datetime) -> Iterable[ModelVersion]:
+        """List the versions of a model that were created since then; raises CannotListModel too."""
 
 
 @dataclass
@@ -45,10 +58,11 @@ class _Looked:
 class CatchUp:
     """Looks at each workspace; the first look starts nothing, it only notes where catching up begins."""
 
-    azure_ml: ModelVersions
+    azure_ml: Registry
     start_release: StartRelease
     ledger: Ledger
     clock: Clock
+    threads: Callable[[], Executor] = look_threads
 
     def missed(self) -> list[Decision]:
         """Release what was missed; a workspace that fails is looked at again from where it was last looked at whole."""
@@ -72,34 +86,51 @@ class CatchUp:
             return _Looked()
         since = max(looks.began, min(looks.complete - OVERLAP, now - PROMOTED_WITHIN))
         looked = _Looked()
-        for model, versions in _by_model(self.azure_ml.model_versions(workspace, since=since)).items():
-            known = self.ledger.known(workspace, model)
-            looked.listed += len(versions)
-            for version in versions:
-                try:
-                    looked.decisions += self._catch_up(version, known.get(version.version))
-                except ClaimHeld:
-                    looked.complete = False
-                except EventError as error:
-                    logger.warning("%s %s is no model version to release: %s", model, version.version, error)
+        for model, versions in self._listed(workspace, since):
+            if isinstance(versions, CannotListModel):
+                logger.error("%s", versions)
+                looked.complete = False
+            elif versions:
+                self._catch_up_all(looked, versions, self.ledger.known(workspace, model))
         if looked.complete:
             self.ledger.note_looks(workspace, Looks(began=looks.began, complete=now))
         return looked
 
+    def _listed(
+        self, workspace: Workspace, since: datetime
+    ) -> Iterator[tuple[str, list[ModelVersion] | CannotListModel]]:
+        """Each model's versions, the oldest first, as their events would have come."""
+
+        def versions(model: str) -> list[ModelVersion] | CannotListModel:
+            try:
+                return sorted(self.azure_ml.versions(workspace, model, since=since), key=attrgetter("created"))
+            except CannotListModel as error:
+                return error
+
+        models = list(self.azure_ml.models(workspace))
+        with self.threads() as pool:
+            yield from zip(models, pool.map(versions, models), strict=True)
+
+    def _catch_up_all(self, looked: _Looked, versions: list[ModelVersion], known: Mapping[str, Known]) -> None:
+        looked.listed += len(versions)
+        for version in versions:
+            try:
+                looked.decisions += self._catch_up(version, known.get(version.version))
+            except ClaimHeld:
+                looked.complete = False
+            except EventError as error:
+                logger.warning("%s %s is no model version to release: %s", version.model, version.version, error)
+
     def _catch_up(self, version: ModelVersion, known: Known | None) -> list[Decision]:
-        body = event_of(version)
-        event = parse(body)
-        if known is None or _cut_off(known, self.clock()):
-            return self.start_release.registered(body)
-        return self.start_release.changed(event, parse(known.event))
-
-
-def _by_model(versions: Iterable[ModelVersion]) -> dict[str, list[ModelVersion]]:
-    """Each model's versions, the oldest first, as their events would have come."""
-    found: dict[str, list[ModelVersion]] = {}
-    for version in sorted(versions, key=lambda version: version.created):
-        found.setdefault(version.model, []).append(version)
-    return found
+        event = parse(event_of(version))
+        if known is None:
+            return self.start_release.registered(event.body)
+        decisions = []
+        for claim in known.claims:
+            # A process died at it, and Event Grid has no reason to deliver the event again.
+            if claim.state is State.STARTING and not claim.in_flight(self.clock()):
+                decisions += self.start_release.try_now(claim)
+        return decisions + self.start_release.missing(event, known)
 
 
 def event_of(version: ModelVersion) -> str:
@@ -120,10 +151,6 @@ def event_of(version: ModelVersion) -> str:
                 "ModelTags": dict(version.tags),
                 "ModelProperties": dict(version.properties),
             },
-        }
+        },
+        ensure_ascii=False,
     )
-
-
-def _cut_off(known: Known, now: datetime) -> bool:
-    """A process died at it, and Event Grid has no reason to deliver the event again."""
-    return any(claim.state.may_exist and not claim.in_flight(now) for claim in known.claims)

@@ -52,7 +52,8 @@ class Answer:
 class Claim:
     """A model version's claim on a target; times are UTC.
 
-    `again` names the wish for another release on purpose, `trace` the span in which the claim was made.
+    `again` names the wish for another release on purpose, `beside` the other targets that the same event was for, and
+    `trace` the span in which the claim was made.
     """
 
     partition: str
@@ -76,6 +77,7 @@ class Claim:
     release_name: str = ""
     release_url: str = ""
     again: str = ""
+    beside: str = ""
     trace: str = ""
     answers: tuple[Answer, ...] = ()
     kind: Kind = "release"
@@ -173,6 +175,16 @@ class Known:
     event: str
     ignored: str = ""
 
+    @property
+    def claimed(self) -> frozenset[str]:
+        """The names of the targets that have a claim."""
+        return frozenset(claim.row.split(" ")[1] for claim in self.claims)
+
+    @property
+    def wanted(self) -> frozenset[str]:
+        """The names of the targets that the event was for, where it was for several."""
+        return frozenset(name for claim in self.claims for name in claim.beside.split())
+
 
 def partition_of(workspace: Workspace, model: str) -> str:
     """Where the claims of a model's versions are kept."""
@@ -181,7 +193,12 @@ def partition_of(workspace: Workspace, model: str) -> str:
 
 def row_of(version: str, target: Target, again: str = "") -> str:
     """Where in its partition a version's claim on a target is kept; `again` names the wish to start it once more."""
-    return " ".join(filter(None, [version, digest(target.key), again]))
+    return " ".join(filter(None, [version, name_of(target), again]))
+
+
+def name_of(target: Target) -> str:
+    """Names a target in one word."""
+    return digest(target.key)
 
 
 def key_of(partition: str, row: str) -> str:

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime, timedelta
@@ -39,6 +39,7 @@ from model_release.claim import (
     State,
     digest,
     key_of,
+    name_of,
     partition_of,
     plain,
     row_of,
@@ -47,7 +48,7 @@ from model_release.errors import ClaimHeld
 from model_release.events import ModelRegistered, Workspace
 from model_release.history import History
 from model_release.outcomes import Outbox
-from model_release.release_map import Start, StartedRelease
+from model_release.release_map import Start, StartedRelease, Target
 from model_release.table import Table
 from model_release.tracing import trace_parent, traced
 
@@ -107,10 +108,13 @@ class Ledger:
         self._hold = (NEVER, NEVER)
 
     @traced("claim")
-    def claim(self, start: Start, event: ModelRegistered, again: str = "") -> tuple[Claim, bool]:
+    def claim(
+        self, start: Start, event: ModelRegistered, again: str = "", beside: Iterable[Target] = ()
+    ) -> tuple[Claim, bool]:
         """Claim the target for this model version; False with the claim as it stands, if it was claimed before.
 
-        `again` names a wish: each claims anew, and nobody delivers it a second time, so the sweep owns it from here.
+        `beside` are the other targets that the event is for: so it is known which of them were never claimed. `again`
+        names a wish: each claims anew, and nobody delivers it a second time, so the sweep owns it from here.
         """
         now = self._clock()
         claim = Claim(
@@ -130,6 +134,7 @@ class Ledger:
             lease_until=now + self._lease,
             holder=uuid.uuid4().hex,
             again=again,
+            beside=" ".join(name_of(target) for target in beside),
             trace=trace_parent(),
         )
         if again:
@@ -356,7 +361,7 @@ def _same(stands: Claim, written: Claim) -> bool:
 
 def _known(rows: list[TableEntity]) -> Known:
     first = min(rows, key=lambda row: row["created"])
-    ignored = [row for row in rows if row["RowKey"].endswith(_IGNORED)]
+    ignored = [row for row in rows if row["RowKey"].partition(" ")[2] == _IGNORED]
     claims = sorted((_claim(row) for row in rows if row not in ignored), key=lambda claim: claim.created)
     return Known(tuple(claims), first["event"], ignored[0]["reason"] if ignored else "")
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from model_release.claim import Claim, Decision, Outcome, State
+from model_release.claim import Claim, Decision, Known, Outcome, State, name_of
 from model_release.decision_log import log_decision, log_sweep
 from model_release.errors import Busy, ClaimHeld, EventError, Refused, StartError
 from model_release.events import ModelRegistered, Workspace, parse
@@ -84,10 +84,11 @@ class StartRelease:
             return [log_decision(self._timed(began, ignored))]
         return self._begin_logged(wanted, event)
 
-    def changed(self, event: ModelRegistered, registered: ModelRegistered) -> list[Decision]:
-        """Start what a route takes now, after a change of tags or properties, and did not take when registered."""
-        took = {start.target.key for start in self._decide(registered)[0]}
-        wanted = tuple(start for start in self._decide(event)[0] if start.target.key not in took)
+    def missing(self, event: ModelRegistered, known: Known) -> list[Decision]:
+        """Start what was cut off before it was claimed, and what a route takes only since a tag or property changed."""
+        took = {name_of(start.target) for start in self._decide(parse(known.event))[0]}
+        done = (took - known.wanted) | known.claimed
+        wanted = tuple(start for start in self._decide(event)[0] if name_of(start.target) not in done)
         return self._begin_logged(wanted, event)
 
     def try_now(self, claim: Claim) -> list[Decision]:
@@ -141,16 +142,17 @@ class StartRelease:
         decisions, failures = [], []
         for start in wanted:
             try:
-                decisions.append(self._begin(start, event))
+                beside = [other.target for other in wanted if other is not start]
+                decisions.append(self._begin(start, event, beside=beside))
             # Each target has its chance before the event is asked for again because of one.
             except Exception as failure:  # noqa: BLE001
                 failures.append(failure)
         return decisions, failures
 
     @traced("attempt")
-    def _begin(self, start: Start, event: ModelRegistered, wish: str = "") -> Decision:
+    def _begin(self, start: Start, event: ModelRegistered, wish: str = "", beside: Iterable[Target] = ()) -> Decision:
         began = self.monotonic()
-        claim, mine = self.ledger.claim(start, event, wish)
+        claim, mine = self.ledger.claim(start, event, wish, beside)
         if mine:
             return self._close(began, claim, self._start(claim, start, event))
         if claim.state is not State.STARTING:
@@ -162,6 +164,8 @@ class StartRelease:
         return self._close(began, taken, self._look(claim, taken) or self._start(taken, start, event))
 
     def _take_up(self, place: tuple[str, str], until: datetime) -> list[Decision] | Exception:
+        if self.clock() >= until:
+            return []
         try:
             claim = self.ledger.owed(*place)
             if claim is None:
@@ -169,7 +173,7 @@ class StartRelease:
             if claim.state.final:
                 self.ledger.tell(claim)
                 self.ledger.settle(claim)
-            elif claim.next_try <= self.clock() < until and self.ledger.held_until() <= self.clock():
+            elif claim.next_try <= self.clock() and self.ledger.held_until() <= self.clock():
                 return self._finish(claim)
         except ClaimHeld:
             pass
@@ -183,6 +187,9 @@ class StartRelease:
         began = self.monotonic()
         taken = self.ledger.take(claim)
         if claim.state.may_exist and (seen := self._look(claim, taken)):
+            return [self._close(began, taken, seen)]
+        # A refusal means that nothing was created; should that ever be wrong, not one more is created each hour.
+        if claim.state is State.REFUSED and (seen := self._look(claim, taken)) and seen.release:
             return [self._close(began, taken, seen)]
         event = parse(claim.event)
         wanted, why = self._decide(event)
@@ -217,7 +224,7 @@ class StartRelease:
         if start.newest_only and event.number is not None and not claim.again:
             line = self.ledger.join_line(claim)
             if line.newer:
-                return Outcome(State.SUPERSEDED, f"version {line.newer} is newer and went first")
+                return Outcome(State.SUPERSEDED, f"version {line.newer} is newer and came first")
             if line.older:
                 return Outcome(
                     State.WAITING, f"version {line.older.version} is still being started", self.clock() + _SOON
@@ -241,7 +248,8 @@ class StartRelease:
         return self.clock() + max(min(wait, LONGEST_RETRY), error.retry_after or timedelta())
 
     def _close(self, began: float, claim: Claim, outcome: Outcome) -> Decision:
-        if not outcome.state.final and self.clock() - claim.created >= ABANDON_AFTER:
+        may_land = outcome.state is State.UNKNOWN and (outcome.lease_until or claim.lease_until) > self.clock()
+        if not (outcome.state.final or may_land) and self.clock() - claim.created >= ABANDON_AFTER:
             reason = f"given up after {ABANDON_AFTER.days} days, {outcome.state}: {outcome.reason}"
             outcome = Outcome(State.ABANDONED, reason)
         return self._timed(began, self.ledger.close(claim, outcome))

@@ -28,6 +28,11 @@ HOUR = timedelta(hours=1)
 AT_ONCE = {"Retry-After": "0.001"}
 
 
+def listed(azure_ml: AzureMl, workspace: Workspace, *, since: datetime | None = None) -> Iterator[ModelVersion]:
+    for model in azure_ml.models(workspace):
+        yield from azure_ml.versions(workspace, model, since=since)
+
+
 @dataclass
 class Site:
     azure_ml: local.AzureMl
@@ -38,7 +43,7 @@ class Site:
             self.azure_ml.add_version(ID, model, str(hour), created=START + hour * HOUR, **data)
 
     def versions(self, since: datetime | None = None) -> list[ModelVersion]:
-        return list(AzureMl(CREDENTIAL, endpoint=self.url).model_versions(WORKSPACE, since=since))
+        return list(listed(AzureMl(CREDENTIAL, endpoint=self.url), WORKSPACE, since=since))
 
     def names(self, since: datetime | None = None) -> list[str]:
         return [f"{version.model}:{version.version}" for version in self.versions(since)]
@@ -66,7 +71,7 @@ class Answers:
 
 def list_answers(*bodies: Any) -> list[ModelVersion]:
     with Server(Answers(list(bodies))) as server:
-        return list(AzureMl(CREDENTIAL, endpoint=server.url).model_versions(WORKSPACE))
+        return list(listed(AzureMl(CREDENTIAL, endpoint=server.url), WORKSPACE))
 
 
 def version(created: Any = "2026-01-01T00:00:00Z", **item: Any) -> dict[str, Any]:
@@ -124,7 +129,7 @@ def test_since_ends_reading_at_an_old_version_that_is_not_listed() -> None:
     old = version("2025-01-01T00:00:00Z", properties={"isAnonymous": True})
     answers = Answers([CONTAINERS, {**old, "nextLink": "?page=2"}])
     with Server(answers) as server:
-        versions = AzureMl(CREDENTIAL, endpoint=server.url).model_versions(WORKSPACE, since=START)
+        versions = listed(AzureMl(CREDENTIAL, endpoint=server.url), WORKSPACE, since=START)
 
         assert list(versions) == []
     assert len(answers.requests) == 2
@@ -139,7 +144,7 @@ def test_a_new_version_of_an_old_model_is_found(site: Site) -> None:
 
 def test_only_what_is_needed_is_requested_as_it_is_needed(site: Site) -> None:
     site.add("churn", *range(10))
-    versions = AzureMl(CREDENTIAL, endpoint=site.url).model_versions(WORKSPACE)
+    versions = listed(AzureMl(CREDENTIAL, endpoint=site.url), WORKSPACE)
 
     next(versions)
 
@@ -223,7 +228,7 @@ def test_a_next_page_elsewhere_is_refused_and_the_token_stays_here(host: str) ->
         answers.bodies = [{**CONTAINERS, "nextLink": f"http://{elsewhere}/models?$skip=3"}, {"value": []}]
 
         with pytest.raises(CannotList, match=r"workspace Prod .* next page is not to be trusted: http://"):
-            list(AzureMl(CREDENTIAL, endpoint=server.url).model_versions(WORKSPACE))
+            list(listed(AzureMl(CREDENTIAL, endpoint=server.url), WORKSPACE))
     assert len(answers.requests) == 2
 
 
@@ -283,7 +288,7 @@ def test_an_azure_that_cannot_be_reached_is_told() -> None:
         url = server.url
 
     with pytest.raises(CannotList, match="workspace Prod cannot be read: Azure did not answer"):
-        list(AzureMl(CREDENTIAL, endpoint=url).model_versions(WORKSPACE))
+        list(listed(AzureMl(CREDENTIAL, endpoint=url), WORKSPACE))
 
 
 @pytest.mark.parametrize("fault", [Fault(close="before"), Fault(truncate=True), Fault(unparsable=True)])
@@ -337,7 +342,7 @@ def test_a_refusal_says_what_to_do(site: Site, status: int, told: str) -> None:
 
 def test_a_workspace_that_is_not_there_is_told(site: Site) -> None:
     elsewhere = Workspace.parse(ID.replace("Prod", "Gone"))
-    versions = AzureMl(CREDENTIAL, endpoint=site.url).model_versions(elsewhere)
+    versions = listed(AzureMl(CREDENTIAL, endpoint=site.url), elsewhere)
 
     with pytest.raises(CannotList, match=r"workspace Gone .*is the workspace there.*404 ResourceNotFound"):
         list(versions)
@@ -359,7 +364,7 @@ def test_a_token_is_asked_for_azure_resource_manager(site: Site) -> None:
         return AccessToken("token", 2**31)
 
     credential: Any = SimpleNamespace(get_token=get_token)
-    list(AzureMl(credential, endpoint=f"{site.url}/").model_versions(WORKSPACE))
+    list(listed(AzureMl(credential, endpoint=f"{site.url}/"), WORKSPACE))
 
     assert asked == [f"{site.url}/.default"]
 
@@ -369,14 +374,14 @@ def test_no_token_is_told(site: Site) -> None:
         raise ClientAuthenticationError("nobody is signed in")
 
     credential: Any = SimpleNamespace(get_token=get_token)
-    versions = AzureMl(credential, endpoint=site.url).model_versions(WORKSPACE)
+    versions = listed(AzureMl(credential, endpoint=site.url), WORKSPACE)
 
     with pytest.raises(CannotList, match="no token for Azure could be had: nobody is signed in"):
         list(versions)
 
 
 def test_a_token_is_not_sent_over_plain_http_to_another_machine() -> None:
-    versions = AzureMl(CREDENTIAL, endpoint="http://management.invalid").model_versions(WORKSPACE)
+    versions = listed(AzureMl(CREDENTIAL, endpoint="http://management.invalid"), WORKSPACE)
 
     with pytest.raises(CannotList, match="not permitted for non-TLS"):
         list(versions)
@@ -390,7 +395,7 @@ def test_a_next_page_that_was_read_already_is_refused() -> None:
 def test_requests_carry_who_asks_and_what_is_documented() -> None:
     answers = Answers([CONTAINERS, {"value": []}])
     with Server(answers) as server:
-        list(AzureMl(CREDENTIAL, endpoint=server.url).model_versions(WORKSPACE))
+        list(listed(AzureMl(CREDENTIAL, endpoint=server.url), WORKSPACE))
 
     containers, versions = answers.requests
     assert containers.args.to_dict() == {"api-version": "2024-10-01", "listViewType": "ActiveOnly"}

@@ -1,6 +1,7 @@
 """Catching up: registered models that no event told of, and tags that were added later."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -270,6 +271,58 @@ def test_a_claim_that_a_process_died_at_is_found_although_no_event_comes_again(w
 
     assert azure.missed(hours=1) == [State.STARTED]
     assert world.versions == ["20"]
+
+
+@pytest.mark.parametrize("calls", range(12))
+def test_a_target_that_was_never_claimed_is_found_wherever_its_event_was_cut_off(
+    world: World, azure: Azure, tmp_path: Path, calls: int
+) -> None:
+    path = tmp_path / "map.yaml"
+    path.write_text(ROUTES.replace("churn", "sklearn_*").replace("    tags: {stage: production}\n", ""))
+    world.app = world.start(RELEASE_MAP=str(path))
+    azure.missed()
+    world.clock.advance(minutes=1)
+    azure.register(20)
+    world.storage.down_after = len(world.storage.passed) + calls
+    with suppress(AzureError):
+        world.app.registered(event(version=20))
+
+    world.storage.down_after = None
+    for _ in range(3):
+        azure.missed(hours=1)
+        world.app.unfinished()
+
+    assert sorted(release["releaseDefinition"]["id"] for release in world.azure_devops.releases) == [1, 42]
+    assert azure.missed(hours=1) == []
+
+
+@pytest.mark.parametrize("status", [404, 500])
+def test_a_model_that_cannot_be_listed_does_not_stop_the_others(
+    world: World,
+    azure: Azure,
+    caplog: pytest.LogCaptureFixture,
+    status: int,
+) -> None:
+    azure.missed()
+    world.clock.advance(minutes=1)
+    azure.register(3, model="a_model")
+    azure.register(20)
+    azure.azure_ml.misbehave(Fault(path="/a_model/versions", status=status, headers={"Retry-After": "0.001"}))
+
+    assert azure.missed(hours=1) == [State.STARTED]
+    assert "the versions of a_model in workspace prod cannot be read" in caplog.text
+
+    azure.azure_ml.behave()
+
+    assert azure.missed(hours=1) == [State.IGNORED]
+
+
+def test_tags_in_any_script_do_not_make_an_event_too_long(world: World, azure: Azure) -> None:
+    azure.missed()
+    world.clock.advance(minutes=1)
+    azure.register(20, note="\u6a21" * 6000)
+
+    assert azure.missed(hours=1) == [State.STARTED]
 
 
 def test_a_workspace_that_cannot_be_listed_does_not_stop_the_others(world: World, azure: Azure, caplog) -> None:  # noqa: ANN001

@@ -80,7 +80,7 @@ def test_the_history_is_a_table_in_utc_the_newest_first(world: World, terminal: 
 
     assert lines[0].split("  ")[0] == "When (UTC)"
     assert [words for line in lines[2:] if (words := line.split())] == [
-        [*began.split(), f"{MODEL}:21", "prod", "superseded", "version", "22", "is", "newer", "and", "went", "first"],
+        [*began.split(), f"{MODEL}:21", "prod", "superseded", "version", "22", "is", "newer", "and", "came", "first"],
         [
             *lines[3].split()[:2],
             *(f"{MODEL}:22", "prod", "started", "route", MODEL, "takes", MODEL, "22", "(2", "attempts)", "Release-1"),
@@ -216,7 +216,7 @@ def test_an_older_version_is_started_after_a_newer_one(world: World, terminal: T
 
     told = terminal.run("start", V20, "--yes")
 
-    assert "is superseded: version 21 is newer and went first\nThis starts another release, on purpose." in told.stderr
+    assert "is superseded: version 21 is newer and came first\nThis starts another release, on purpose." in told.stderr
     assert world.versions == ["21", "20"]
 
 

@@ -106,7 +106,7 @@ def test_lines_are_gone_after_90_days(world: World, history: History) -> None:
 def test_each_attempt_is_kept_with_its_answer(world: World) -> None:
     world.azure_devops.misbehave(
         Fault(**world.requests.start, status=429, times=1),
-        Fault(**world.requests.start, status=403, body={"message": "No."}, times=2),
+        Fault(**world.requests.start, status=403, body={"message": "No."}, times=1),
     )
     register(world, 20)
     world.later(minutes=2)

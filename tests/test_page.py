@@ -73,7 +73,7 @@ def full(accounts: Accounts) -> Iterator[tuple[World, str]]:
             world.app.registered(event(version=version))
             world.clock.advance(days=1)
         # What is remembered of the definition is read anew before a refusal is believed.
-        world.azure_devops.misbehave(Fault(**POST, status=403, body={"message": "Access denied."}, times=2))
+        world.azure_devops.misbehave(Fault(**POST, status=403, body={"message": "Access denied."}, times=1))
         world.app.registered(event(version=20))
         # Lines of one moment have no order among them.
         world.clock.advance(seconds=1)
@@ -388,7 +388,7 @@ def test_pictures_of_the_demo(chromium: Browser, request: pytest.FixtureRequest)
         pytest.skip("pictures are taken with --pictures")
     with demo.set_up() as stage:
         assert demo.play(stage) == []
-        stage.azure_devops.misbehave(Fault(**POST, status=403, body={"message": DENIED}, times=2))
+        stage.azure_devops.misbehave(Fault(**POST, status=403, body={"message": DENIED}, times=1))
         stage.deliver(MODEL, 22)
         take(chromium, stage.host, "/api/releases?ignored=yes", Display(1200, 668, "light"), "history")
         take(chromium, stage.host, f"/api/releases/{MODEL}/21", Display(390, 960, "dark"), "story-phone-dark")

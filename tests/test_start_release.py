@@ -98,7 +98,7 @@ def test_an_older_version_does_not_start_after_a_newer_one(world: World) -> None
 
     (late,) = world.app.registered(event(version=19))
 
-    assert (late.state, late.reason) == (State.SUPERSEDED, "version 20 is newer and went first")
+    assert (late.state, late.reason) == (State.SUPERSEDED, "version 20 is newer and came first")
     assert world.versions == ["20"]
 
 
@@ -253,11 +253,11 @@ def test_further_tries_double_and_retry_after_is_kept(world: World) -> None:
         waits.append(wait.total_seconds())
         world.later(seconds=wait.total_seconds())
     world.azure_devops.behave()
-    world.azure_devops.misbehave(Fault(**world.requests.start, status=429, headers={"Retry-After": "5000"}))
+    world.azure_devops.misbehave(Fault(**world.requests.start, status=429, headers={"Retry-After": "3000"}))
     world.later(hours=1)
 
     assert waits == [60, 120, 240, 480]
-    assert (world.history[0].next_try - world.clock()).total_seconds() == 5000
+    assert (world.history[0].next_try - world.clock()).total_seconds() == 3000
 
 
 @BOTH
@@ -440,6 +440,32 @@ def test_each_target_has_its_chance_before_the_event_is_asked_for_again(world: W
         world.app.registered(event())
 
     assert [release["releaseDefinition"]["name"] for release in world.azure_devops.releases] == ["Second"]
+
+
+@BOTH
+def test_a_release_that_was_created_in_spite_of_a_refusal_is_found_and_not_created_each_hour(world: World) -> None:
+    world.azure_devops.misbehave(Fault(**world.requests.start, status=400, body={"message": "no"}, apply=True))
+    world.app.registered(event())
+
+    world.later(hours=2)
+    world.later(hours=2)
+
+    assert world.versions == ["20"]
+    assert world.history[0].state is State.STARTED
+
+
+@BOTH
+def test_what_may_have_started_at_the_last_moment_is_looked_for_before_it_is_given_up(world: World) -> None:
+    world.azure_devops.misbehave(Fault(**world.requests.start, status=429))
+    world.app.registered(event())
+    world.clock.advance(days=7)
+    world.azure_devops.behave()
+    world.azure_devops.misbehave(Fault(**world.requests.start, close="after", times=1))
+
+    assert [decision.state for decision in world.app.unfinished()] == [State.UNKNOWN]
+
+    assert [decision.state for decision in world.later(hours=1)] == [State.STARTED]
+    assert world.versions == ["20"]
 
 
 @BOTH
