@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from itertools import combinations
 from typing import Any, Protocol
@@ -51,6 +51,7 @@ def check_azure_devops(
     release_map: ReleaseMap,
     azure_devops: AzureDevOps,
     definitions: Definitions,
+    workspaces: Collection[Workspace] = (),
     progress: Callable[[Sequence[Route]], Iterable[Route]] = iter,
 ) -> Iterator[Finding]:
     """What Azure DevOps says of each enabled route's target; when it does not answer, the rest is not asked."""
@@ -66,6 +67,7 @@ def check_azure_devops(
             content = definitions.read(target.project, number)
             seen[project_id(content) or target.project.casefold(), number].append(route)
             yield from _check_definition(route, route.release, content, where)
+            yield from _check_workspaces(route, content, workspaces, where)
             yield from check_permissions(release_definition(content), azure_devops, where)
             yield from _check_version_ids(route, route.release, content, azure_devops, where)
         except Refused as error:
@@ -100,6 +102,19 @@ def _check_definition(route: Route, release: Release, content: Json, where: str)
             )
             yield Finding(State.FAULT, what, where, "switch that trigger off; `migrate --switch` does it")
     yield from _check_stages(release, content, where)
+
+
+def _check_workspaces(route: Route, content: Json, workspaces: Collection[Workspace], where: str) -> Iterator[Finding]:
+    """An artifact takes all its versions through one service connection, which is of one workspace."""
+    definition = read_definition(content)
+    aliases = [alias for alias, model in definition.models.items() if fnmatchcase(model, route.model)]
+    if aliases and len(workspaces) > 1 and not route.workspace:
+        what = (
+            f"artifact {', '.join(aliases)} of definition {definition.name} is of one workspace, and the route takes "
+            f"the versions of all {len(workspaces)}"
+        )
+        what_to_do = "say `workspace` in the route: that of the artifact's service connection"
+        yield Finding(State.WARNING, what, where, what_to_do)
 
 
 def _check_hand_over(route: Route, release: Release, definition: Definition, where: str) -> Iterator[Finding]:

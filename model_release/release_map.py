@@ -83,6 +83,8 @@ def _check_version(pattern: str) -> str:
 
 
 Text = Annotated[str, StringConstraints(min_length=1)]
+# Azure DevOps' ids are of 32 bits.
+Id = Annotated[int, Field(gt=0, lt=2**31)]
 Template = Annotated[str, AfterValidator(_check_template)]
 
 
@@ -94,7 +96,7 @@ class Release(_Strict):
     """A release that a route starts, and what it hands over."""
 
     project: Text = Field(description="The Azure DevOps project.")
-    definition: int | Text = Field(
+    definition: Id | Text = Field(
         description="The release definition: its exact name, \\folder\\name, or its numeric id.",
     )
     variables: dict[Text, Template] = Field(
@@ -134,7 +136,7 @@ class Pipeline(_Strict):
     """A run of a YAML pipeline that a route starts, and what it hands over."""
 
     project: Text = Field(description="The Azure DevOps project.")
-    pipeline: int | Text = Field(description="The pipeline: its exact name, \\folder\\name, or its numeric id.")
+    pipeline: Id | Text = Field(description="The pipeline: its exact name, \\folder\\name, or its numeric id.")
     branch: Annotated[Text, AfterValidator(_check_branch)] | None = Field(
         default=None, description="The branch that is run, such as refs/heads/main; the pipeline's default otherwise."
     )
@@ -237,7 +239,7 @@ class Target:
         """Equal for equal targets only; Azure DevOps ignores the case of both names."""
         # The kind of a release is left out: rows of the ledger are named by this key.
         kind = [] if self.kind == "release" else [self.kind]
-        return json.dumps([self.project, self.definition, *kind]).casefold()
+        return json.dumps([self.project, self.definition, *kind], ensure_ascii=False).casefold()
 
 
 @dataclass(frozen=True)
@@ -292,13 +294,15 @@ def load(path: Path) -> ReleaseMap:
         content = yaml.load(path.read_text("utf-8"), _UniqueKeys)  # noqa: S506  a SafeLoader that is stricter
     except OSError as error:
         raise ConfigurationError([f"the release map {path} cannot be read: {error.strerror}"]) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    # Its reader also says so of a date that does not exist, and of lists in lists without an end.
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigurationError([f"{path.name}: {' '.join(str(error).split())}"]) from error
     try:
         return ReleaseMap.model_validate(content)
     except ValidationError as error:
-        # Each branch of a union complains; the last one, text, says what to write.
-        faults = {_place(fault["loc"]): _say(fault) for fault in error.errors()}
+        # Each branch of a union complains; the last one, text, says what to write, unless a number is out of bounds.
+        complaints = sorted(error.errors(), key=lambda fault: fault["type"] in ("greater_than", "less_than"))
+        faults = {_place(fault["loc"]): _say(fault) for fault in complaints}
         raise ConfigurationError([f"{path.name}: {place}: {what}" for place, what in faults.items()]) from error
 
 

@@ -116,6 +116,10 @@ def _url(text: str) -> str:
     if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in LOOPBACK):
         msg = f"{shorten(text)!r} does not begin with https://"
         raise ValueError(msg)
+    # A port that is no number is a ValueError, which says so.
+    if not parts.hostname or parts.port == 0:
+        msg = f"{shorten(text)!r} names no server"
+        raise ValueError(msg)
     return text.rstrip("/")
 
 
@@ -139,11 +143,12 @@ def _secret(text: str) -> str:
 
 
 def _workspaces(text: str) -> frozenset[Workspace]:
-    if not text:
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not parts:
         msg = "is missing: the resource ids of the Azure ML workspaces whose events count, comma separated"
         raise ValueError(msg)
     found, faults = set(), []
-    for part in filter(None, (part.strip() for part in text.split(","))):
+    for part in parts:
         try:
             found.add(Workspace.parse(part))
         except ValueError as error:
@@ -153,11 +158,22 @@ def _workspaces(text: str) -> frozenset[Workspace]:
     return frozenset(found)
 
 
+def _connection_string(text: str) -> str:
+    names = {part.partition("=")[0].strip().lower() for part in _secret(text).split(";")}
+    if not names & {"accountname", "tableendpoint"} or not names & {"accountkey", "sharedaccesssignature"}:
+        # What is wrong may be a secret, and is not repeated.
+        msg = "is no connection string of a storage account: it has AccountName and AccountKey"
+        raise ValueError(msg)
+    return text
+
+
 def _storage(text: str, environment: Mapping[str, str]) -> Storage:
     account = environment.get("AzureWebJobsStorage__accountName", "")
     endpoint = environment.get("AzureWebJobsStorage__tableServiceUri", "")
+    if text.lower().startswith("usedevelopmentstorage=true"):
+        return Storage(connection_string=AZURITE)
     if text:
-        return Storage(connection_string=AZURITE if text.lower().startswith("usedevelopmentstorage=true") else text)
+        return Storage(connection_string=_connection_string(text))
     if not account and not endpoint:
         msg = "is missing: a connection string, or AzureWebJobsStorage__accountName for a managed identity"
         raise ValueError(msg)

@@ -321,6 +321,20 @@ PLANTED: dict[str, tuple[Callable[[Site], object], list[tuple[str, str, str, str
         route(0, version="2024-*"),
         [("warning", "versions such as 2024-* are no whole numbers", FIRST, "write `order: every`")],
     ),
+    "an artifact of one workspace for the versions of two": (
+        lambda site: site.settings.update(AML_WORKSPACES=f"{WORKSPACE},{WORKSPACE.replace('/prod', '/test')}"),
+        [
+            (
+                "warning",
+                (
+                    "artifact _sklearn_regression_model of definition Deploy sklearn model is of one workspace, "
+                    "and the route takes the versions of all 2"
+                ),
+                FIRST,
+                "say `workspace` in the route",
+            )
+        ],
+    ),
     "a workspace that is not the app's": (
         route(1, workspace="test"),
         [("warning", "workspace test is not in AML_WORKSPACES", SECOND, "add its resource id")],
@@ -382,6 +396,7 @@ HARMLESS: dict[str, Callable[[Site], object]] = {
             {"model": "fraud_*", "release": {"project": "risk", "definition": "Deploy fraud model"}, **only}
             for only in ({"workspace": "test", "version": ">1"}, {"tags": {"stage": "test"}})
         )
+        or site.routes[0].update(workspace="prod")
         or site.settings.update(AML_WORKSPACES=f"{WORKSPACE},{WORKSPACE.replace('/prod', '/test')}")
     ),
     "models that two globs cannot share": lambda site: site.routes.append(

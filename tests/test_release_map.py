@@ -77,12 +77,13 @@ def test_a_route_takes_what_it_describes(route: dict, data: dict) -> None:
 
 
 def test_every_route_that_matches_starts_its_target_and_two_to_one_target_start_it_once() -> None:
+    named = RELEASE | {"definition": "Deploy änd"}
     other = RELEASE | {"definition": 42}
-    same = {"project": "FRAUD", "definition": "deploy"}
+    same = {"project": "FRAUD", "definition": "dePLOY ÄND"}
 
-    found, _ = decide(a_map({"name": "first"}, {"release": other}, {"release": same}), an_event())
+    found, _ = decide(a_map({"name": "first", "release": named}, {"release": other}, {"release": same}), an_event())
 
-    assert [(start.route, str(start.target)) for start in found] == [("first", "fraud/Deploy"), ("*", "fraud/42")]
+    assert [(start.route, str(start.target)) for start in found] == [("first", "fraud/Deploy änd"), ("*", "fraud/42")]
 
 
 def test_an_id_and_a_name_of_the_same_digits_are_two_targets() -> None:

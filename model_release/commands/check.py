@@ -125,6 +125,7 @@ def _findings(asked: _Asked, subscription: str | None) -> Iterator[Finding]:
         asked.release_map,
         azure_devops,
         ReleaseDefinitions(azure_devops.releases),
+        asked.workspaces or (),
         lambda routes: progress(routes, "Asking Azure DevOps"),
     )
     if subscription:
