@@ -365,6 +365,16 @@ def test_what_waits_is_tried_now_and_answers_afterwards_how_it_ended(world: Worl
     assert world.versions == ["20"]
 
 
+def test_a_wish_may_have_any_name(world: World, api: Api) -> None:
+    register(world, 20)
+
+    api.start(claim=claim(api), wish="was-ignored")
+
+    (story,) = api.get(f"releases/{MODEL}/20")["stories"]
+    assert [one["on_purpose"] for one in story["claims"]] == [False, True]
+    assert story["ignored"] is None
+
+
 def test_a_wish_for_what_is_not_done_is_refused(world: World, api: Api) -> None:
     world.azure_devops.misbehave(Fault(**POST, status=429, times=1))
     register(world, 20)
@@ -442,6 +452,7 @@ def test_only_who_has_the_key_and_is_no_foreign_page_starts_again(world: World, 
             ({"x-functions-key": "wrong"}, 401),
             ({"Origin": "https://evil.example"}, 403),
             ({"Origin": "null"}, 403),
+            ({"Origin": "http://["}, 403),
             ({"Sec-Fetch-Site": "cross-site"}, 403),
             ({"Sec-Fetch-Site": "same-site"}, 403),
             ({"Sec-Fetch-Site": "cross-site", "Origin": ours}, 403),

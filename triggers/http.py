@@ -48,7 +48,7 @@ def is_foreign(request: func.HttpRequest) -> bool:
     if site:
         return site not in ("same-origin", "none")
     origin = request.headers.get("Origin")
-    return bool(origin) and urlsplit(origin).netloc != urlsplit(request.url).netloc
+    return bool(origin) and origin.partition("://")[2] != urlsplit(request.url).netloc
 
 
 def body(request: func.HttpRequest) -> dict[str, str]:
