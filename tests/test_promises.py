@@ -459,6 +459,25 @@ def test_exactly_once_never_lost_never_backwards(newest: Kind, every: Kind, size
     )
 
 
+@pytest.mark.parametrize("first", [None, Answer.LOST, Answer.REFUSED])
+@pytest.mark.parametrize("trouble", [Trouble.KILLED, Trouble.FAILS, Trouble.ANSWER_LOST, Trouble.OVERTAKEN])
+@pytest.mark.parametrize("answer", Answer)
+def test_the_promises_hold_at_each_moment(answer: Answer, trouble: Trouble, first: Answer | None) -> None:
+    for moment in range(1, 100):
+        promises = Promises()
+        plan = Plan(0, {moment: trouble}, [answer])
+        if first:
+            promises.a_model_is_registered(version=("churn", 1), plan=Plan(0, {}, [first, first]))
+            promises.a_sweep(seconds=3600, plan=plan)
+        else:
+            promises.a_model_is_registered(version=("churn", 1), plan=plan)
+        moments = promises.processes[0].moments
+        promises.there_is_one_release_at_most()
+        promises.teardown()
+        if moments < moment:
+            return
+
+
 def test_a_release_that_lands_while_an_attempt_looks_for_it_is_not_started_again() -> None:
     promises = Promises()
     promises.a_model_is_registered(version=("churn", 1), plan=Plan(0, {}, [Answer.LATE]))
