@@ -165,6 +165,40 @@ def test_other_models_of_the_definition_keep_their_default_version(world: World)
     assert versions == {"_this": "20", "_other": "5"}
 
 
+def test_stages_that_are_to_wait_for_a_person_wait(world: World) -> None:
+    begin(world, a_start(manual_stages=("production",)))
+
+    (release,) = world.azure_devops.releases
+    waits = {stage["name"]: stage["conditions"] == [] for stage in release["environments"]}
+    assert waits == {"Staging": False, "Production": True}
+
+
+def test_what_the_route_says_of_a_variable_stands_before_what_is_always_set(world: World) -> None:
+    begin(world, a_start(variables={"modelversion": "v20"}))
+
+    assert world.azure_devops.releases[0]["variables"]["ModelVersion"]["value"] == "v20"
+
+
+def test_a_definition_is_remembered_for_five_minutes(world: World) -> None:
+    seconds = [0.0]
+    azure_devops = AzureDevOps(
+        f"{world.azure_devops_url}/contoso", pat_sign_in("a token"), timeout=10, monotonic=lambda: seconds[0]
+    )
+
+    def requests_of_a_start() -> int:
+        before = len(world.azure_devops.requests)
+        azure_devops.start(a_start(2), parse(event(model="another")), MARKER)
+        return len(world.azure_devops.requests) - before
+
+    world.azure_devops.add_definition("fraud", "Any", id=2, variables={"ModelVersion": ""})
+    requests_of_a_start()
+    assert requests_of_a_start() == 1
+    seconds[0] = 299
+    assert requests_of_a_start() == 1
+    seconds[0] = 301
+    assert requests_of_a_start() == 2
+
+
 def test_a_long_description_keeps_its_marker(world: World) -> None:
     begin(world, a_start(description="x" * 10_000))
 

@@ -14,6 +14,7 @@ from model_release.claim import State
 from tests.functions_runtime import FunctionsRuntime
 from tests.test_app import deliver, served
 from tests.test_catch_up import Azure, azure  # noqa: F401  a fixture
+from tests.test_history import claims
 from tests.world import WORKSPACE, World, event
 
 POST = {"method": "POST", "path": "/releases"}
@@ -112,6 +113,23 @@ def test_each_decision_is_one_line_with_all_its_values_and_its_invocation(world:
     assert (decisions[2]["target"], decisions[2]["release_id"], decisions[2]["attempt"]) == ("", None, 0)
     assert (decisions[3]["model"], decisions[3]["version"]) == ("", "")
     assert not [text for text in lines.texts if PAT in text or TAGS["note"] in text]
+
+
+def test_what_comes_again_and_what_a_person_does_is_told_as_such(world: World, lines: Lines) -> None:
+    world.azure_devops.misbehave(Fault(**POST, status=429, times=1))
+    world.app.registered(event(version=20))
+    world.app.registered(event(version=20))
+    (claim,) = claims(world)
+    world.app.try_now(claim)
+    (claim,) = claims(world)
+    world.app.again(claim, "a-wish-for-it")
+
+    assert [(line["decision"], line["reason"][:13]) for line in lines.of("decision")] == [
+        ("waiting", "Azure DevOps "),
+        ("waiting", "known already"),
+        ("started", "route sklearn"),
+        ("started", "started again"),
+    ]
 
 
 def test_a_sweep_tells_what_it_decided_and_what_is_open_in_its_own_invocation(world: World, lines: Lines) -> None:
