@@ -454,6 +454,34 @@ def test_a_release_that_was_created_in_spite_of_a_refusal_is_found_and_not_creat
     assert world.history[0].state is State.STARTED
 
 
+class Slow:
+    """An Azure DevOps that takes 30 seconds to start something."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    def start(self, *request: object) -> StartedRelease:
+        self.world.clock.advance(seconds=30)
+        return self.world.app.azure_devops.start(*request)
+
+    def look(self, *request: object) -> StartedRelease | None:
+        return self.world.app.azure_devops.look(*request)
+
+
+def test_a_sweep_leaves_what_it_has_no_time_for_to_the_next(world: World) -> None:
+    world.azure_devops.misbehave(Fault(**world.requests.start, status=429, times=5))
+    for number in range(5):
+        world.app.registered(event(model=f"fraud_{number}", ModelTags={"stage": "production"}))
+    one_thread = replace(world.app, azure_devops=Slow(world), threads=lambda: ThreadPoolExecutor(1))
+
+    started = []
+    for _ in range(3):
+        world.clock.advance(hours=1)
+        started.append(sum(decision.state is State.STARTED for decision in one_thread.unfinished()))
+
+    assert started == [2, 2, 1]
+
+
 @BOTH
 def test_what_may_have_started_at_the_last_moment_is_looked_for_before_it_is_given_up(world: World) -> None:
     world.azure_devops.misbehave(Fault(**world.requests.start, status=429))
