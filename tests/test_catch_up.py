@@ -245,6 +245,19 @@ def test_a_look_that_fails_at_any_page_is_taken_up_again(world: World, azure: Az
     assert world.versions == [str(version) for version in range(1, 9)]
 
 
+def test_what_was_registered_while_azure_ml_was_away_for_weeks_is_released(world: World, azure: Azure) -> None:
+    azure.missed()
+    world.clock.advance(minutes=1)
+    azure.register(20)
+    azure.azure_ml.misbehave(Fault(path="/models", status=403))
+    for _ in range(4):
+        assert azure.missed(days=7) == []
+
+    azure.azure_ml.behave()
+
+    assert azure.missed(hours=1) == [State.STARTED]
+
+
 def test_a_look_that_is_cut_off_by_storage_is_taken_up_again(world: World, azure: Azure) -> None:
     azure.missed()
     for version in (1, 2, 3):

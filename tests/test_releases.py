@@ -609,9 +609,10 @@ def test_the_age_of_the_oldest_open_claim_is_told(world: World, api: Api) -> Non
     world.azure_devops.misbehave(Fault(**POST, status=429))
     register(world, 20)
     world.clock.advance(hours=2)
+    register(world, 21)
     register(world, 1, model="churn")
 
-    assert api.get("health")["storage"] == {"ok": True, "open_claims": 1, "oldest_open_claim_seconds": 7202}
+    assert api.get("health")["storage"] == {"ok": True, "open_claims": 2, "oldest_open_claim_seconds": 7203}
 
 
 def test_an_app_whose_storage_is_down_is_not_healthy(world: World, api: Api) -> None:
@@ -631,6 +632,19 @@ def test_an_app_that_azure_devops_does_not_know_is_not_healthy(world: World, api
     assert answer.status_code == 503
     assert answer.json()["healthy"] is False
     assert "sign-in" in answer.json()["azure_devops"]["error"]
+
+
+def test_health_asks_each_project_that_an_enabled_route_leads_to(world: World, tmp_path: Path) -> None:
+    routes = yaml.safe_load((wiring.HOME / "release_map.yaml").read_text())["routes"]
+    routes.append(routes[0] | {"enabled": False, "release": {"project": "closed", "definition": 1}})
+    path = tmp_path / "map.yaml"
+    path.write_text(yaml.safe_dump({"version": 1, "routes": routes}))
+    world.azure_devops.misbehave(Fault(path="/closed/", status=403, body={"message": "no"}))
+
+    with served(world, RELEASE_MAP=str(path)) as api:
+        assert api.get("health")["azure_devops"] == {"ok": True, "projects": ["fraud", "risk"]}
+        world.azure_devops.misbehave(Fault(path="/risk/", status=403, body={"message": "no"}))
+        assert api.ask("health").json()["azure_devops"] == {"ok": False, "error": "no"}
 
 
 def test_health_wants_the_key(api: Api) -> None:

@@ -52,6 +52,7 @@ def test_storage_may_be_named_for_a_managed_identity(given: dict[str, str], endp
         ("AzureWebJobsStorage", "@Microsoft.KeyVault(SecretUri=x)", "is a Key Vault reference"),
         ("AML_WORKSPACES", " , ", "is missing"),
         ("AML_WORKSPACES", "prod", "'prod' is not the resource id of an Azure ML workspace"),
+        ("AML_WORKSPACES", "prod,test", "'test' is not the resource id of an Azure ML workspace"),
         ("CLAIM_LEASE_SECONDS", "59", "must be at least three times AZURE_DEVOPS_TIMEOUT_SECONDS"),
         ("FIRST_RETRY_SECONDS", "1m", "'1m' is not a whole number of seconds above 0"),
     ],

@@ -131,6 +131,15 @@ def test_an_older_version_that_waits_gives_way_to_a_newer_one(world: World) -> N
 
 
 @BOTH
+def test_a_superseded_version_does_not_let_a_newer_one_overtake_the_one_that_is_starting(world: World) -> None:
+    world.azure_devops.misbehave(Fault(**world.requests.start, close="before", times=1))
+
+    states = [world.app.registered(event(version=version))[0].state for version in (21, 20, 22)]
+
+    assert states == [State.UNKNOWN, State.SUPERSEDED, State.WAITING]
+
+
+@BOTH
 def test_a_newer_version_waits_until_it_is_known_what_became_of_an_older_one(world: World) -> None:
     world.azure_devops.misbehave(Fault(**world.requests.start, close="before", times=1))
     world.app.registered(event(version=20))
