@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Iterator
 from datetime import datetime
 from operator import attrgetter
 from typing import Any
@@ -31,7 +31,7 @@ class ReleaseTargets:
     def __init__(self, sdk: Sdk, url: str) -> None:
         self._sdk = sdk
         self._client = sdk.client(ReleaseClient, release_url(url))
-        self._version_id: Callable[[str, str], str] | None = None
+        self._version_id: str | None = None
 
     def find(self, target: Target) -> Definition:
         """The definition with its artifacts and variables."""
@@ -97,11 +97,11 @@ class ReleaseTargets:
     ) -> tuple[Any, str | None]:
         """Send one request in raw JSON, for what the SDK's models would drop; the answer, and where a list goes on."""
         asking = self._sdk.asking if method == "GET" else self._sdk.starting
-        with asking() as answered:
+        with asking():
             response = self._client._send(  # noqa: SLF001
                 method, location, version, route_values=route, query_parameters=query, content=body
             )
-            return json.loads(response.content), answered().continuation
+            return json.loads(response.content), self._sdk.continuation
 
     def id_of(self, target: Target) -> int:
         """The id of the one definition that the target names."""
@@ -129,34 +129,37 @@ class ReleaseTargets:
                 f"{definition.name} has no earlier release, and its version list is empty; create one release by hand"
             )
             raise Refused(msg)
-        return self._version_id(event.model, event.version)
+        return self._version_id.format(model=event.model, version=event.version)
 
-    def _learn_version_id(self, definition: Definition, project: str) -> Callable[[str, str], str] | None:
-        """Read from an earlier release, else from the version list, whether an id is `51` or `model:51`."""
+    def _learn_version_id(self, definition: Definition, project: str) -> str | None:
+        """Whether an id is `51` or `model:51`, as a template; learned of the definition's models alone."""
         with self._sdk.asking():
-            for release in self._client.get_releases(
-                project, definition_id=definition.id, expand="artifacts", artifact_type_id=MODEL_ARTIFACT
-            ):
-                for artifact in release.artifacts or []:
-                    version = (artifact.definition_reference or {}).get("version")
-                    form = version and _version_id_form(definition.models.get(artifact.alias), version.id, version.name)
-                    if form:
-                        return form
-            # The SDK lost this call after its version 4; server and models still have it.
-            response = self._client._send(  # noqa: SLF001
-                "GET",
-                _ARTIFACT_VERSIONS,
-                "7.1-preview.1",
-                route_values={"project": project},
-                query_parameters={"releaseDefinitionId": definition.id},
-            )
-            listed = self._client._deserialize("ArtifactVersionQueryResult", response)  # noqa: SLF001
-            for artifact in listed.artifact_versions or []:
-                for version in artifact.versions or []:
-                    form = _version_id_form(definition.models.get(artifact.alias), version.id, version.name)
-                    if form:
+            for alias, version in self._known_versions(definition, project):
+                if model := definition.models.get(alias):
+                    forms = {version.name: "{version}", f"{model}:{version.name}": "{model}:{version}"}
+                    if form := version.id and forms.get(version.id):
                         return form
         return None
+
+    def _known_versions(self, definition: Definition, project: str) -> Iterator[tuple[str, Any]]:
+        """The alias and version of each artifact of earlier releases, and then of the version list."""
+        for release in self._client.get_releases(
+            project, definition_id=definition.id, expand="artifacts", artifact_type_id=MODEL_ARTIFACT
+        ):
+            for artifact in release.artifacts or []:
+                if version := (artifact.definition_reference or {}).get("version"):
+                    yield artifact.alias, version
+        # The SDK lost this call after its version 4; server and models still have it.
+        response = self._client._send(  # noqa: SLF001
+            "GET",
+            _ARTIFACT_VERSIONS,
+            "7.1-preview.1",
+            route_values={"project": project},
+            query_parameters={"releaseDefinitionId": definition.id},
+        )
+        listed = self._client._deserialize("ArtifactVersionQueryResult", response)  # noqa: SLF001
+        for artifact in listed.artifact_versions or []:
+            yield from ((artifact.alias, version) for version in artifact.versions or [])
 
 
 def release_url(url: str) -> str:
@@ -175,13 +178,3 @@ def _started(release: Any) -> StartedRelease:
         msg = "the answer holds no release"
         raise ValueError(msg)
     return StartedRelease(release.id, release.name or "", web_page(release))
-
-
-def _version_id_form(model: str | None, version_id: str, name: str) -> Callable[[str, str], str] | None:
-    if not version_id:
-        return None
-    if version_id == name:
-        return lambda _model, version: version
-    if version_id == f"{model}:{name}":
-        return lambda model, version: f"{model}:{version}"
-    return None

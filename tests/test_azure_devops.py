@@ -91,6 +91,19 @@ def test_the_form_of_the_version_id_is_read_from_the_version_list(world: World, 
     assert version == {"id": form.format(model="sklearn_regression_model", version="20"), "name": "20"}
 
 
+def test_the_form_of_the_version_id_is_not_read_from_what_is_no_model(world: World) -> None:
+    world.azure_devops.model_version_id = "{model}:{version}"
+    begin(world, a_start())
+    artifacts = world.azure_devops.releases[0]["artifacts"]
+    image = {"alias": "_image", "type": "DockerHub", "definitionReference": {"version": {"id": "v7", "name": "v7"}}}
+    artifacts.insert(0, image)
+
+    begin(world, a_start(), version=21)
+
+    (sent,) = world.azure_devops.releases[1]["artifacts"]
+    assert sent["definitionReference"]["version"]["id"] == "sklearn_regression_model:21"
+
+
 def test_the_form_of_the_version_id_is_read_from_an_earlier_release_first(world: World) -> None:
     begin(world, a_start())
     before = len(world.azure_devops.requests)
@@ -388,6 +401,14 @@ def test_an_answer_to_a_question_never_means_that_it_may_exist(
         begin(world, A_START[world.target](), timeout=1 if fault.delay else 10)
 
     assert type(caught.value) is (Busy if error is Unknown else error)
+
+
+def test_a_look_asks_for_what_was_created_since_the_claim(world: World) -> None:
+    azure_devops = client(world)
+    azure_devops.start(a_start(), parse(event()), MARKER)
+    world.azure_devops.releases[0]["createdOn"] = "2020-01-01T00:00:00Z"
+
+    assert azure_devops.look(a_start().target, MARKER, world.clock.now - timedelta(minutes=5)) is None
 
 
 @BOTH
