@@ -6,7 +6,7 @@ import os
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -110,32 +110,33 @@ class Sdk:
         return PostRequest(post.url, post.data)
 
     def pages(self, ask: Callable[[str | None], list[Any]]) -> Iterator[Any]:
-        """The items of all pages of a list; `ask` gets where a page begins, which the SDK's own answer leaves out."""
+        """The items of all pages of a list, while asking; `ask` gets where a page begins, which the SDK leaves out."""
         token = None
         while True:
-            with self.asking() as answered:
-                page = ask(token)
+            page = ask(token)
+            token = self.continuation
             yield from page
-            token = answered().continuation
             if not token:
                 return
+
+    @property
+    def continuation(self) -> str | None:
+        """Where the list goes on that was answered last."""
+        answer: Answer = self._last.answer
+        return answer.continuation
 
     def sign_in(self) -> None:
         """Have a token at hand, so that the next request need not wait for one."""
         with self.asking():
             self._sign_in.signed_session(self._signed)
 
-    @contextmanager
-    def asking(self) -> Iterator[Callable[[], Answer]]:
-        """Translate what goes wrong in calls that change nothing, to Busy and Refused; gives the last answer."""
-        with self._told(), self._translating(Busy) as answered:
-            yield answered
+    def asking(self) -> AbstractContextManager[None]:
+        """Translate what goes wrong in calls that change nothing, to Busy and Refused."""
+        return self._translating(Busy)
 
-    @contextmanager
-    def starting(self) -> Iterator[Callable[[], Answer]]:
+    def starting(self) -> AbstractContextManager[None]:
         """Translate what goes wrong in the call that creates something, to Busy, Refused and Unknown."""
-        with self._told(), self._translating(Unknown) as answered:
-            yield answered
+        return self._translating(Unknown)
 
     def _remember_answer(self, response: requests.Response, *_: Any, **__: Any) -> None:
         seconds = response.headers.get("Retry-After", "")
@@ -146,28 +147,14 @@ class Sdk:
         self._last.pause = max(self._last.pause, retry_after or timedelta())
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
-        """Tell of a Retry-After once, when all is said: what fails in telling must not pass for Azure DevOps' answer.
+    def _translating(self, perhaps: type[StartError]) -> Iterator[None]:
+        """A Retry-After is told when all is said: what fails in telling must not pass for Azure DevOps' answer.
 
         It comes on successes too. https://learn.microsoft.com/azure/devops/integrate/concepts/rate-limits
         """
-        if getattr(self._last, "is_told", False):
-            yield
-            return
-        self._last.is_told = True
-        self._last.pause = timedelta()
+        self._last.answer, self._last.pause = None, timedelta()
         try:
             yield
-        finally:
-            self._last.is_told = False
-            if self._last.pause:
-                self._throttled(self._last.pause)
-
-    @contextmanager
-    def _translating(self, perhaps: type[StartError]) -> Iterator[Callable[[], Answer]]:
-        self._last.answer = None
-        try:
-            yield lambda: self._last.answer
         except StartError:
             raise
         # Of all that is called here, only the sign-in speaks so.
@@ -177,6 +164,9 @@ class Sdk:
         # The SDK lets these through for bodies that are cut off, and answers that are no JSON or not what it expects.
         except (ClientException, OSError, ValueError, AttributeError, TypeError, KeyError, YAMLError) as error:
             raise _translated(error, self._last.answer, perhaps) from error
+        finally:
+            if self._last.pause:
+                self._throttled(self._last.pause)
 
 
 def web_page(thing: Any) -> str:

@@ -6,7 +6,6 @@ import hashlib
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
 
 from model_release.events import Workspace
 from model_release.release_map import Kind, StartedRelease, Target
@@ -209,11 +208,6 @@ def key_of(partition: str, row: str) -> str:
 def marker_of(partition: str, row: str) -> str:
     """What stands in the description of a claim's release."""
     return f"[model-release {key_of(partition, row)}]"
-
-
-def plain(values: dict[str, Any]) -> dict[str, Any]:
-    """The values with states as the text that Table storage takes."""
-    return {name: value.value if isinstance(value, State) else value for name, value in values.items()}
 
 
 def digest(text: str, length: int = 16) -> str:

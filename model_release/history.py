@@ -17,7 +17,7 @@ from typing import Any
 
 from azure.data.tables import TableEntity
 
-from model_release.claim import Decision, State, plain
+from model_release.claim import Decision, State
 from model_release.events import NAME, shorten
 from model_release.table import Table
 
@@ -88,7 +88,7 @@ class History:
     def note(self, decision: Decision, key: str) -> None:
         """Write a line, or write it anew."""
         partition = _IGNORED if decision.state is State.IGNORED else _RECENT
-        values = plain(asdict(decision))
+        values = asdict(decision)
         del values["milliseconds"]
         self._table.put(partition, f"{_newest_first(decision.when)} {key}", **values)
 

@@ -41,7 +41,6 @@ from model_release.claim import (
     key_of,
     name_of,
     partition_of,
-    plain,
     row_of,
 )
 from model_release.errors import ClaimHeld
@@ -389,4 +388,4 @@ def _values(claim: Claim) -> dict[str, Any]:
     values["answers"] = json.dumps(
         [(a.attempt, a.when.isoformat(), a.state, a.reason) for a in claim.answers], ensure_ascii=False
     )
-    return plain(values)
+    return values

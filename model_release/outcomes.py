@@ -79,8 +79,7 @@ class Topic:
         """Publish CloudEvents, all or none; raises NotTaken."""
         try:
             self._client.send(events, **self._options)
-        # The retry policy lets a ValueError through for a Retry-After that it cannot read.
-        except (AzureError, ValueError) as error:
+        except AzureError as error:
             msg = f"the outcome topic did not take {len(events)} events: {shorten(str(error))}"
             raise NotTaken(msg) from error
 

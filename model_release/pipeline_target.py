@@ -101,10 +101,9 @@ class PipelineTargets:
         )
 
     def _parameters_of(self, found: Pipeline, target: Target, run: int) -> dict[str, Any]:
-        with self._sdk.asking():
-            told = self._client.get_run(target.project, found.id, run)
-            # The SDK's model of a run does not know them.
-            parameters: dict[str, Any] | None = (told.additional_properties or {}).get("templateParameters")
+        told = self._client.get_run(target.project, found.id, run)
+        # The SDK's model of a run does not know them.
+        parameters: dict[str, Any] | None = (told.additional_properties or {}).get("templateParameters")
         if parameters is None:
             msg = f"Azure DevOps does not tell with which parameters run {run} of pipeline {found.name} was started"
             raise Refused(msg)

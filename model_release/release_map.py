@@ -425,15 +425,16 @@ class _UniqueKeys(yaml.SafeLoader):
 
 
 # The branches of a union are no part of the file, so their names are left out of a fault's path.
+_UNIONS = ("definition", "pipeline", "version")
 _BRANCHES = re.compile(r"constrained-.*|function-.*|int|str")
 
 
 def _place(location: tuple[int | str, ...]) -> str:
     place = ""
-    for part in location:
+    for before, part in zip(("", *location), location, strict=False):
         if isinstance(part, int):
             place += f"[{part}]"
-        elif not _BRANCHES.fullmatch(part):
+        elif not (before in _UNIONS and _BRANCHES.fullmatch(part)):
             place += f".{part}" if place else part
     return place or "the file"
 

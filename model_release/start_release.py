@@ -113,12 +113,15 @@ class StartRelease:
         due = () if self.ledger.held_until() > now else self.ledger.due()
         decisions = []
         with self.threads() as pool:
-            for came in pool.map(lambda place: self._take_up(place, now + SWEEP_TIME), due):
-                if isinstance(came, Exception):
-                    logger.error("a claim is left for the next sweep: %s", came, exc_info=came)
-                else:
-                    # The host drops what is logged in a thread that it does not know.
-                    decisions += [log_decision(decision) for decision in came]
+            attempts = [pool.submit(self._take_up, place, now + SWEEP_TIME) for place in due]
+        for attempt in attempts:
+            try:
+                # The host drops what is logged in a thread that it does not know.
+                decisions += [log_decision(decision) for decision in attempt.result()]
+            except ClaimHeld:
+                pass
+            except Exception:
+                logger.exception("a claim is left for the next sweep")
         self.ledger.prune()
         left = self.ledger.unfinished()
         log_sweep(left.claims, left.age(self.clock()))
@@ -163,23 +166,17 @@ class StartRelease:
         taken = self.ledger.take(claim)
         return self._close(began, taken, self._look(claim, taken) or self._start(taken, start, event))
 
-    def _take_up(self, place: tuple[str, str], until: datetime) -> list[Decision] | Exception:
+    def _take_up(self, place: tuple[str, str], until: datetime) -> list[Decision]:
         if self.clock() >= until:
             return []
-        try:
-            claim = self.ledger.owed(*place)
-            if claim is None:
-                return []
-            if claim.state.final:
-                self.ledger.tell(claim)
-                self.ledger.settle(claim)
-            elif claim.next_try <= self.clock() and self.ledger.held_until() <= self.clock():
-                return self._finish(claim)
-        except ClaimHeld:
-            pass
-        # One claim that fails does not stop the others.
-        except Exception as error:  # noqa: BLE001
-            return error
+        claim = self.ledger.owed(*place)
+        if claim is None:
+            return []
+        if claim.state.final:
+            self.ledger.tell(claim)
+            self.ledger.settle(claim)
+        elif claim.next_try <= self.clock() and self.ledger.held_until() <= self.clock():
+            return self._finish(claim)
         return []
 
     @traced("attempt")
