@@ -131,6 +131,7 @@ def test_a_version_whose_tags_come_to_match_is_released(
     azure.azure_ml.set_tags(WORKSPACE, MODEL, "20", {"stage": "production"})
 
     assert azure.missed(days=2) == [State.STARTED]
+    assert azure.missed(hours=1) == []
     assert world.versions == ["20"]
 
 

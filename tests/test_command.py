@@ -24,15 +24,14 @@ def url(world: World) -> Iterator[str]:
         yield server.url
 
 
-def test_a_dead_letter_goes_the_way_of_an_event_once(world: World, url: str) -> None:
+def test_a_dead_letter_goes_the_way_of_an_event(world: World, url: str) -> None:
     file = str(EVENTS / "dead-letter.json")
 
     for _ in range(2):
         done = CliRunner().invoke(main, ["send", file, "--url", url, "--key", "secret"])
         assert (done.exit_code, done.output) == (0, "models/fraud_model:4  202\n")
 
-    assert [line.subject for line in world.history] == ["models/fraud_model:4"] * len(world.history)
-    assert world.history[0].reason == "tag stage is missing"
+    assert {(line.subject, line.reason) for line in world.history} == {("models/fraud_model:4", "tag stage is missing")}
 
 
 def test_every_sample_can_be_sent_at_once(world: World, url: str) -> None:

@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import requests
@@ -154,7 +155,7 @@ def test_a_sweep_tells_what_it_decided_and_what_is_open_in_its_own_invocation(wo
 def test_milliseconds_are_of_this_attempt(world: World, lines: Lines) -> None:
     ticks = iter([5.0, 5.25, 5.5, 7.5])
     world.azure_devops.misbehave(Fault(**POST, status=429, times=1))
-    object.__setattr__(world.app, "monotonic", lambda: next(ticks, 9.0))
+    world.app = replace(world.app, monotonic=lambda: next(ticks, 9.0))
 
     world.app.registered(event())
     world.clock.advance(minutes=1)

@@ -50,6 +50,11 @@ def decide(release_map: ReleaseMap, registered: ModelRegistered) -> tuple[tuple[
         ({"tags": {"stage": "production"}}, {"ModelTags": {"stage": "Production"}}, "tag stage is not production"),
         ({"properties": {"run": "x"}}, {"ModelProperties": None}, "property run is missing"),
         (
+            {"release": RELEASE | {"description": "{tags.ticket}"}},
+            {},
+            "route * needs {tags.ticket}, which this version does not have",
+        ),
+        (
             {"release": RELEASE | {"variables": {"Stage": "{tags.stage}"}}},
             {},
             "route * needs {tags.stage}, which this version does not have",
@@ -69,7 +74,7 @@ def test_a_route_that_does_not_take_a_version_says_why(route: dict, data: dict, 
         ({"version": "2.*"}, {"version": "2.1"}),
         ({"workspace": "PROD"}, {}),
         ({"tags": {"GITHUB_REF": "main"}}, {"ModelTags": {"githuB_REF": "main"}}),
-        ({"tags": {"a": "exact"}}, {"ModelTags": {"A": "other", "a": "exact"}}),
+        ({"tags": {"a": "exact"}}, {"ModelTags": {"a": "exact", "A": "other"}}),
     ],
 )
 def test_a_route_takes_what_it_describes(route: dict, data: dict) -> None:
@@ -216,6 +221,17 @@ routes:
             ["routes[0].pipeline.project: is missing", "routes[0].pipeline.pipeline: is missing"],
         ),
         ({"release": {"project": "p"}}, ["routes[0].release.definition: is missing"]),
+        (
+            {"release": RELEASE, "tags": {"str": 1, "int": 2}},
+            [
+                "routes[0].tags.str: 1 must be text: write it in quotes",
+                "routes[0].tags.int: 2 must be text: write it in quotes",
+            ],
+        ),
+        (
+            {"release": RELEASE | {"definition": 3_000_000_000}},
+            ["routes[0].release.definition: Input should be less than 2147483648"],
+        ),
     ],
 )
 def test_a_route_starts_one_thing_and_its_faults_are_told_at_once(
