@@ -16,16 +16,18 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import azure.functions as func
 from azure.functions.meta import Datum
-from croniter import croniter
 from werkzeug.wrappers import Request, Response
 
 from local.functions_http import Route, request_datum, response_of
 from local.functions_worker import EVENT_GRID, HTTP, TIMER, Function, Worker, index
 from local.serving import Server
+
+if TYPE_CHECKING:
+    from croniter import croniter
 
 _WEBHOOK_METHODS = ("GET", "PUT", "POST", "DELETE", "OPTIONS")
 _TIMER_INFO = '{"Schedule":{"AdjustForDST":true},"ScheduleStatus":null,"IsPastDue":false}'
@@ -45,8 +47,8 @@ class FunctionsHost:
         self._timers = {function.name: function for function in functions if function.kind == TIMER}
         routes = [Route(function, route_prefix) for function in functions if function.kind == HTTP]
         self._routes = sorted(routes, key=lambda route: route.order)
-        schedules = [(function, _schedule(function)) for function in self._timers.values()]
-        self._clocks = [threading.Thread(target=self._keep_time, args=args) for args in schedules if timers]
+        schedules = [(function, _schedule(function)) for function in self._timers.values() if timers]
+        self._clocks = [threading.Thread(target=self._keep_time, args=args) for args in schedules]
         self._stopped = threading.Event()
         self._worker = Worker()
 
@@ -163,6 +165,9 @@ class FunctionsHost:
 
 
 def _schedule(timer: Function) -> croniter:
+    # Without timers the host runs with what is deployed, and nothing else.
+    from croniter import croniter  # noqa: PLC0415
+
     # NCRONTAB begins with seconds, and wants both the day of the month and the day of the week to match.
     return croniter(timer.trigger["schedule"], second_at_beginning=True, day_or=False)
 
