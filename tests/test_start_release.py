@@ -480,7 +480,6 @@ def test_a_sweep_leaves_what_it_has_no_time_for_to_the_next(world: World) -> Non
     assert started == [2, 2, 1]
 
 
-@BOTH
 def test_after_many_tries_the_next_comes_within_an_hour(world: World) -> None:
     world.azure_devops.misbehave(Fault(**world.requests.start, status=429))
     world.app.registered(event())
