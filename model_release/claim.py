@@ -177,7 +177,7 @@ class Known:
     @property
     def claimed(self) -> frozenset[str]:
         """The names of the targets that have a claim."""
-        return frozenset(claim.row.split(" ")[1] for claim in self.claims)
+        return frozenset(name_of(claim.target) for claim in self.claims)
 
     @property
     def wanted(self) -> frozenset[str]:

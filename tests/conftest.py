@@ -7,6 +7,7 @@ import tempfile
 os.environ["AZURE_DEVOPS_CACHE_DIR"] = tempfile.mkdtemp(prefix="azure-devops-tests-")
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -23,6 +24,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def size(request: pytest.FixtureRequest) -> Callable[[int, int], int]:
     """Choose the smaller number for the suite, the larger one with --full."""
     return max if request.config.getoption("--full") else min
+
+
+@pytest.fixture
+def netrc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep a password for this machine where `requests` looks for one."""
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login somebody password another")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
 
 
 @pytest.fixture(scope="session")

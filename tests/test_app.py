@@ -45,11 +45,8 @@ def deliver(host: str, body: str) -> int:
     return requests.post(host + WEBHOOK, data=body.encode(), headers=NOTIFICATION).status_code
 
 
-def test_a_password_for_this_machine_in_a_netrc_file_replaces_no_sign_in(
-    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "netrc").write_text("machine 127.0.0.1 login somebody password another")
-    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+@pytest.mark.usefixtures("netrc")
+def test_a_password_for_this_machine_in_a_netrc_file_replaces_no_sign_in(world: World) -> None:
     world.azure_devops._pat = "a token"
 
     (decision,) = world.start().registered(event())

@@ -19,7 +19,7 @@ from model_release.errors import Busy, Refused, StartError, Unknown
 from model_release.events import parse
 from model_release.release_map import ReleaseStart, RunStart, Start, StartedRelease, Target
 from model_release.release_target import release_url
-from tests.tls import SpoilingTls
+from tests.tls import spoiling_tls
 from tests.world import BOTH, World, assert_refused_until_mended, event
 
 MARKER = "[model-release 0]"
@@ -298,11 +298,8 @@ def test_a_wrong_token_is_a_refusal(world: World) -> None:
         begin(world, a_start())
 
 
-def test_a_password_for_this_server_in_a_netrc_file_does_not_replace_the_sign_in(
-    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "netrc").write_text("machine 127.0.0.1 login somebody password another")
-    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+@pytest.mark.usefixtures("netrc")
+def test_a_password_for_this_server_in_a_netrc_file_does_not_replace_the_sign_in(world: World) -> None:
     world.azure_devops._pat = "a token"
     sign_in = EntraSignIn(SimpleNamespace(get_token=lambda _scope: SimpleNamespace(token="a token")))
 
@@ -366,9 +363,9 @@ def test_no_answer_keeps_the_app_away_for_more_than_an_hour(world: World, asked:
 def test_an_answer_that_tls_cannot_read_does_not_mean_that_nothing_was_created(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with SpoilingTls(world.azure_devops_url, tmp_path) as front:
-        monkeypatch.setenv("REQUESTS_CA_BUNDLE", front.certificate)
-        behind = AzureDevOps(f"{front.url}/contoso", pat_sign_in("a token"), timeout=10)
+    with spoiling_tls(world.azure_devops_url, tmp_path) as (url, certificate):
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", certificate)
+        behind = AzureDevOps(f"{url}/contoso", pat_sign_in("a token"), timeout=10)
 
         with pytest.raises(Unknown):
             behind.start(a_start(), parse(event()), MARKER)
