@@ -2,7 +2,7 @@
 
 import azure.functions as func
 
-from model_release import wiring
+from model_release import app as wiring
 from triggers import health, missed_models, model_registered, releases, unfinished_releases
 
 app = func.FunctionApp()

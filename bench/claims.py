@@ -14,12 +14,12 @@ from azure.core.exceptions import ResourceNotFoundError
 from azure.data.tables import TableClient
 
 from bench.load import events
-from model_release.claim import Outcome, State
-from model_release.events import parse
-from model_release.history import KEEP, History
-from model_release.ledger import Ledger
-from model_release.release_map import Start, StartedRelease, Target
-from model_release.table import NAME, Table
+from model_release.domain.claims import Outcome, State
+from model_release.domain.events import parse
+from model_release.domain.release_map import Start, StartedRelease, Target
+from model_release.store.history import KEEP, History
+from model_release.store.ledger import Ledger
+from model_release.store.table import NAME, Table
 
 _START = Start(Target("fraud", "Deploy model"), "*", newest_only=True)
 # The storage service takes no more rows in one transaction.

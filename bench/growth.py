@@ -18,7 +18,7 @@ from bench.load import WARM_UP, Connection, burst_of, deliver_next, events, inte
 from bench.options import Options
 from bench.programs import APP, AzureDevOps, Program, serve, settings
 from local import azurite
-from model_release.table import NAME
+from model_release.store.table import NAME
 
 _LIMIT = 1.1
 _PARTS = 4

@@ -14,7 +14,7 @@ from typing import Any, Self
 import requests
 
 from local.demo import WORKSPACE
-from model_release.wiring import HOME
+from model_release.app import HOME
 
 APP = HOME
 STRAIGHTFORWARD = HOME / "bench/straightforward"

@@ -39,9 +39,9 @@ from local.azure_ml import AzureMl
 from local.demo import WEBHOOK, WORKSPACE, model_registered
 from local.event_grid import EventGrid, Terms
 from local.serving import Application, HangUp, Server
-from model_release import wiring
-from model_release.claim import State
-from model_release.table import NAME
+from model_release import app as wiring
+from model_release.domain.claims import State
+from model_release.store.table import NAME
 
 PROJECTS = ("fraud", "risk", "growth", "credit", "care")
 SETTINGS = {

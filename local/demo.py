@@ -19,9 +19,9 @@ from werkzeug.wrappers import Response
 from local import azurite
 from local.azure_devops import AzureDevOps, sample
 from local.serving import Server
-from model_release import wiring
-from model_release.claim import Decision, State
-from model_release.history import History, Wanted
+from model_release import app as wiring
+from model_release.domain.claims import Decision, State
+from model_release.store.history import History, Wanted
 
 WORKSPACE = (
     "/subscriptions/5ac1d0de-0000-4000-8000-3b1f0e2d9c11/resourceGroups/ml-prod"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import click
 
-from model_release.commands.check import check
-from model_release.commands.explain import explain
-from model_release.commands.history import history
-from model_release.commands.migrate import migrate
-from model_release.commands.send import send
-from model_release.commands.show import show
-from model_release.commands.start import start
+from model_release.cli.check.command import check
+from model_release.cli.explain import explain
+from model_release.cli.history import history
+from model_release.cli.migrate.command import migrate
+from model_release.cli.send import send
+from model_release.cli.show import show
+from model_release.cli.start import start
 
 
 @click.group(help="Start Azure DevOps releases for the models that Azure ML registers.")

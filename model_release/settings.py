@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
 
+from model_release.domain.events import Workspace, shorten
 from model_release.errors import ConfigurationError
-from model_release.events import Workspace, shorten
 
 _T = TypeVar("_T")
 

@@ -10,9 +10,9 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
-from model_release.claim import Claim, Decision
-from model_release.events import ModelRegistered
-from model_release.release_map import Start
+from model_release.domain.claims import Claim, Decision
+from model_release.domain.events import ModelRegistered
+from model_release.domain.release_map import Start
 
 try:
     from opentelemetry import context as contexts

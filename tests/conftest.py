@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from local import azurite
-from tests.world import Accounts, World
+from tests.environment import Accounts, World
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

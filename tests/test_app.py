@@ -19,10 +19,10 @@ from local.azure_devops_faults import Fault
 from local.azure_ml import AzureMl
 from local.functions_host import FunctionsHost
 from local.serving import Server
-from model_release import wiring
-from model_release.claim import State
+from model_release import app as wiring
+from model_release.domain.claims import State
+from tests.environment import BOTH, EVENTS, WORKSPACE, World, event, sample_event
 from tests.functions_runtime import FunctionsRuntime
-from tests.world import BOTH, EVENTS, WORKSPACE, World, event, sample_event
 
 NOTIFICATION = {"aeg-event-type": "Notification"}
 WEBHOOK = "/runtime/webhooks/EventGrid?functionName=model_registered"

@@ -13,10 +13,10 @@ from local.azure_ml import AzureMl
 from local.event_grid_topic import EventGridTopic
 from local.functions_host import FunctionsHost
 from local.serving import Server
-from model_release import wiring
+from model_release import app as wiring
 from model_release.errors import ConfigurationError
+from tests.environment import World, event
 from tests.test_app import NOTIFICATION, WEBHOOK
-from tests.world import World, event
 
 PAT = "planted-personal-access-token"
 FUNCTION_KEY = "planted-function-key"

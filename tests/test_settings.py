@@ -2,9 +2,10 @@
 
 import pytest
 
-from model_release import settings, wiring
+from model_release import app as wiring
+from model_release import settings
 from model_release.errors import ConfigurationError
-from tests.world import WORKSPACE
+from tests.environment import WORKSPACE
 
 GOOD = {
     "AzureWebJobsStorage": "UseDevelopmentStorage=true",

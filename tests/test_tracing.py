@@ -12,10 +12,10 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from local.azure_devops_faults import Fault
-from model_release import wiring
+from model_release import app as wiring
 from model_release.tracing import continued
+from tests.environment import World, event
 from tests.test_app import deliver, served
-from tests.world import World, event
 
 HOST = f"00-{'a' * 32}-{'b' * 16}-01"
 
@@ -92,8 +92,9 @@ def test_without_opentelemetry_nothing_of_it_is_imported_and_functions_stay_as_t
     program = """
 import sys
 sys.modules["opentelemetry"] = None
-from model_release import tracing, wiring
-from model_release.ledger import Ledger
+from model_release import tracing
+from model_release import app as wiring
+from model_release.store.ledger import Ledger
 app = wiring.build().start_release
 with tracing.continued("00-00-00-01"):
     assert tracing.trace_parent() == ""

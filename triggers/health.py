@@ -2,7 +2,7 @@
 
 import azure.functions as func
 
-from model_release.health import Health
+from model_release.web.health import Health
 from triggers.http import json_answer
 
 

@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import azure.functions as func
 from azure.core.exceptions import AzureError
 
-from model_release.events import shorten
+from model_release.domain.events import shorten
 
 
 class Problem(Exception):  # noqa: N818  an answer, not an error of ours
@@ -82,7 +82,7 @@ def json_answer(value: object, status: int = 200) -> func.HttpResponse:
 def page(request: func.HttpRequest, name: str, status: int = 200, **values: Any) -> func.HttpResponse:
     """The page of that name."""
     # Most processes never show a page, and Jinja takes its time to load.
-    from model_release import pages  # noqa: PLC0415
+    from model_release.web import pages  # noqa: PLC0415
 
     home = link(request, "../../releases" if request.route_params else "releases")
     text = pages.render(name, home=home, code=request.params.get("code", ""), **values)

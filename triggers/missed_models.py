@@ -2,7 +2,7 @@
 
 import azure.functions as func
 
-from model_release.catch_up import CatchUp
+from model_release.flow.catch_up import CatchUp
 
 
 def add_to(app: func.FunctionApp, catch_up: CatchUp) -> None:

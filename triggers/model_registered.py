@@ -2,7 +2,7 @@
 
 import azure.functions as func
 
-from model_release.start_release import StartRelease
+from model_release.flow.start_release import StartRelease
 from model_release.tracing import continued
 
 

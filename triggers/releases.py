@@ -8,14 +8,14 @@ from urllib.parse import quote
 
 import azure.functions as func
 
-from model_release import views
-from model_release.claim import Claim, Decision, State
+from model_release.domain.claims import Claim, Decision, State
+from model_release.domain.events import NAME, Workspace, parse, shorten
+from model_release.domain.release_map import judge
 from model_release.errors import ClaimHeld, Refused
-from model_release.events import NAME, Workspace, parse, shorten
-from model_release.history import History, Wanted
-from model_release.release_map import judge
-from model_release.start_release import StartRelease
-from model_release.views import Story
+from model_release.flow.start_release import StartRelease
+from model_release.store.history import History, Wanted
+from model_release.web import views
+from model_release.web.views import Story
 from triggers.http import Problem, answered, body, is_foreign, json_answer, link, page, wants_json
 
 _WISH = re.compile(r"[A-Za-z0-9-]{8,64}")

@@ -2,7 +2,7 @@
 
 import azure.functions as func
 
-from model_release.start_release import StartRelease
+from model_release.flow.start_release import StartRelease
 
 
 def add_to(app: func.FunctionApp, start_release: StartRelease) -> None:

@@ -1,0 +1,1 @@
+"""Azure DevOps, behind the azure-devops SDK."""

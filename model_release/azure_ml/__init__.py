@@ -1,0 +1,1 @@
+"""Azure ML, through Azure Resource Manager."""

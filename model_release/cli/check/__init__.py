@@ -1,0 +1,1 @@
+"""Find every fault before a model does."""

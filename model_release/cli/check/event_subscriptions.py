@@ -1,0 +1,35 @@
+"""Read an event subscription through Azure Resource Manager."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from urllib.parse import quote
+
+from model_release.azure_ml.resource_manager import NotRead, ResourceManager
+from model_release.domain.events import shorten
+
+_API_VERSION = "2025-02-15"
+_ID = re.compile(
+    r"/subscriptions/[^/]+/resourceGroups/[^/]+/providers/.+/eventSubscriptions/[^/]+",
+    re.IGNORECASE,
+)
+
+
+def is_subscription_id(text: str) -> bool:
+    """Whether a text is the resource id of an event subscription, of a system topic or of what sends the events."""
+    return bool(_ID.fullmatch(text))
+
+
+def read_subscription(resource_manager: ResourceManager, resource_id: str) -> dict[str, Any]:
+    """The subscription as Azure describes it; raises NotRead.
+
+    https://learn.microsoft.com/rest/api/eventgrid/controlplane/system-topic-event-subscriptions/get
+    """
+    url = f"{resource_manager.endpoint}{quote(resource_id)}?api-version={_API_VERSION}"
+    response = resource_manager.get(url)
+    try:
+        return dict(response.json())
+    except (TypeError, ValueError) as error:
+        msg = f"Azure's answer is no event subscription: {shorten(response.text())}"
+        raise NotRead(msg) from error

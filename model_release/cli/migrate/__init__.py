@@ -1,0 +1,1 @@
+"""Move from the classic extension's triggers to a release map."""

@@ -1,0 +1,1 @@
+"""What is decided and how, without a clock, the network or the environment."""

@@ -1,0 +1,121 @@
+"""Reading events: every shape that Azure ML and Event Grid are known to send, and no other."""
+
+import json
+import string
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from model_release.domain.events import ModelRegistered, Workspace, parse
+from model_release.errors import EventError
+from tests.environment import WORKSPACE, event, sample_event
+
+SHAPES = {
+    "event-grid-pascal.json": ("sklearn_regression_model", "20", {"area": "diabetes", "type": "regression"}),
+    "event-grid-camel.json": ("fraud_model", "3", {"stage": "production"}),
+    "cloud-event.json": ("sklearn_regression_model", "21", {"area": "diabetes"}),
+    "null-tags.json": ("churn", "1", {}),
+    "version-only-in-subject.json": ("churn", "2", {}),
+    "dead-letter.json": ("fraud_model", "4", {}),
+}
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=10,
+)
+
+
+@pytest.mark.parametrize(("name", "expected"), SHAPES.items(), ids=SHAPES)
+def test_every_known_shape_is_read(name: str, expected: tuple[str, str, dict[str, str]]) -> None:
+    read = parse(json.dumps(sample_event(name)))
+
+    assert (read.model, read.version, read.tags) == expected
+    assert read.workspace == Workspace.parse(WORKSPACE.upper())
+    assert read.workspace.name == "prod"
+
+
+def test_the_body_is_kept_as_it_came() -> None:
+    assert parse(event()).body == event()
+
+
+@pytest.mark.parametrize(
+    ("version", "number"), [("007", 7), (12, 12), ("1.2", None), ("a", None), ("9" * 200, 10**200 - 1)]
+)
+def test_only_whole_numbers_have_an_order(version: str | int, number: int | None) -> None:
+    assert parse(event(version=version)).number == number
+
+
+def test_tag_values_that_are_no_text_become_text() -> None:
+    read = parse(event(ModelTags={"a": None, "b": 1, "c": True, "d": [1]}))
+
+    assert read.tags == {"a": "", "b": "1", "c": "true", "d": "[1]"}
+
+
+def test_every_fault_is_named_at_once() -> None:
+    body = sample_event("event-grid-pascal.json")
+    body |= {
+        "topic": "elsewhere",
+        "subject": "nothing",
+        "data": {"ModelVersion": 1.5, "ModelTags": [], "modelProperties": 1},
+    }
+
+    with pytest.raises(EventError) as caught:
+        parse(json.dumps(body))
+
+    message = str(caught.value)
+    for fault in ("'elsewhere'", "name is missing", "version '1.5'", "tags are not", "properties are not"):
+        assert fault in message
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("", "not JSON"),
+        ("[" * 100_000, "not JSON"),
+        ('{"id": "\ud800"}', "not JSON"),
+        (json.dumps({"id": "\ud800"}), "not JSON"),
+        ("7", "not a JSON object"),
+        ('{"eventTime": "yesterday"}', "envelope cannot be read"),
+        ('{"specversion": "1.0", "source": "a", "type": "b", "time": "z"}', "envelope cannot be read"),
+        ("{}", "event type 'null' is not"),
+        (event(ModelName="a", modelName="b"), "same key twice"),
+        (event(version=True), "version 'true'"),
+        (event(model="a" * 256), "at most 255"),
+        (event(model=".a"), "beginning with a letter or digit"),
+        (json.dumps(sample_event("event-grid-pascal.json") | {"data": "text"}), "data is not a JSON object"),
+    ],
+)
+def test_what_cannot_be_read_is_refused_with_its_fault(body: str, message: str) -> None:
+    with pytest.raises(EventError, match=message):
+        parse(body)
+
+
+@given(st.text() | json_values.map(json.dumps))
+def test_no_text_makes_the_parser_raise_anything_but_its_own_error(body: str) -> None:
+    _parse_or_refuse(body)
+
+
+@given(st.sampled_from(list(SHAPES)), st.data())
+def test_no_change_of_a_real_event_makes_the_parser_raise_anything_but_its_own_error(name: str, data: Any) -> None:
+    body = sample_event(name)
+    body[data.draw(st.sampled_from([*body, "specversion"]))] = data.draw(json_values)
+    body["data"] = data.draw(st.just(body["data"]) | json_values)
+
+    read = _parse_or_refuse(json.dumps(body))
+
+    if read:
+        allowed = set(string.ascii_letters + string.digits + "-_.")
+        assert set(read.model + read.version) <= allowed
+        assert all(isinstance(value, str) for value in read.tags.values())
+
+
+def _parse_or_refuse(body: str) -> ModelRegistered | None:
+    try:
+        return parse(body)
+    except EventError as error:
+        told = str(error)
+    assert told.isprintable()
+    return None
