@@ -3,13 +3,13 @@ targetScope = 'subscription'
 @description('Name of the azd environment.')
 param environmentName string
 
-@description('Resource ids of the system topics.')
+@description('Resource IDs of the system topics.')
 param systemTopicIds string[]
 
-@description('Resource id of the Function App, published already.')
+@description('Resource ID of the Function App. Its code must be deployed.')
 param functionAppId string
 
-@description('Resource id of the storage account for dead letters.')
+@description('Resource ID of the storage account for dead letters.')
 param storageId string
 
 @description('Name of the container for dead letters.')

@@ -1,22 +1,22 @@
 targetScope = 'subscription'
 
-@description('Object id of the app\'s identity.')
+@description('Object ID of the app\'s identity.')
 param principalId string
 
-@description('Resource ids of the Azure ML workspaces.')
+@description('Resource IDs of the Azure ML workspaces.')
 param workspaceIds string[]
 
-@description('Resource id of the Key Vault secret with a personal access token, or empty.')
+@description('Resource ID of the Key Vault secret with a personal access token, or empty.')
 param azureDevOpsPatSecret string = ''
 
 var here = subscription().id
 
-// A role's name is unique in its tenant.
+// The name of a role is unique in its tenant.
 resource modelReader 'Microsoft.Authorization/roleDefinitions@2022-04-01' = {
   name: guid(here, 'model-release-model-reader')
   properties: {
     roleName: 'Model Release model reader ${uniqueString(here)}'
-    description: 'Lists the models of an Azure ML workspace and their versions, and nothing else.'
+    description: 'Reads the models of an Azure ML workspace and their versions.'
     type: 'CustomRole'
     assignableScopes: [
       here
@@ -46,7 +46,7 @@ module workspaceRoles 'modules/workspace-role.bicep' = [for (id, i) in workspace
   }
 }]
 
-// The scope of a module is worked out even where its condition does not hold.
+// The scope of a module is evaluated even if its condition is false.
 var noSecret = '${here}/resourceGroups/none/providers/Microsoft.KeyVault/vaults/none/secrets/none'
 var secretParts = split(empty(azureDevOpsPatSecret) ? noSecret : azureDevOpsPatSecret, '/')
 

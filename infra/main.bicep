@@ -1,62 +1,62 @@
 targetScope = 'subscription'
 
-@description('Name of the azd environment: letters, digits and hyphens. It becomes part of each resource\'s name.')
+@description('Name of the azd environment: letters, digits and hyphens. It is part of the name of each resource.')
 @minLength(1)
 @maxLength(20)
 param environmentName string
 
-@description('Region of the app, one that offers Flex Consumption. Each system topic lies in the region of its workspace.')
+@description('Region of the app; it must offer Flex Consumption. Each system topic is in the region of its workspace.')
 @minLength(1)
 param location string
 
-@description('Resource group of the app; made when it is not there. Empty: rg- and the name of the environment. Give it only for a group that is the app\'s alone: azd down deletes it.')
+@description('Resource group of the app; it is created if it does not exist. Empty: rg- and the name of the environment. Use a group that contains only the app, because azd down deletes it.')
 param resourceGroupName string = ''
 
-@description('Tags of every resource.')
+@description('Tags for each resource.')
 param tags object = {}
 
-@description('The Azure DevOps organization, such as https://dev.azure.com/contoso, or an on-premises collection.')
+@description('URL of the Azure DevOps organization, such as https://dev.azure.com/contoso, or of an on-premises collection.')
 @minLength(1)
 param azureDevOpsUrl string
 
-@description('Resource id of the Key Vault secret that holds a personal access token. Empty: the identity signs in to Azure DevOps, and no token is kept anywhere.')
+@description('Resource ID of the Key Vault secret that contains a personal access token. Empty: the identity signs in to Azure DevOps without a token.')
 param azureDevOpsPatSecret string = ''
 
-@description('Resource ids of the Azure ML workspaces, comma separated; all in this subscription, in any resource group.')
+@description('Resource IDs of the Azure ML workspaces, comma-separated. They must be in this subscription; any resource group is possible.')
 @minLength(1)
 param amlWorkspaces string
 
-@description('Resource ids of Event Grid system topics that the workspaces have already, comma separated, in the order of amlWorkspaces; an empty place where a topic is to be made. Each needs a system-assigned identity.')
+@description('Resource IDs of existing Event Grid system topics, comma-separated, in the order of amlWorkspaces. Leave an item empty to create the topic. Each existing topic needs a system-assigned identity.')
 param amlSystemTopics string = ''
 
 @description('Path of the release map in the deployed package.')
 param releaseMap string = 'release_map.yaml'
 
-@description('Seconds for one request to Azure DevOps.')
+@description('Timeout of one request to Azure DevOps in seconds.')
 param azureDevOpsTimeoutSeconds string = '20'
 
-@description('Seconds that a claim is left alone before somebody looks what became of it; at least three timeouts.')
+@description('Lease of one attempt in seconds, at least three timeouts. After it expires, another worker checks Azure DevOps and takes over.')
 param claimLeaseSeconds string = '180'
 
-@description('Seconds until the first further try; they double up to an hour.')
+@description('Seconds until the second attempt. The pause doubles with each attempt, up to an hour.')
 param firstRetrySeconds string = '60'
 
-@description('Addresses that alerts are sent to, comma separated. Empty: alerts show in the portal only.')
+@description('Email addresses for alerts, comma-separated. Empty: alerts are visible in the portal only.')
 param alertEmails string = ''
 
-@description('Whether a custom topic is made that tells what became of each release.')
+@description('Whether to create a custom topic and publish outcome events to it.')
 param outcomeEvents bool = false
 
 @description('Whether the Python worker exports OpenTelemetry to Application Insights.')
 param openTelemetry bool = false
 
-@description('Whether only Event Grid and the operators\' addresses reach the app, and only the operators\' addresses its deployment site.')
+@description('Whether to restrict the app to Event Grid and the operator addresses, and its deployment site to the operator addresses.')
 param restrictAccess bool = false
 
-@description('Address ranges of the operators, comma separated, such as 203.0.113.0/24; they count where access is restricted.')
+@description('Address ranges of the operators, comma-separated, such as 203.0.113.0/24. Used only if access is restricted.')
 param operatorAddresses string = ''
 
-@description('Resource id of a subnet, delegated to Microsoft.App/environments, that the app\'s outbound calls go through. Empty: none.')
+@description('Resource ID of a subnet for outbound calls, delegated to Microsoft.App/environments. Empty: none.')
 param virtualNetworkSubnet string = ''
 
 var token = toLower(uniqueString(subscription().id, environmentName, location))
@@ -159,31 +159,31 @@ module systemTopics 'modules/system-topic.bicep' = [for (id, i) in workspaceIds:
   }
 }]
 
-@description('The app\'s resource group.')
+@description('Resource group of the app.')
 output AZURE_RESOURCE_GROUP string = group.name
 
 @description('Name of the Function App.')
 output FUNCTION_APP_NAME string = app.outputs.name
 
-@description('Resource id of the Function App.')
+@description('Resource ID of the Function App.')
 output FUNCTION_APP_ID string = app.outputs.id
 
-@description('Address of the Function App.')
+@description('URL of the Function App.')
 output FUNCTION_APP_URL string = app.outputs.url
 
-@description('Name of the identity that is to be added to the Azure DevOps organization.')
+@description('Name of the identity to add to the Azure DevOps organization.')
 output IDENTITY_NAME string = identity.outputs.name
 
-@description('Object id of the identity.')
+@description('Object ID of the identity.')
 output IDENTITY_PRINCIPAL_ID string = identity.outputs.principalId
 
-@description('Resource ids of the system topics, in the order of the workspaces.')
+@description('Resource IDs of the system topics, in the order of the workspaces.')
 output SYSTEM_TOPIC_IDS string[] = [for (id, i) in workspaceIds: systemTopics[i].outputs.id]
 
-@description('Resource ids of the workspaces.')
+@description('Resource IDs of the workspaces.')
 output WORKSPACE_IDS string[] = workspaceIds
 
-@description('Resource id of the storage account with the ledger and the dead letters.')
+@description('Resource ID of the storage account with the table of releases and the dead letters.')
 output STORAGE_ID string = storage.outputs.id
 
 @description('Name of the container for dead letters.')

@@ -1,4 +1,4 @@
-# Subscribe the function to the workspaces.
+# Subscribe the function to the events of the workspaces.
 . "$PSScriptRoot/deploy.ps1"
 
 try {
@@ -10,6 +10,6 @@ try {
     deadLetterContainerName = $env:DEAD_LETTER_CONTAINER
   }
 } catch {
-  [Console]::Error.WriteLine('The event subscription could not be made. Is the function model_registered in the app? Its log tells.')
+  [Console]::Error.WriteLine('The event subscription was not created; check in the log of the app that the function model_registered exists.')
   exit 1
 }

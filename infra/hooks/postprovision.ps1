@@ -1,4 +1,4 @@
-# Give the app's identity what it needs outside of its own resource group.
+# Assign the roles that the app's identity needs outside its own resource group.
 . "$PSScriptRoot/deploy.ps1"
 
 Deploy 'grants' @{
@@ -8,10 +8,10 @@ Deploy 'grants' @{
 }
 
 if ($env:AZURE_DEVOPS_PAT_SECRET) {
-  # The app looked for the token before it was allowed to.
+  # The app resolved the reference before it had the role.
   az rest --only-show-errors --output none --method post `
     --url "$env:FUNCTION_APP_ID/config/configreferences/appsettings/refresh?api-version=2022-03-01"
   if ($LASTEXITCODE -ne 0) { exit $LASTEXITCODE }
 }
 
-Write-Output "Add the identity $env:IDENTITY_NAME to the Azure DevOps organization, where that is not done yet: see docs/deploy.md."
+Write-Output "If not done yet, add the identity $env:IDENTITY_NAME to the Azure DevOps organization; see docs/deploy.md."

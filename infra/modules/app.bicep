@@ -7,7 +7,7 @@ param location string
 @description('Tags.')
 param tags object
 
-@description('What makes names unique.')
+@description('Suffix that makes names unique.')
 param token string
 
 @description('Name of the app\'s identity.')
@@ -16,31 +16,31 @@ param identityName string
 @description('Name of the storage account.')
 param storageName string
 
-@description('Name of the container that the app is deployed from.')
+@description('Name of the container for the deployed package.')
 param deploymentContainerName string
 
 @description('Name of the Application Insights component.')
 param applicationInsightsName string
 
-@description('The Azure DevOps organization or collection.')
+@description('URL of the Azure DevOps organization or collection.')
 param azureDevOpsUrl string
 
-@description('Resource id of the Key Vault secret with a personal access token, or empty.')
+@description('Resource ID of the Key Vault secret with a personal access token, or empty.')
 param azureDevOpsPatSecret string
 
-@description('Resource ids of the Azure ML workspaces, comma separated.')
+@description('Resource IDs of the Azure ML workspaces, comma-separated.')
 param amlWorkspaces string
 
 @description('Path of the release map.')
 param releaseMap string
 
-@description('Seconds for one request to Azure DevOps.')
+@description('Timeout of one request to Azure DevOps in seconds.')
 param azureDevOpsTimeoutSeconds string
 
-@description('Seconds that a claim is left alone.')
+@description('Lease of one attempt in seconds.')
 param claimLeaseSeconds string
 
-@description('Seconds until the first further try.')
+@description('Seconds until the second attempt.')
 param firstRetrySeconds string
 
 @description('Endpoint of the topic for outcome events, or empty.')
@@ -49,20 +49,20 @@ param outcomeTopicEndpoint string
 @description('Whether the Python worker exports OpenTelemetry.')
 param openTelemetry bool
 
-@description('Whether access is restricted to Event Grid and the operators.')
+@description('Whether to restrict access to Event Grid and the operators.')
 param restrictAccess bool
 
-@description('Address ranges of the operators, comma separated.')
+@description('Address ranges of the operators, comma-separated.')
 param operatorAddresses string
 
-@description('Resource id of the subnet for outbound calls, or empty.')
+@description('Resource ID of the subnet for outbound calls, or empty.')
 param virtualNetworkSubnet string
 
 @description('Memory of an instance in MB.')
 @allowed([512, 2048, 4096])
 param instanceMemoryMB int = 512
 
-@description('How many instances there may be at most.')
+@description('Maximum number of instances.')
 @minValue(40)
 @maxValue(1000)
 param maximumInstanceCount int = 40
@@ -100,7 +100,7 @@ var outcomeSettings = empty(outcomeTopicEndpoint) ? {} : {
 }
 var telemetrySettings = openTelemetry ? {
   PYTHON_APPLICATIONINSIGHTS_ENABLE_TELEMETRY: 'true'
-  // Else the host tells what the worker tells, a second time.
+  // Without it the host and the worker both export the same telemetry.
   AzureFunctionsJobHost__telemetryMode: 'OpenTelemetry'
 } : {}
 
@@ -221,11 +221,11 @@ resource scmPublishing 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2
   }
 }
 
-@description('Resource id of the Function App.')
+@description('Resource ID of the Function App.')
 output id string = site.id
 
 @description('Name of the Function App.')
 output name string = site.name
 
-@description('Address of the Function App.')
+@description('URL of the Function App.')
 output url string = 'https://${site.properties.defaultHostName}'

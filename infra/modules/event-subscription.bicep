@@ -4,10 +4,10 @@ param name string
 @description('Name of the system topic.')
 param systemTopicName string
 
-@description('Resource id of the Function App.')
+@description('Resource ID of the Function App.')
 param functionAppId string
 
-@description('Resource id of the storage account for dead letters.')
+@description('Resource ID of the storage account for dead letters.')
 param storageId string
 
 @description('Name of the container for dead letters.')
@@ -17,7 +17,7 @@ resource topic 'Microsoft.EventGrid/systemTopics@2025-02-15' existing = {
   name: systemTopicName
 }
 
-// The release map filters by model, and says so in the history; what is filtered here leaves no trace.
+// The release map filters by model and records the reason in the history. A filter here would leave no record.
 resource eventSubscription 'Microsoft.EventGrid/systemTopics/eventSubscriptions@2025-02-15' = {
   parent: topic
   name: name

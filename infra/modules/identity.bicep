@@ -7,7 +7,7 @@ param location string
 @description('Tags.')
 param tags object
 
-@description('What makes names unique.')
+@description('Suffix that makes names unique.')
 param token string
 
 resource identity 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' = {
@@ -19,5 +19,5 @@ resource identity 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' 
 @description('Name of the identity.')
 output name string = identity.name
 
-@description('Object id of the identity.')
+@description('Object ID of the identity.')
 output principalId string = identity.properties.principalId

@@ -7,33 +7,33 @@ param location string
 @description('Tags.')
 param tags object
 
-@description('What makes names unique.')
+@description('Suffix that makes names unique.')
 param token string
 
-@description('Addresses that alerts are sent to, comma separated, or empty.')
+@description('Email addresses for alerts, comma-separated, or empty.')
 param alertEmails string
 
-@description('How many workspaces are caught up with.')
+@description('Number of workspaces that the catch-up lists.')
 param workspaceCount int
 
-@description('Days that logs are kept.')
+@description('Retention of the logs in days.')
 @minValue(30)
 @maxValue(730)
 param retentionInDays int = 30
 
-// The app logs each decision, sweep and catch-up as one line of JSON.
+// The app logs each history entry, sweep and catch-up as one line of JSON.
 var lines = 'AppTraces | where Message startswith "{" | extend line = parse_json(Message)'
-var decisions = '${lines} | where tostring(line.event) == "decision" | project TimeGenerated, event_id = tostring(line.event_id), workspace = tostring(line.workspace), model = tostring(line.model), version = tostring(line.version), route = tostring(line.route), target = tostring(line.target), decision = tostring(line.decision), reason = tostring(line.reason), release_id = tostring(line.release_id), attempt = toint(line.attempt), milliseconds = tolong(line.milliseconds), OperationId'
+var entries = '${lines} | where tostring(line.event) == "history_entry" | project TimeGenerated, event_id = tostring(line.event_id), workspace = tostring(line.workspace), model = tostring(line.model), version = tostring(line.version), route = tostring(line.route), target = tostring(line.target), state = tostring(line.state), reason = tostring(line.reason), release_id = tostring(line.release_id), attempt = toint(line.attempt), milliseconds = tolong(line.milliseconds), OperationId'
 var emails = map(filter(split(alertEmails, ','), email => !empty(trim(email))), email => trim(email))
 var actionGroups = empty(emails) ? [] : [actionGroup.id]
 
 var logAlerts = [
   {
-    name: 'refused-start'
-    displayName: 'A start was refused'
-    description: 'Azure DevOps or the release definition refused a release. A person must act; the reason says who. It is tried again every hour.'
+    name: 'refused-release'
+    displayName: 'A release was refused'
+    description: 'Azure DevOps or the target refused a release. The reason in the history shows what to change. The next attempt follows within an hour.'
     severity: 2
-    query: '${decisions} | where decision == "refused"'
+    query: '${entries} | where state == "refused"'
     window: 'PT15M'
     frequency: 'PT5M'
     timeAggregation: 'Count'
@@ -43,25 +43,25 @@ var logAlerts = [
     dimensions: ['workspace', 'model', 'target']
   }
   {
-    name: 'open-claim'
-    displayName: 'A claim is open for more than an hour'
-    description: 'A model version has waited for its release for more than an hour.'
+    name: 'pending-claim'
+    displayName: 'A claim is pending for more than an hour'
+    description: 'A model version has been pending for more than an hour.'
     severity: 2
-    query: '${lines} | where tostring(line.event) == "sweep" | summarize oldest_open_seconds = max(tolong(line.oldest_open_seconds))'
+    query: '${lines} | where tostring(line.event) == "sweep" | summarize oldest_pending_seconds = max(tolong(line.oldest_pending_seconds))'
     window: 'PT15M'
     frequency: 'PT5M'
     timeAggregation: 'Maximum'
-    measure: 'oldest_open_seconds'
+    measure: 'oldest_pending_seconds'
     operator: 'GreaterThan'
     threshold: 3600
     dimensions: []
   }
   {
     name: 'no-catch-up'
-    displayName: 'No catch-up for two hours'
-    description: 'A workspace was not listed completely for two hours: events that were lost are not found. It fires also when the app does not run.'
+    displayName: 'No complete catch-up for two hours'
+    description: 'A workspace was not listed completely for two hours, so lost events are not found. The alert also fires if the app does not run.'
     severity: 1
-    query: '${lines} | where tostring(line.event) == "catch-up" and tobool(line.complete) | summarize workspaces = dcount(tostring(line.workspace))'
+    query: '${lines} | where tostring(line.event) == "catch_up" and tobool(line.complete) | summarize workspaces = dcount(tostring(line.workspace))'
     window: 'PT2H'
     frequency: 'PT15M'
     timeAggregation: 'Minimum'
@@ -74,33 +74,33 @@ var logAlerts = [
 
 var savedQueries = [
   {
-    name: 'decisions'
-    displayName: 'Decisions, newest first'
-    query: '${decisions} | order by TimeGenerated desc'
+    name: 'history-entries'
+    displayName: 'History entries, newest first'
+    query: '${entries} | order by TimeGenerated desc'
   }
   {
     name: 'one-model'
-    displayName: 'Everything about one model: put its name in'
-    query: '${decisions} | where model == "MODEL" | order by TimeGenerated desc'
+    displayName: 'History entries of one model (replace MODEL)'
+    query: '${entries} | where model == "MODEL" | order by TimeGenerated desc'
   }
   {
-    name: 'needs-a-person'
-    displayName: 'What is open or abandoned now'
-    query: '${decisions} | where isnotempty(target) | summarize arg_max(TimeGenerated, *) by workspace, model, version, target | where decision in ("waiting", "refused", "unknown", "abandoned")'
+    name: 'pending-or-abandoned'
+    displayName: 'Claims that are pending or abandoned'
+    query: '${entries} | where isnotempty(target) | summarize arg_max(TimeGenerated, *) by workspace, model, version, target | where state in ("waiting", "refused", "unknown", "abandoned")'
   }
   {
-    name: 'how-fast'
-    displayName: 'Decisions and their time, by hour'
-    query: '${decisions} | summarize decisions = count(), started = countif(decision == "started"), p50 = percentile(milliseconds, 50), p95 = percentile(milliseconds, 95) by bin(TimeGenerated, 1h)'
+    name: 'durations'
+    displayName: 'Number and duration of attempts by hour'
+    query: '${entries} | summarize attempts = count(), started = countif(state == "started"), p50 = percentile(milliseconds, 50), p95 = percentile(milliseconds, 95) by bin(TimeGenerated, 1h)'
   }
   {
     name: 'catch-ups'
-    displayName: 'Catch-ups: what was listed and released'
-    query: '${lines} | where tostring(line.event) == "catch-up" | project TimeGenerated, workspace = tostring(line.workspace), listed = tolong(line.listed), released = tolong(line.released), complete = tobool(line.complete) | order by TimeGenerated desc'
+    displayName: 'Catch-ups, newest first'
+    query: '${lines} | where tostring(line.event) == "catch_up" | project TimeGenerated, workspace = tostring(line.workspace), listed = tolong(line.listed), started = tolong(line.started), complete = tobool(line.complete) | order by TimeGenerated desc'
   }
   {
-    name: 'failures'
-    displayName: 'Deliveries that failed, and why'
+    name: 'failed-deliveries'
+    displayName: 'Failed deliveries with their exceptions'
     query: 'AppRequests | where Name == "model_registered" and Success == false | join kind=leftouter (AppExceptions | project OperationId, ProblemId, OuterMessage) on OperationId | project TimeGenerated, DurationMs, ProblemId, OuterMessage | order by TimeGenerated desc'
   }
 ]
@@ -147,7 +147,7 @@ resource actionGroup 'Microsoft.Insights/actionGroups@2023-01-01' = if (!empty(e
   }
 }
 
-// The tables are there only after the first line, so the queries cannot be tried when the rules are made.
+// The tables do not exist before the first log line, so the queries cannot be validated at deployment.
 resource rules 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = [for alert in logAlerts: {
   name: 'alert-${environmentName}-${alert.name}'
   location: location
@@ -204,5 +204,5 @@ resource queries 'Microsoft.OperationalInsights/workspaces/savedSearches@2025-02
 @description('Name of the Application Insights component.')
 output applicationInsightsName string = applicationInsights.name
 
-@description('Resource ids of the action groups that alerts go to; none where no address is given.')
+@description('Resource IDs of the action groups for alerts; empty without email addresses.')
 output actionGroupIds string[] = actionGroups

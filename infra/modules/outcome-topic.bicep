@@ -7,7 +7,7 @@ param location string
 @description('Tags.')
 param tags object
 
-@description('What makes names unique.')
+@description('Suffix that makes names unique.')
 param token string
 
 @description('Name of the app\'s identity.')
@@ -41,5 +41,5 @@ resource senderRole 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   }
 }
 
-@description('Where the app publishes what became of each release.')
+@description('Endpoint to which the app publishes outcome events.')
 output endpoint string = topic.properties.endpoint

@@ -4,7 +4,7 @@ param vaultName string
 @description('Name of the secret.')
 param secretName string
 
-@description('Object id of the app\'s identity.')
+@description('Object ID of the app\'s identity.')
 param principalId string
 
 var keyVaultSecretsUser = '4633458b-17de-408a-b874-0445c86b69e6'

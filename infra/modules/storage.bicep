@@ -4,14 +4,14 @@ param location string
 @description('Tags.')
 param tags object
 
-@description('What makes names unique.')
+@description('Suffix that makes names unique.')
 param token string
 
 @description('Name of the app\'s identity.')
 param identityName string
 
 // https://learn.microsoft.com/azure/azure-functions/functions-reference#connecting-to-host-storage-with-an-identity
-// The host keeps its locks and keys in blobs; the app keeps its ledger in a table.
+// The host keeps its locks and keys in blobs; the app keeps its records in a table.
 var storageBlobDataOwner = 'b7e6dc6d-f1e8-4753-8033-0f276bb0955b'
 var storageTableDataContributor = '0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3'
 
@@ -73,13 +73,13 @@ resource tableRole 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   }
 }
 
-@description('Resource id of the storage account.')
+@description('Resource ID of the storage account.')
 output id string = account.id
 
 @description('Name of the storage account.')
 output name string = account.name
 
-@description('Name of the container that the app is deployed from.')
+@description('Name of the container for the deployed package.')
 output deploymentContainerName string = deployments.name
 
 @description('Name of the container for dead letters.')

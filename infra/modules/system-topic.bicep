@@ -4,13 +4,13 @@ param environmentName string
 @description('Tags.')
 param tags object
 
-@description('Resource id of the Azure ML workspace.')
+@description('Resource ID of the Azure ML workspace.')
 param workspaceId string
 
 @description('Region of the workspace.')
 param workspaceLocation string
 
-@description('Resource id of the system topic that the workspace has already, or empty.')
+@description('Resource ID of the existing system topic of the workspace, or empty.')
 param existingTopicId string
 
 @description('Name of the storage account.')
@@ -19,7 +19,7 @@ param storageName string
 @description('Name of the container for dead letters.')
 param deadLetterContainerName string
 
-@description('Resource ids of the action groups that alerts go to.')
+@description('Resource IDs of the action groups for alerts.')
 param actionGroupIds string[]
 
 var storageBlobDataContributor = 'ba92f5b4-2d11-453d-a403-e96b0029c9fe'
@@ -32,7 +32,7 @@ var alerts = [
     severity: 1
     threshold: 0
     window: 'PT5M'
-    description: 'Event Grid gave up on an event and kept it as a dead letter. Catching up finds the model within the hour.'
+    description: 'Event Grid could not deliver an event and stored it as a dead letter. The catch-up finds the model version within an hour.'
   }
   {
     name: 'dropped'
@@ -40,7 +40,7 @@ var alerts = [
     severity: 1
     threshold: 0
     window: 'PT5M'
-    description: 'Event Grid dropped an event: it could not be kept as a dead letter. Catching up finds the model within the hour.'
+    description: 'Event Grid dropped an event because it could not store the dead letter. The catch-up finds the model version within an hour.'
   }
   {
     name: 'delivery-failures'
@@ -52,7 +52,7 @@ var alerts = [
   }
 ]
 
-// https://learn.microsoft.com/azure/event-grid/system-topics: one for each source, in the source's region.
+// https://learn.microsoft.com/azure/event-grid/system-topics: one for each source, in the region of the source.
 resource topic 'Microsoft.EventGrid/systemTopics@2025-02-15' = if (empty(existingTopicId)) {
   name: name
   location: workspaceLocation
@@ -132,5 +132,5 @@ resource metricAlerts 'Microsoft.Insights/metricAlerts@2018-03-01' = [for alert 
   ]
 }]
 
-@description('Resource id of the system topic.')
+@description('Resource ID of the system topic.')
 output id string = topicId

@@ -1,10 +1,10 @@
 @description('Name of the Azure ML workspace.')
 param workspaceName string
 
-@description('Resource id of the role.')
+@description('Resource ID of the role.')
 param roleDefinitionId string
 
-@description('Object id of the app\'s identity.')
+@description('Object ID of the app\'s identity.')
 param principalId string
 
 resource workspace 'Microsoft.MachineLearningServices/workspaces@2025-06-01' existing = {

@@ -1,4 +1,4 @@
-"""What `azd up` deploys, read from the templates; and what stands around them."""
+"""The templates that `azd up` deploys, its hooks, the example pipelines, and the documents about them."""
 
 import json
 import os
@@ -14,11 +14,10 @@ import jsonschema
 import pytest
 import yaml
 
-from model_release import app as wiring
 from tests import bicep, published_types
 from tests.bicep import Bicep, Choice, Declared, Name, at, resolve
 
-HOME = wiring.HOME
+HOME = published_types.HOME
 INFRA = HOME / "infra"
 FILES = {path.relative_to(INFRA).as_posix(): bicep.read(path) for path in published_types.TEMPLATES}
 PUBLISHED = json.loads(published_types.FILE.read_text())["types"]
@@ -27,7 +26,7 @@ STORAGE = FILES["modules/storage.bicep"]
 MONITORING = FILES["modules/monitoring.bicep"]
 TOPIC = FILES["modules/system-topic.bicep"]
 
-# Ways to name storage that a deployment by these templates does not use.
+# Settings for storage that these templates do not use.
 OTHER_STORAGE = {"AzureWebJobsStorage", "AzureWebJobsStorage__accountName"}
 PLATFORM = {
     "AzureWebJobsStorage__blobServiceUri",
@@ -45,8 +44,8 @@ def resources() -> Iterator[tuple[str, Bicep, Declared]]:
             yield name, file, resource
 
 
-def made(kind: str) -> list[tuple[Bicep, Any]]:
-    """All declarations of a type that are not of existing resources, with their file."""
+def created(kind: str) -> list[tuple[Bicep, Any]]:
+    """Return the resources of a type that the templates create, each with its file."""
     return [
         (file, at(resource.value, file))
         for _, file, resource in resources()
@@ -55,12 +54,12 @@ def made(kind: str) -> list[tuple[Bicep, Any]]:
 
 
 def only(kind: str, *path: str) -> Any:
-    ((file, body),) = made(kind)
+    ((file, body),) = created(kind)
     return at(body, file, *path)
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_each_file_describes_its_parameters_and_outputs_and_uses_only_what_it_declares(name: str) -> None:
+def test_a_template_describes_its_parameters_and_outputs_and_uses_only_declared_names(name: str) -> None:
     file = FILES[name]
     declared = [*file.parameters.values(), *file.outputs.values()]
 
@@ -68,7 +67,7 @@ def test_each_file_describes_its_parameters_and_outputs_and_uses_only_what_it_de
     assert [one.name for one in declared if not one.description.endswith(".")] == []
 
 
-def test_each_resource_is_of_a_published_type_and_sets_only_what_that_type_has() -> None:
+def test_a_resource_has_a_published_type_and_sets_only_its_properties() -> None:
     assert [fault for _, file, one in resources() for fault in published_types.faults(one, file, PUBLISHED)] == []
 
 
@@ -86,51 +85,51 @@ def test_each_resource_is_of_a_published_type_and_sets_only_what_that_type_has()
         ({"value": {"location": "x", "name": "x", "properties": {"ipMode": "IPv5"}}}, "'IPv5' is not IPv4"),
     ],
 )
-def test_the_check_against_published_types_finds(change: dict[str, Any], fault: str) -> None:
+def test_the_check_against_published_types_finds_a_fault(change: dict[str, Any], fault: str) -> None:
     (found,) = published_types.faults(replace(APP.resources["site"], **change), APP, PUBLISHED)
 
     assert fault in found
 
 
-def test_each_module_is_given_its_parameters_and_gives_what_is_asked_of_it() -> None:
+def test_a_module_gets_its_parameters_and_has_the_outputs_that_are_read() -> None:
     for file in FILES.values():
         text = file.path.read_text()
         for module in file.modules.values():
             inner = FILES[(file.path.parent / module.kind).relative_to(INFRA).as_posix()]
-            given = set(at(module.value, file, "params"))
+            passed = set(at(module.value, file, "params"))
             needed = {one.name for one in inner.parameters.values() if one.value is None}
 
-            assert needed <= given <= set(inner.parameters), module.name
-            asked = set(re.findall(rf"\b{module.name}(?:\[\w+\])?!?\.outputs\.(\w+)", text))
-            assert asked <= set(inner.outputs), module.name
+            assert needed <= passed <= set(inner.parameters), module.name
+            outputs = set(re.findall(rf"\b{module.name}(?:\[\w+\])?!?\.outputs\.(\w+)", text))
+            assert outputs <= set(inner.outputs), module.name
 
 
-def test_parameters_of_azd_are_those_of_the_template() -> None:
-    given = json.loads((INFRA / "main.parameters.json").read_text())["parameters"]
+def test_azd_passes_the_parameters_of_the_template() -> None:
+    passed = json.loads((INFRA / "main.parameters.json").read_text())["parameters"]
     parameters = FILES["main.bicep"].parameters
-    references = {name: one["value"] for name, one in given.items()}
+    references = {name: one["value"] for name, one in passed.items()}
 
-    assert set(given) == set(parameters) - {"tags"}
+    assert set(passed) == set(parameters) - {"tags"}
     assert all(re.fullmatch(r"\$\{[A-Z_]+(=[\w.]*)?\}", reference) for reference in references.values())
     for name, reference in references.items():
         default = reference.partition("=")[2].rstrip("}")
         assert default in (parameters[name].value or "", str(parameters[name].value).lower()), name
 
 
-def test_no_secret_leaves_the_templates() -> None:
+def test_the_templates_output_no_secret() -> None:
     secret = re.compile("key|secret|token|password|connectionstring", re.IGNORECASE)
 
     for file in FILES.values():
         text = file.path.read_text()
         outputs = [line for line in text.splitlines() if line.startswith("output ")]
         assert [line for line in outputs if secret.search(line)] == []
-        # listKeys() and its like fetch secrets.
+        # Functions such as listKeys() read secrets.
         assert re.findall(r"\blist\w*\(", text) == []
 
 
-def test_nothing_can_be_opened_with_a_key() -> None:
+def test_no_resource_accepts_a_key() -> None:
     storage = only("Microsoft.Storage/storageAccounts", "properties")
-    publishing = made("Microsoft.Web/sites/basicPublishingCredentialsPolicies")
+    publishing = created("Microsoft.Web/sites/basicPublishingCredentialsPolicies")
 
     assert storage["allowSharedKeyAccess"] is False
     assert storage["allowBlobPublicAccess"] is False
@@ -144,7 +143,7 @@ def test_nothing_can_be_opened_with_a_key() -> None:
     assert authentication["type"] == "UserAssignedIdentity"
 
 
-def test_only_https_with_tls_1_2_is_spoken() -> None:
+def test_every_endpoint_requires_https_with_tls_1_2() -> None:
     storage = only("Microsoft.Storage/storageAccounts", "properties")
     site = only("Microsoft.Web/sites", "properties")
 
@@ -166,14 +165,14 @@ def test_the_app_runs_python_3_13_on_flex_consumption_with_one_identity() -> Non
     }
 
 
-def test_each_role_is_given_once_and_where_it_is_needed() -> None:
-    given = {
+def test_a_role_is_assigned_once_and_at_the_narrowest_scope() -> None:
+    assigned = {
         (bicep.value_text(body["scope"]), role_id(body, file), bicep.value_text(body["properties"]["principalId"]))
-        for file, body in made("Microsoft.Authorization/roleAssignments")
+        for file, body in created("Microsoft.Authorization/roleAssignments")
     }
     app = "identity.properties.principalId"
 
-    assert given == {
+    assert assigned == {
         ("account", "b7e6dc6d-f1e8-4753-8033-0f276bb0955b", app),  # Storage Blob Data Owner
         ("account", "0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3", app),  # Storage Table Data Contributor
         ("applicationInsights", "3913510d-42f4-4e42-8a64-420c390055eb", app),  # Monitoring Metrics Publisher
@@ -196,7 +195,7 @@ def role_id(body: Any, file: Bicep) -> str:
     return str(file.variables[variable].value)
 
 
-def test_the_custom_role_reads_models_and_nothing_else() -> None:
+def test_the_custom_role_only_reads_models() -> None:
     (permission,) = only("Microsoft.Authorization/roleDefinitions", "properties", "permissions")
 
     assert permission == {
@@ -213,7 +212,7 @@ def test_the_custom_role_reads_models_and_nothing_else() -> None:
     assert at(workspace_role.value, FILES["grants.bicep"], "params", "roleDefinitionId").text == "modelReader.id"
 
 
-def test_azd_deploys_to_its_own_resource_group_only() -> None:
+def test_azd_deploys_only_to_its_own_resource_group() -> None:
     # `azd down` deletes each resource group that its deployment touched: https://github.com/Azure/azure-dev/issues/2916
     main = FILES["main.bicep"]
 
@@ -226,7 +225,7 @@ def test_azd_deploys_to_its_own_resource_group_only() -> None:
         assert all(one.existing for one in elsewhere)
 
 
-def test_the_system_topic_is_made_for_its_workspace_unless_one_is_given() -> None:
+def test_a_system_topic_is_created_unless_one_exists() -> None:
     topic = TOPIC.resources["topic"]
 
     assert (topic.condition, TOPIC.resources["existingTopic"].existing) == ("(empty(existingTopicId))", True)
@@ -237,7 +236,7 @@ def test_the_system_topic_is_made_for_its_workspace_unless_one_is_given() -> Non
     assert at(topic.value, TOPIC, "identity", "type") == "SystemAssigned"
 
 
-def test_the_event_subscription_delivers_one_registered_model_at_a_time_and_keeps_what_it_cannot_deliver() -> None:
+def test_the_event_subscription_delivers_one_registered_model_at_a_time_and_stores_dead_letters() -> None:
     subscription = only("Microsoft.EventGrid/systemTopics/eventSubscriptions", "properties")
     destination = subscription["destination"]
     dead_letter = subscription["deadLetterWithResourceIdentity"]
@@ -281,7 +280,7 @@ def test_metric_alerts_watch_dead_letters_dropped_events_and_failed_deliveries()
     assert criteria["metricNamespace"] == "Microsoft.EventGrid/systemTopics"
 
 
-def test_log_alerts_watch_refused_starts_old_claims_and_missing_catch_ups() -> None:
+def test_log_alerts_watch_refused_releases_pending_claims_and_missing_catch_ups() -> None:
     alerts = {one["name"]: one for one in resolve(MONITORING.variables["logAlerts"].value, MONITORING)}
     fires = {
         name: (
@@ -295,26 +294,26 @@ def test_log_alerts_watch_refused_starts_old_claims_and_missing_catch_ups() -> N
     }
 
     assert fires == {
-        "refused-start": ("Count", None, "GreaterThan", "0", "PT15M"),
-        "open-claim": ("Maximum", "oldest_open_seconds", "GreaterThan", "3600", "PT15M"),
+        "refused-release": ("Count", None, "GreaterThan", "0", "PT15M"),
+        "pending-claim": ("Maximum", "oldest_pending_seconds", "GreaterThan", "3600", "PT15M"),
         "no-catch-up": ("Minimum", "workspaces", "LessThan", "workspaceCount", "PT2H"),
     }
-    assert '"sweep"' in alerts["open-claim"]["query"].text
-    assert '"catch-up" and tobool(line.complete)' in alerts["no-catch-up"]["query"].text
-    assert 'decision == "refused"' in alerts["refused-start"]["query"].text
+    assert '"sweep"' in alerts["pending-claim"]["query"].text
+    assert '"catch_up" and tobool(line.complete)' in alerts["no-catch-up"]["query"].text
+    assert 'state == "refused"' in alerts["refused-release"]["query"].text
 
 
 def test_queries_read_the_fields_of_the_log_lines() -> None:
     fields = {
-        "event", "event_id", "workspace", "model", "version", "route", "target", "decision", "reason", "release_id",
-        "attempt", "milliseconds", "listed", "released", "complete", "oldest_open_seconds",
+        "event", "event_id", "workspace", "model", "version", "route", "target", "state", "reason", "release_id",
+        "attempt", "milliseconds", "listed", "started", "complete", "oldest_pending_seconds",
     }  # fmt: skip
     text = MONITORING.path.read_text()
 
     assert set(re.findall(r"\bline\.(\w+)", text)) == fields
 
 
-def test_alerts_reach_the_given_addresses() -> None:
+def test_alerts_are_sent_to_the_configured_addresses() -> None:
     receiver = only("Microsoft.Insights/actionGroups", "properties", "emailReceivers")
 
     assert at(receiver, MONITORING)["emailAddress"] == Name("email")
@@ -323,14 +322,14 @@ def test_alerts_reach_the_given_addresses() -> None:
     }
 
 
-def test_settings_are_the_same_in_the_template_the_sample_the_code_and_the_readme() -> None:
+def test_template_sample_code_and_documentation_have_the_same_settings() -> None:
     code = set(re.findall(r'"([A-Z][A-Z_]+[A-Z]|AzureWebJobs\w+)"', (HOME / "model_release/settings.py").read_text()))
     sample = set(json.loads((HOME / "local.settings.sample.json").read_text())["Values"])
-    readme = (HOME / "README.md").read_text().partition("## Settings")[2].partition("\n## ")[0]
+    document = (HOME / "docs/settings.md").read_text()
     listed = {
-        name for row in re.findall(r"^\| (`.*?) \|", readme, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)
+        name for row in re.findall(r"^\| (`.*?) \|", document, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)
     }
-    described = set(re.findall(r"`([A-Z][A-Z_]+[A-Z]|AzureWebJobs\w+)`", readme))
+    described = set(re.findall(r"`([A-Z][A-Z_]+[A-Z]|AzureWebJobs\w+)`", document))
     storage_by_identity = {name for name in code if name.startswith("AzureWebJobsStorage__")}
 
     assert template_settings() - PLATFORM == code - OTHER_STORAGE
@@ -339,16 +338,18 @@ def test_settings_are_the_same_in_the_template_the_sample_the_code_and_the_readm
     assert described == code
 
 
-def test_the_documentation_tells_each_variable_and_each_alert() -> None:
+def test_the_deployment_document_lists_every_variable_alert_and_query() -> None:
     document = (HOME / "docs/deploy.md").read_text()
     variables = variables_of_azd() - {"AZURE_ENV_NAME", "AZURE_LOCATION"}
     alerts = [one["name"] for one in (*TOPIC.variables["alerts"].value, *MONITORING.variables["logAlerts"].value)]
+    queries = [one["displayName"] for one in MONITORING.variables["savedQueries"].value]
 
     assert {name for name in variables if f"`{name}`" not in document} == set()
-    assert [name for name in alerts if f"| {name} |" not in document] == []
+    assert [name for name in alerts if f"| `{name}` |" not in document] == []
+    assert [name for name in queries if f"| {name} |" not in document] == []
 
 
-def test_the_github_workflow_gives_azd_each_variable_so_that_a_merge_undoes_none() -> None:
+def test_the_github_workflow_passes_every_variable_to_azd() -> None:
     workflow = yaml.load((HOME / "docs/pipelines/github-workflow.yml").read_text(), Yaml12)
 
     assert variables_of_azd() <= workflow["jobs"]["deploy"]["env"].keys()
@@ -364,7 +365,7 @@ def template_settings() -> set[str]:
     return {name for option in options for name in option}
 
 
-def test_a_token_reaches_the_app_only_as_a_reference_to_key_vault() -> None:
+def test_the_app_gets_a_token_only_as_a_key_vault_reference() -> None:
     unused, used = APP.variables["tokenSettings"].value.options
 
     assert unused == {}
@@ -374,12 +375,12 @@ def test_a_token_reaches_the_app_only_as_a_reference_to_key_vault() -> None:
 
 @pytest.fixture
 def az(tmp_path: Path) -> Path:
-    """Make a folder with an `az` that writes down what it is asked, and fails once for each line of `failures`."""
+    """Return a folder with an `az` that records its arguments, and fails once for each line of the file `failures`."""
     script = tmp_path / "az"
     script.write_text(
         "#!/bin/sh\n"
         'cd "$(dirname "$0")"\n'
-        "printf '%s\\n' \"$@\" >> asked; printf '\\036' >> asked\n"
+        "printf '%s\\n' \"$@\" >> calls; printf '\\036' >> calls\n"
         "[ -s failures ] || exit 0\n"
         "tail -n +2 failures > fewer; mv fewer failures; exit 1\n"
     )
@@ -388,46 +389,48 @@ def az(tmp_path: Path) -> Path:
 
 
 def run(hook: str, az: Path, **environment: str) -> tuple[int, list[list[str]]]:
-    """Run a hook as azd does; returns its exit code and what it asked of az."""
+    """Run a hook as azd does; return its exit code and its calls of az."""
     outputs = {name: f"<{name}>" for name in FILES["main.bicep"].outputs}
     azd = {"AZURE_ENV_NAME": "prod", "AZURE_LOCATION": "westeurope", "AZURE_SUBSCRIPTION_ID": "<subscription>"}
     path = {"PATH": f"{az}{os.pathsep}{os.environ['PATH']}", "RETRY_SECONDS": "0"}
     command = ["sh", INFRA / "hooks" / hook]
     done = subprocess.run(command, env=azd | outputs | path | environment, capture_output=True, check=False, timeout=20)
-    return done.returncode, [call.splitlines() for call in (az / "asked").read_text().split("\x1e")[:-1]]
+    return done.returncode, [call.splitlines() for call in (az / "calls").read_text().split("\x1e")[:-1]]
 
 
 @pytest.mark.parametrize(
     ("hook", "template"), [("postprovision", "grants.bicep"), ("postdeploy", "event-subscriptions.bicep")]
 )
-def test_a_hook_gives_its_template_exactly_its_parameters(hook: str, template: str, az: Path) -> None:
-    code, (asked,) = run(f"{hook}.sh", az)
-    given = dict(word.split("=", 1) for word in asked[asked.index("--parameters") + 1 :])
+def test_a_hook_passes_exactly_the_parameters_of_its_template(hook: str, template: str, az: Path) -> None:
+    code, (call,) = run(f"{hook}.sh", az)
+    passed = dict(word.split("=", 1) for word in call[call.index("--parameters") + 1 :])
     windows = (INFRA / f"hooks/{hook}.ps1").read_text()
 
     assert code == 0
-    assert asked[asked.index("--template-file") + 1] == str(INFRA / template)
-    assert set(given) == set(re.findall(r"^ +(\w+) = ", windows, re.MULTILINE)) == set(FILES[template].parameters)
+    assert call[call.index("--template-file") + 1] == str(INFRA / template)
+    assert set(passed) == set(re.findall(r"^ +(\w+) = ", windows, re.MULTILINE)) == set(FILES[template].parameters)
     assert f"Deploy '{template.removesuffix('.bicep')}'" in windows
 
 
-def test_a_token_is_looked_for_again_when_the_app_may_read_it(az: Path) -> None:
-    _, asked = run("postprovision.sh", az, AZURE_DEVOPS_PAT_SECRET="<secret>")
+def test_the_app_resolves_the_token_again_after_it_got_the_role(az: Path) -> None:
+    _, (deployment, refresh) = run("postprovision.sh", az, AZURE_DEVOPS_PAT_SECRET="<secret>")
 
-    assert "azureDevOpsPatSecret=<secret>" in asked[0]
-    assert asked[1][-1].startswith("<FUNCTION_APP_ID>/config/configreferences/appsettings/refresh?")
+    assert "azureDevOpsPatSecret=<secret>" in deployment
+    assert refresh[-1].startswith("<FUNCTION_APP_ID>/config/configreferences/appsettings/refresh?")
 
 
-@pytest.mark.parametrize(("failures", "code", "tries"), [(2, 0, 3), (9, 1, 5)])
-def test_the_event_subscription_is_tried_five_times(failures: int, code: int, tries: int, az: Path) -> None:
+@pytest.mark.parametrize(("failures", "code", "attempts"), [(2, 0, 3), (9, 1, 5)])
+def test_the_event_subscription_is_deployed_at_most_five_times(
+    failures: int, code: int, attempts: int, az: Path
+) -> None:
     (az / "failures").write_text("again\n" * failures)
 
-    done, asked = run("postdeploy.sh", az)
+    done, calls = run("postdeploy.sh", az)
 
-    assert (done, len(asked)) == (code, tries)
+    assert (done, len(calls)) == (code, attempts)
 
 
-def test_azd_runs_the_hooks_that_are_there() -> None:
+def test_azd_runs_every_hook() -> None:
     azure = yaml.safe_load((HOME / "azure.yaml").read_text())
     scripts = {shell["run"] for hook in azure["hooks"].values() for shell in hook.values()}
     service = next(iter(azure["services"]))
@@ -444,20 +447,28 @@ def vendored_schema(name: str) -> Any:
 @pytest.mark.parametrize(
     ("pipeline", "schema"),
     [
-        ("azure-pipelines.yml", "azure-pipelines.json"),
-        ("deploy-model.yml", "azure-pipelines.json"),
-        ("release-step.yml", "azure-pipelines.json"),
-        ("github-workflow.yml", "github-workflows.json"),
+        ("docs/pipelines/azure-pipelines.yml", "azure-pipelines.json"),
+        ("docs/pipelines/deploy-model.yml", "azure-pipelines.json"),
+        ("docs/pipelines/release-step.yml", "azure-pipelines.json"),
+        ("docs/pipelines/github-workflow.yml", "github-workflows.json"),
+        (".github/workflows/ci.yml", "github-workflows.json"),
     ],
 )
-def test_the_example_pipelines_keep_to_the_published_schema(pipeline: str, schema: str) -> None:
-    document = yaml.load((HOME / "docs/pipelines" / pipeline).read_text(), Yaml12)
+def test_a_pipeline_matches_the_published_schema(pipeline: str, schema: str) -> None:
+    document = yaml.load((HOME / pipeline).read_text(), Yaml12)
 
     jsonschema.validate(document, vendored_schema(schema))
 
 
+@pytest.mark.parametrize("workflow", [".github/workflows/ci.yml", "docs/pipelines/github-workflow.yml"])
+def test_an_action_is_pinned_by_its_commit(workflow: str) -> None:
+    used = re.findall(r"uses: (.*)", (HOME / workflow).read_text())
+
+    assert [action for action in used if not re.fullmatch(r"[\w/-]+@[0-9a-f]{40} # v[\d.]+", action)] == []
+
+
 class Yaml12(yaml.SafeLoader):
-    """Reads `on` as a word, as the services do."""
+    """Read `on` as text, as the services do."""
 
 
 Yaml12.yaml_implicit_resolvers = {
