@@ -1,4 +1,4 @@
-"""Build the real collaborators; alone reads the environment."""
+"""Build the services of the app; alone reads the environment."""
 
 from __future__ import annotations
 
@@ -22,14 +22,23 @@ from model_release.azure_devops.client import AzureDevOps
 from model_release.azure_devops.sdk import EntraSignIn, pat_sign_in
 from model_release.azure_ml.models import AzureMl
 from model_release.domain import release_map
-from model_release.errors import ConfigurationError
+from model_release.domain.lease import Lease
+from model_release.errors import ConfigurationError, Fault
+from model_release.flow.attempt import Attempts
 from model_release.flow.catch_up import CatchUp
+from model_release.flow.publish import Publisher, Topic
+from model_release.flow.record import Recorder
 from model_release.flow.start_release import StartRelease
+from model_release.flow.sweep import Sweep
 from model_release.settings import Settings, Storage
+from model_release.store.catch_up_cursor import CatchUpCursors
+from model_release.store.claims import Claims, Clock
+from model_release.store.high_water_mark import HighWaterMarks
 from model_release.store.history import History
-from model_release.store.ledger import Clock, Ledger
-from model_release.store.outcomes import Outbox, Publisher, Topic
-from model_release.store.table import NAME, Table
+from model_release.store.outbox import Outbox
+from model_release.store.pending import Pending
+from model_release.store.table import TABLE_NAME, Table
+from model_release.store.throttle import Throttle
 from model_release.web.health import Health
 
 HOME = Path(__file__).parent.parent
@@ -40,82 +49,86 @@ def _now() -> datetime:
 
 
 @dataclass(frozen=True)
-class Built:
-    """What the triggers call."""
+class Services:
+    """The services that the triggers call."""
 
     start_release: StartRelease
+    sweep: Sweep
     catch_up: CatchUp
     history: History
     health: Health
 
 
-def build(environment: Mapping[str, str] = os.environ, clock: Clock = _now) -> Built:
-    """Build it from the environment; raises ConfigurationError with every fault of settings and release map."""
+def build(environment: Mapping[str, str] = os.environ, clock: Clock = _now) -> Services:
+    """Build the services; raises ConfigurationError with every fault of settings and release map."""
     read, routes = configuration(environment)
-    # They tell each request in twenty lines, and the host cannot filter what comes from the worker.
+    # They log each request in twenty lines, and the host cannot filter what comes from the worker.
     for library in ("azure.core", "azure.identity"):
         logging.getLogger(library).setLevel(logging.WARNING)
-    credential = LateCredential(read.storage.client_id)
+    credential = LazyCredential(read.storage.client_id)
     table = Table(_table_client(read.storage, credential))
-    history = History(table, clock)
+    lease = Lease(read.lease)
+    claims, pending = Claims(table, lease=lease, clock=clock), Pending(table, clock)
+    history, throttle = History(table, clock), Throttle(table, clock)
+    marks = HighWaterMarks(table, claims, clock)
     outbox = Outbox(table) if read.outcome_topic else None
-    ledger = Ledger(table, history, lease=read.lease, clock=clock, outbox=outbox)
     azure_devops = AzureDevOps(
         read.azure_devops_url,
         sign_in(read.azure_devops_pat, credential),
         timeout=read.timeout.total_seconds(),
-        patience=read.lease.total_seconds() / 3,
-        throttled=ledger.hold_back,
+        patience=lease.preparation.total_seconds(),
+        throttled=throttle.extend,
     )
     start_release = StartRelease(
         release_map=routes,
         workspaces=read.workspaces,
-        ledger=ledger,
-        azure_devops=azure_devops,
-        first_retry=read.first_retry,
-        clock=clock,
-        outcomes=Publisher(outbox, ledger.owed, Topic(read.outcome_topic, credential)) if outbox else None,
+        claims=claims,
+        pending=pending,
+        attempts=Attempts(azure_devops, marks, throttle, lease, read.first_retry, clock),
+        recorder=Recorder(claims, marks, pending, history, clock, outbox),
     )
+    publisher = Publisher(outbox, claims, Topic(read.outcome_topic, credential)) if outbox else None
     azure_ml = AzureMl(credential, endpoint=read.resource_manager_url)
-    return Built(
+    return Services(
         start_release,
-        CatchUp(azure_ml, start_release, ledger, clock),
+        Sweep(start_release, claims, pending, throttle, history, clock, publisher),
+        CatchUp(azure_ml, start_release, claims, CatchUpCursors(table), clock),
         history,
-        Health(routes, ledger, azure_devops, clock),
+        Health(routes, pending, azure_devops, clock),
     )
 
 
 def sign_in(pat: str, credential: TokenCredential) -> Authentication:
-    """How requests to Azure DevOps are signed: with the personal access token, if there is one."""
+    """Return the sign-in to Azure DevOps: with the personal access token, if there is one."""
     return pat_sign_in(pat) if pat else EntraSignIn(credential)
 
 
-class LateCredential:
-    """Signs in as the app's identity, or locally as the developer; made when it is first needed.
+class LazyCredential:
+    """Signs in as the app's identity, or locally as the developer; imported and built when it is first needed.
 
-    Importing azure-identity takes a quarter of the app's start, and a connection string and a token make it needless.
+    Importing azure-identity takes a quarter of the app's start; a connection string and a token make it unnecessary.
     """
 
     def __init__(self, client_id: str) -> None:
-        """The client id of a user-assigned identity, or nothing."""
+        """Take the client ID of a user-assigned identity, or an empty text."""
         self._client_id = client_id
 
     def get_token(self, *scopes: str, **options: Any) -> AccessToken:
-        """A token that is valid now."""
+        """Return a token that is valid now."""
         return self._credential.get_token(*scopes, **options)
 
     @cached_property
     def _credential(self) -> TokenCredential:
         from azure.identity import DefaultAzureCredential  # noqa: PLC0415
 
-        # Its own patience is minutes for one request, and longer than a claim's lease.
+        # By default one request may take minutes, longer than a claim's lease.
         patience = {"connection_timeout": 5, "read_timeout": 10, "retry_total": 1}
         return DefaultAzureCredential(managed_identity_client_id=self._client_id or None, **patience)
 
 
 def configuration(environment: Mapping[str, str] = os.environ) -> tuple[Settings, release_map.ReleaseMap]:
     """Read settings and release map; raises ConfigurationError with every fault of both."""
-    faults: list[str] = []
+    faults: list[Fault] = []
     try:
         read = settings.read(environment)
     except ConfigurationError as error:
@@ -130,9 +143,9 @@ def configuration(environment: Mapping[str, str] = os.environ) -> tuple[Settings
 
 
 class _Session(requests.Session):
-    """Reads proxies and certificates once, and no netrc file, whose password would replace the key of storage.
+    """Reads proxies and certificates of the environment once, and never a netrc file.
 
-    Each request would look for all three.
+    By default each request reads all three, and a password of the netrc file replaces the key of storage.
     """
 
     def __init__(self) -> None:
@@ -141,15 +154,15 @@ class _Session(requests.Session):
         self._found: Mapping[str, Any] | None = None
 
     def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:
-        """Called by `requests` for each request; all of them are for one server."""
+        """Return what was found for the first request; all requests go to one server."""
         self._found = self._found or requests.Session().merge_environment_settings(url, proxies, stream, verify, cert)
         return {**self._found, "stream": stream}
 
 
 def _table_client(storage: Storage, credential: TokenCredential) -> TableClient:
-    # An event must be answered within 30 seconds, also when storage hangs.
+    # An event must be answered within 30 seconds, even if storage hangs.
     transport = RequestsTransport(session=_Session(), session_owner=False, connection_timeout=3, read_timeout=5)
     patience: dict[str, Any] = {"retry_total": 2, "transport": transport}
     if storage.connection_string:
-        return TableClient.from_connection_string(storage.connection_string, NAME, **patience)
-    return TableClient(endpoint=storage.table_endpoint, table_name=NAME, credential=credential, **patience)
+        return TableClient.from_connection_string(storage.connection_string, TABLE_NAME, **patience)
+    return TableClient(endpoint=storage.table_endpoint, table_name=TABLE_NAME, credential=credential, **patience)

@@ -1,19 +1,35 @@
-"""What can go wrong; an error of a start answers one question: may a release have started?"""
+"""All errors. An error from Azure DevOps answers one question: may a release have been created?"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
+from typing import Self
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A problem, how to fix it, and the setting or file that has it."""
+
+    problem: str
+    fix: str = ""
+    where: str = ""
+
+    def __str__(self) -> str:
+        """Join the parts to one sentence."""
+        where = f"{self.where}: " if self.where else ""
+        return f"{where}{self.problem}" + (f"; {self.fix}" if self.fix else "")
 
 
 class ModelReleaseError(Exception):
-    """The root of everything that this package raises on purpose."""
+    """The root of all errors that this package raises."""
 
 
 class ConfigurationError(ModelReleaseError):
     """Settings or release map are wrong; the message lists every fault."""
 
-    def __init__(self, faults: Sequence[str]) -> None:
+    def __init__(self, faults: Sequence[Fault]) -> None:
         self.faults = tuple(faults)
         count = "1 fault" if len(self.faults) == 1 else f"{len(self.faults)} faults"
         super().__init__(
@@ -22,32 +38,40 @@ class ConfigurationError(ModelReleaseError):
 
 
 class EventError(ModelReleaseError):
-    """The event is not a ModelRegistered event that can be read; `subject` is what it says of itself."""
+    """An event cannot be read as ModelRegistered; `subject` is the event's own."""
 
-    def __init__(self, faults: Sequence[str], subject: str = "") -> None:
+    def __init__(self, problems: Sequence[str], subject: str = "") -> None:
         self.subject = subject
-        super().__init__("; ".join(faults))
+        super().__init__("; ".join(problems))
 
 
-class ClaimHeld(ModelReleaseError):  # noqa: N818  a state of the world, not an error of ours
-    """Somebody else is at work on this claim; the event must be delivered again later."""
+class ClaimLeasedError(ModelReleaseError):
+    """Another worker holds the lease of this claim; the event must be delivered again."""
 
 
-class StartError(ModelReleaseError):
-    """A release was not seen to start; `retry_after` is how long Azure DevOps asked to be left alone."""
+class AzureDevOpsError(ModelReleaseError):
+    """A request to Azure DevOps failed; `retry_after` is the pause that Azure DevOps asked for."""
 
-    def __init__(self, reason: str, retry_after: timedelta | None = None) -> None:
-        super().__init__(reason)
+    def __init__(self, problem: str, fix: str = "", *, retry_after: timedelta | None = None) -> None:
+        super().__init__(str(Fault(problem, fix)))
+        self.problem = problem
+        self.fix = fix
         self.retry_after = retry_after
 
 
-class Busy(StartError):  # noqa: N818  the answer to the question, as is Refused and Unknown
-    """No release started, and trying again is all that it needs."""
+class TemporaryError(AzureDevOpsError):
+    """Nothing was created, and another attempt may succeed."""
 
 
-class Refused(StartError):  # noqa: N818
-    """No release started, and a person must change something first."""
+class RefusedError(AzureDevOpsError):
+    """Nothing was created, and a person must change something first."""
+
+    @classmethod
+    def of(cls, faults: Sequence[Fault]) -> Self:
+        """Report several faults as one refusal."""
+        first, *others = faults
+        return cls(first.problem, ". ".join(filter(None, [first.fix, *map(str, others)])))
 
 
-class Unknown(StartError):  # noqa: N818
-    """A release may have started: look before trying again."""
+class UnknownOutcomeError(AzureDevOpsError):
+    """A release may have been created: find it by its marker before creating again."""

@@ -1,6 +1,6 @@
-"""What monitoring reads: log lines whose message is one JSON object.
+"""Log lines for monitoring: the message is one JSON object.
 
-Azure's Python worker hands the message to the host and drops whatever else a record carries.
+Azure's Python worker sends only the message to the host and drops the other fields of a log record.
 """
 
 from __future__ import annotations
@@ -9,51 +9,43 @@ import json
 import logging
 from typing import Any
 
-from model_release.domain.claims import Decision
+from model_release.domain.history import HistoryEntry
 
 logger = logging.getLogger(__name__)
 
 
-def log_decision(decision: Decision) -> Decision:
-    """Tell of one decision; `release_id` is null where no release is known."""
-    _log(decision_line(decision))
-    return decision
+def log_entry(entry: HistoryEntry) -> HistoryEntry:
+    """Log one history entry and return it."""
+    _log(entry_line(entry))
+    return entry
 
 
-def log_catch_up(workspace: str, *, listed: int, released: int, complete: bool) -> None:
-    """Tell of one look at a workspace: versions listed, releases started, and whether it was looked at whole."""
-    _log(
-        {
-            "event": "catch-up",
-            "workspace": workspace,
-            "listed": listed,
-            "released": released,
-            "complete": complete,
-        }
-    )
+def log_catch_up(workspace: str, *, listed: int, started: int, complete: bool) -> None:
+    """Log one catch-up run of a workspace: versions listed, releases started, and whether nothing was left out."""
+    _log({"event": "catch_up", "workspace": workspace, "listed": listed, "started": started, "complete": complete})
 
 
-def log_sweep(unfinished: int, oldest_seconds: int | None) -> None:
-    """Tell how many claims are open after a sweep, and for how long the oldest is; null where none is."""
-    _log({"event": "sweep", "open": unfinished, "oldest_open_seconds": oldest_seconds})
+def log_sweep(pending: int, oldest_seconds: int | None) -> None:
+    """Log the pending claims after a sweep, and the age of the oldest one."""
+    _log({"event": "sweep", "pending": pending, "oldest_pending_seconds": oldest_seconds})
 
 
-def decision_line(decision: Decision) -> dict[str, Any]:
-    """The values of a decision's line, what a person looks for first (pure)."""
-    model, version = decision.model_version
+def entry_line(entry: HistoryEntry) -> dict[str, Any]:
+    """Build the line of a history entry, the most wanted values first; it has no values of tags (pure)."""
+    model, version = entry.model_version
     return {
-        "event": "decision",
-        "decision": decision.state.value,
+        "event": "history_entry",
+        "state": entry.state.value,
         "model": model,
         "version": version,
-        "target": decision.target,
-        "reason": decision.reason,
-        "route": decision.route,
-        "release_id": decision.release_id or None,
-        "attempt": decision.attempts,
-        "milliseconds": decision.milliseconds,
-        "workspace": decision.workspace,
-        "event_id": decision.event_id,
+        "target": entry.target,
+        "reason": entry.log_reason or entry.reason,
+        "route": entry.route,
+        "release_id": entry.release_id or None,
+        "attempt": entry.attempt,
+        "milliseconds": entry.milliseconds,
+        "workspace": entry.workspace,
+        "event_id": entry.event_id,
     }
 
 

@@ -1,4 +1,4 @@
-"""The app's settings, read once and checked whole."""
+"""The app's settings, read once and checked completely."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-from model_release.domain.events import Workspace, shorten
-from model_release.errors import ConfigurationError
+from model_release.domain.events import Workspace
+from model_release.domain.lease import LEAST_TIMEOUTS
+from model_release.errors import ConfigurationError, Fault
+from model_release.text import shorten
 
 _T = TypeVar("_T")
 
@@ -23,11 +25,12 @@ AZURITE = (
 )
 AZURE = "https://management.azure.com"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_ORGANIZATION = "https://dev.azure.com/contoso"
 
 
 @dataclass(frozen=True)
 class Storage:
-    """Where the ledger is: a connection string, or an endpoint that a managed identity opens."""
+    """The storage account: a connection string, or an endpoint that the managed identity opens."""
 
     connection_string: str = ""
     table_endpoint: str = ""
@@ -36,7 +39,7 @@ class Storage:
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that a deployment can set."""
+    """All settings of a deployment."""
 
     storage: Storage
     azure_devops_url: str
@@ -49,37 +52,47 @@ class Settings:
     outcome_topic: str
 
 
+class InvalidValueError(ValueError):
+    """A value is invalid: the problem and its fix."""
+
+    def __init__(self, problem: str, fix: str = "") -> None:
+        super().__init__(problem)
+        self.fix = fix
+
+
 def release_map_path(environment: Mapping[str, str], folder: Path) -> Path:
-    """Where the release map is; a relative path is taken from the folder."""
+    """Return the path of the release map; a relative path starts in the folder."""
     return folder / (environment.get("RELEASE_MAP", "").strip() or "release_map.yaml")
 
 
 def read(environment: Mapping[str, str]) -> Settings:
     """Read the settings; raises ConfigurationError with every fault."""
-    faults: list[str] = []
+    faults: list[Fault] = []
 
-    def take(name: str, parse: Callable[[str], _T], default: str = "") -> _T | None:
+    def get(name: str, parse: Callable[[str], _T], default: str = "") -> _T | None:
         text = environment.get(name, "").strip() or default
         try:
             return parse(text)
         except ValueError as error:
-            faults.append(f"{name} {error}")
+            faults.append(Fault(str(error), getattr(error, "fix", ""), where=name))
             return None
 
-    timeout = take("AZURE_DEVOPS_TIMEOUT_SECONDS", _seconds, "20")
-    lease = take("CLAIM_LEASE_SECONDS", _seconds, "180")
-    if timeout and lease and lease < 3 * timeout:
-        faults.append("CLAIM_LEASE_SECONDS must be at least three times AZURE_DEVOPS_TIMEOUT_SECONDS")
+    timeout = get("AZURE_DEVOPS_TIMEOUT_SECONDS", _seconds, "20")
+    lease = get("CLAIM_LEASE_SECONDS", _seconds, "180")
+    if timeout and lease and lease < LEAST_TIMEOUTS * timeout:
+        least = round(LEAST_TIMEOUTS * timeout.total_seconds())
+        problem = f"{round(lease.total_seconds())} is less than three times AZURE_DEVOPS_TIMEOUT_SECONDS"
+        faults.append(Fault(problem, f"set it to {least} or more", where="CLAIM_LEASE_SECONDS"))
     values = {
-        "storage": take("AzureWebJobsStorage", lambda text: _storage(text, environment)),
-        "azure_devops_url": take("AZURE_DEVOPS_URL", azure_devops_url),
-        "azure_devops_pat": take("AZURE_DEVOPS_PAT", _secret),
-        "workspaces": take("AML_WORKSPACES", _workspaces),
-        "resource_manager_url": take("AZURE_RESOURCE_MANAGER_URL", _url, AZURE),
+        "storage": get("AzureWebJobsStorage", lambda text: _storage(text, environment)),
+        "azure_devops_url": get("AZURE_DEVOPS_URL", azure_devops_url),
+        "azure_devops_pat": get("AZURE_DEVOPS_PAT", _secret),
+        "workspaces": get("AML_WORKSPACES", _workspaces),
+        "resource_manager_url": get("AZURE_RESOURCE_MANAGER_URL", _url, AZURE),
         "timeout": timeout,
         "lease": lease,
-        "first_retry": take("FIRST_RETRY_SECONDS", _seconds, "60"),
-        "outcome_topic": take("OUTCOME_TOPIC_ENDPOINT", _topic),
+        "first_retry": get("FIRST_RETRY_SECONDS", _seconds, "60"),
+        "outcome_topic": get("OUTCOME_TOPIC_ENDPOINT", _topic),
     }
     if faults:
         raise ConfigurationError(faults)
@@ -87,83 +100,72 @@ def read(environment: Mapping[str, str]) -> Settings:
     return Settings(**values)  # type: ignore[arg-type]
 
 
+def azure_devops_url(text: str) -> str:
+    """Check the address of an organization or an on-premises collection; raises ValueError with a `fix`."""
+    fix = f"set it to the address of your organization, such as {_ORGANIZATION}"
+    if not text:
+        raise InvalidValueError("missing", fix)
+    parts = urlsplit(_url(text))
+    if parts.hostname == "dev.azure.com" and parts.path in ("", "/"):
+        raise InvalidValueError(f"{shorten(text)!r} does not name an organization", fix)
+    return text.rstrip("/")
+
+
 def _seconds(text: str) -> timedelta:
     if not re.fullmatch(r"[1-9]\d{0,5}", text):
-        msg = f"{shorten(text)!r} is not a whole number of seconds above 0"
-        raise ValueError(msg)
+        raise InvalidValueError(f"{shorten(text)!r} is not a whole number of seconds above 0")
     return timedelta(seconds=int(text))
-
-
-def azure_devops_url(text: str) -> str:
-    """The address of an organization or an on-premises collection; raises ValueError."""
-    if not text:
-        msg = "is missing: the organization, such as https://dev.azure.com/contoso"
-        raise ValueError(msg)
-    parts = urlsplit(_url(text))
-    no_organization = parts.hostname == "dev.azure.com" and parts.path in ("", "/")
-    if no_organization:
-        msg = f"{shorten(text)!r} is not the address of an organization, such as https://dev.azure.com/contoso"
-        raise ValueError(msg)
-    return text.rstrip("/")
 
 
 def _url(text: str) -> str:
     parts = urlsplit(text)
     if "@" in text or parts.query or parts.fragment:
-        # What is wrong may be a secret, and is not repeated.
-        msg = "is an address with a user, a password, a query or a fragment; it needs none of them"
-        raise ValueError(msg)
+        # The value may contain a secret and is not repeated.
+        raise InvalidValueError("the address has a user, a password, a query or a fragment", "remove it")
     if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in LOOPBACK):
-        msg = f"{shorten(text)!r} does not begin with https://"
-        raise ValueError(msg)
-    # A port that is no number is a ValueError, which says so.
+        raise InvalidValueError(f"{shorten(text)!r} does not begin with https://")
+    # `port` raises ValueError for a port that is not a number.
     if not parts.hostname or parts.port == 0:
-        msg = f"{shorten(text)!r} names no server"
-        raise ValueError(msg)
+        raise InvalidValueError(f"{shorten(text)!r} does not name a server")
     return text.rstrip("/")
 
 
 def _topic(text: str) -> str:
     if text and urlsplit(_url(text)).path.rstrip("/") != "/api/events":
-        msg = (
-            f"{shorten(text)!r} is not the endpoint of an Event Grid topic, such as "
-            "https://TOPIC.REGION-1.eventgrid.azure.net/api/events"
-        )
-        raise ValueError(msg)
+        example = "https://TOPIC.REGION-1.eventgrid.azure.net/api/events"
+        raise InvalidValueError(f"{shorten(text)!r} is not the endpoint of an Event Grid topic, such as {example}")
     return text.rstrip("/")
 
 
 def _secret(text: str) -> str:
     if text.startswith("@Microsoft.KeyVault("):
-        msg = (
-            "is a Key Vault reference that the Function App did not resolve: its identity needs Key Vault Secrets User"
+        raise InvalidValueError(
+            "the Function App did not resolve the Key Vault reference",
+            "assign Key Vault Secrets User on the secret to its identity",
         )
-        raise ValueError(msg)
     return text
 
 
 def _workspaces(text: str) -> frozenset[Workspace]:
     parts = [part.strip() for part in text.split(",") if part.strip()]
     if not parts:
-        msg = "is missing: the resource ids of the Azure ML workspaces whose events count, comma separated"
-        raise ValueError(msg)
-    found, faults = set(), []
+        raise InvalidValueError("missing", "set it to the resource IDs of your Azure ML workspaces, comma separated")
+    found, problems = set(), []
     for part in parts:
         try:
             found.add(Workspace.parse(part))
         except ValueError as error:
-            faults.append(str(error))
-    if faults:
-        raise ValueError("; ".join(faults))
+            problems.append(str(error))
+    if problems:
+        raise InvalidValueError("; ".join(problems))
     return frozenset(found)
 
 
 def _connection_string(text: str) -> str:
     names = {part.partition("=")[0].strip().lower() for part in _secret(text).split(";")}
     if not names & {"accountname", "tableendpoint"} or not names & {"accountkey", "sharedaccesssignature"}:
-        # What is wrong may be a secret, and is not repeated.
-        msg = "is no connection string of a storage account: it has AccountName and AccountKey"
-        raise ValueError(msg)
+        # The value may contain a secret and is not repeated.
+        raise InvalidValueError("not a connection string of a storage account", "include AccountName and AccountKey")
     return text
 
 
@@ -175,8 +177,9 @@ def _storage(text: str, environment: Mapping[str, str]) -> Storage:
     if text:
         return Storage(connection_string=_connection_string(text))
     if not account and not endpoint:
-        msg = "is missing: a connection string, or AzureWebJobsStorage__accountName for a managed identity"
-        raise ValueError(msg)
+        raise InvalidValueError(
+            "missing", "set a connection string, or AzureWebJobsStorage__accountName for a managed identity"
+        )
     return Storage(
         table_endpoint=endpoint or f"https://{account}.table.core.windows.net",
         client_id=environment.get("AzureWebJobsStorage__clientId", ""),

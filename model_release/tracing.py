@@ -1,4 +1,4 @@
-"""Spans from an event's delivery to its release, where OpenTelemetry is installed; elsewhere nothing is done here.
+"""Spans from the delivery of an event to its release, if OpenTelemetry is installed; otherwise this does nothing.
 
 https://opentelemetry.io/docs/languages/python/instrumentation/
 """
@@ -10,9 +10,10 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
-from model_release.domain.claims import Claim, Decision
+from model_release.domain.claims import Claim
 from model_release.domain.events import ModelRegistered
-from model_release.domain.release_map import Start
+from model_release.domain.history import HistoryEntry
+from model_release.domain.targets import Plan
 
 try:
     from opentelemetry import context as contexts
@@ -30,9 +31,9 @@ _R = TypeVar("_R")
 
 
 def traced(name: str) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
-    """Put calls of a function in a span that tells the model version, target and decision of its arguments and result.
+    """Run a function in a span with the model version, the target and the state of its arguments and result.
 
-    Its parent is the span around the call, or else the one in which the claim among the arguments was made.
+    Its parent is the current span, otherwise the span in which the claim among the arguments was inserted.
     """
 
     def decorate(function: Callable[_P, _R]) -> Callable[_P, _R]:
@@ -40,8 +41,8 @@ def traced(name: str) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
         def spanned(*args: _P.args, **kwargs: _P.kwargs) -> _R:
             with _TRACER.start_as_current_span(name, _parent(args), attributes=_attributes(args)) as span:
                 result = function(*args, **kwargs)
-                if isinstance(result, Decision):
-                    span.set_attribute("decision", result.state.value)
+                if isinstance(result, HistoryEntry):
+                    span.set_attribute("state", result.state.value)
                 return result
 
         return spanned if INSTALLED else function
@@ -50,12 +51,12 @@ def traced(name: str) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
 
 
 def continued(trace_parent: str) -> AbstractContextManager[None]:
-    """Let spans be children of the one that the host names, as a W3C `traceparent`."""
+    """Make spans children of the host's span, a W3C `traceparent`."""
     return _attached(trace_parent) if INSTALLED else nullcontext()
 
 
 def trace_parent() -> str:
-    """Name the current span as a W3C `traceparent`, empty where there is none."""
+    """Return the current span as a W3C `traceparent`, empty without a span."""
     carrier: dict[str, str] = {}
     if INSTALLED:
         _W3C.inject(carrier)
@@ -74,7 +75,7 @@ def _attached(trace_parent: str) -> Iterator[None]:
 def _parent(args: tuple[object, ...]) -> Any:
     if trace.get_current_span().get_span_context().is_valid:
         return None
-    return next((_W3C.extract({"traceparent": one.trace}) for one in args if isinstance(one, Claim)), None)
+    return next((_W3C.extract({"traceparent": one.trace_parent}) for one in args if isinstance(one, Claim)), None)
 
 
 def _attributes(args: tuple[object, ...]) -> dict[str, str]:
@@ -82,6 +83,6 @@ def _attributes(args: tuple[object, ...]) -> dict[str, str]:
     for one in args:
         if isinstance(one, (ModelRegistered, Claim)):
             found |= {"model": one.model, "version": one.version}
-        if isinstance(one, (Start, Claim)):
+        if isinstance(one, (Plan, Claim)):
             found["target"] = str(one.target)
     return found

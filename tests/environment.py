@@ -1,4 +1,4 @@
-"""The app between a storage account of Azurite and a local Azure DevOps."""
+"""The test environment: the app between a storage account of Azurite and a local Azure DevOps."""
 
 from __future__ import annotations
 
@@ -13,18 +13,22 @@ from typing import Any, Self
 
 import azure.functions as func
 import pytest
+from azure.data.tables import TableClient
 from werkzeug.wrappers import Request, Response
 
 from local import azurite
 from local.azure_devops import AzureDevOps, sample
 from local.demo import WORKSPACE
 from local.serving import Server
-from model_release import app as wiring
-from model_release.domain.claims import Decision, State
-from model_release.domain.release_map import Kind
-from model_release.flow.start_release import StartRelease
-from model_release.store.history import Wanted
-from model_release.store.table import NAME
+from model_release.app import Services, build
+from model_release.domain.claims import Claim, State
+from model_release.domain.events import ModelRegistered, parse
+from model_release.domain.history import HistoryEntry, HistoryQuery
+from model_release.domain.routing import match, plan
+from model_release.domain.targets import Plan, TargetKind
+from model_release.flow.sweep import Sweep
+from model_release.store.claims import Claims
+from model_release.store.table import TABLE_NAME
 from tests.proxy import Proxy
 from triggers import health, missed_models, model_registered, releases, unfinished_releases
 
@@ -34,13 +38,13 @@ PIPELINES = Path(__file__).parent / "pipelines.yaml"
 
 
 def sample_event(name: str) -> dict[str, Any]:
-    """One of the sample events; they stand alone or in an array of one."""
+    """Read a sample event; a file contains one event or an array of one."""
     content = json.loads((EVENTS / name).read_text())
     return content[0] if isinstance(content, list) else content
 
 
 def event(model: str = "sklearn_regression_model", version: str | int = 20, **data: Any) -> str:
-    """The documented event for another model version."""
+    """Build the documented event for another model version."""
     body = sample_event("event-grid-pascal.json")
     body["id"] = f"event of {model} {version}"
     body["subject"] = f"models/{model}:{version}"
@@ -50,18 +54,18 @@ def event(model: str = "sklearn_regression_model", version: str | int = 20, **da
 
 @dataclass
 class Accounts:
-    """Azurite, and the accounts of it that no test has used."""
+    """Azurite and its accounts that no test has used."""
 
     url: str
     unused: Iterator[str]
 
     def take(self) -> tuple[str, str]:
-        """Azurite's address and a fresh account of it."""
+        """Return the address of Azurite and an unused account."""
         return self.url, next(self.unused)
 
 
 class Clock:
-    """Stands still until it is moved."""
+    """A clock that the test moves."""
 
     def __init__(self) -> None:
         self.now = datetime.now(UTC)
@@ -75,7 +79,7 @@ class Clock:
 
 @dataclass(frozen=True)
 class Requests:
-    """How the requests that find, start and look for a kind of target begin: the fields of a Fault."""
+    """The requests that find a kind of target, create on it and find by marker, as fields of a Fault."""
 
     find: dict[str, str]
     start: dict[str, str]
@@ -94,14 +98,14 @@ REQUESTS = {
         look={"method": "GET", "path": "/builds"},
     ),
 }
-# Tests that speak of the start hold for both kinds of targets.
-BOTH = pytest.mark.parametrize("world", REQUESTS, indirect=True)
+# These tests hold for both kinds of targets.
+BOTH = pytest.mark.parametrize("env", REQUESTS, indirect=True)
 
 
-class World:
-    """Everything that one test needs, and nothing that another has touched."""
+class Environment:
+    """The app between its own storage account and its own local Azure DevOps; the clock is moved by the test."""
 
-    def __init__(self, account: tuple[str, str], target: Kind = "release") -> None:
+    def __init__(self, account: tuple[str, str], target: TargetKind = "release") -> None:
         azurite_url, self._account = account
         self.target = target
         self.requests = REQUESTS[target]
@@ -124,7 +128,7 @@ class World:
                 self._at_once[0] -= 1
 
     def most_at_once(self) -> int:
-        """How many requests Azure DevOps worked at together at the most."""
+        """Return the highest number of requests that Azure DevOps processed at the same time."""
         return self._at_once[1]
 
     def __enter__(self) -> Self:
@@ -137,8 +141,8 @@ class World:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def environment(self, **changes: str) -> dict[str, str]:
-        """The settings of this world's app."""
+    def settings(self, **changes: str) -> dict[str, str]:
+        """Return the settings of the app."""
         return {
             "AzureWebJobsStorage": azurite.connection_string(self.storage_url, self._account),
             "AZURE_DEVOPS_URL": f"{self.azure_devops_url}/contoso",
@@ -150,73 +154,106 @@ class World:
 
     @property
     def direct_storage(self) -> str:
-        """The same storage without the proxy, for tests that ask it thousands of times."""
+        """The same storage without the proxy, for tests that send thousands of requests."""
         return azurite.connection_string(self.storage.upstream, self._account)
 
-    def start(self, **changes: str) -> StartRelease:
-        """The app as a new process has it: nothing remembered."""
-        return self.build(**changes).start_release
-
-    def build(self, **changes: str) -> wiring.Built:
-        """All that the triggers of a new process call."""
-        return wiring.build(self.environment(**changes), self.clock)
-
-    def function_app(self, built: wiring.Built | None = None) -> func.FunctionApp:
-        """This world's app as the Functions host gets it."""
-        built = built or replace(self.build(), start_release=self.app)
-        app = func.FunctionApp()
-        model_registered.add_to(app, built.start_release)
-        unfinished_releases.add_to(app, built.start_release)
-        missed_models.add_to(app, built.catch_up)
-        releases.add_to(app, built.start_release, built.history)
-        health.add_to(app, built.health)
-        return app
-
-    def later(self, **duration: float) -> list[Decision]:
-        """Let time pass, and sweep."""
-        self.clock.advance(**duration)
-        return self.app.unfinished()
+    @property
+    def table(self) -> TableClient:
+        """The table of the app."""
+        return self.app.history._table.client
 
     @property
-    def history(self) -> list[Decision]:
-        """What the ledger tells, newest first."""
-        return list(self.build().history.page(Wanted(ignored=True, count=100)).decisions)
+    def claims(self) -> Claims:
+        """The claims."""
+        return self.app.start_release.claims
+
+    def start(self, **changes: str) -> Services:
+        """Build the services as a new process does, with nothing remembered."""
+        return build(self.settings(**changes), self.clock)
+
+    def restart(self, **changes: str) -> None:
+        """Replace the process of the app by a new one."""
+        self.app = self.start(**changes)
+
+    def function_app(self, services: Services | None = None) -> func.FunctionApp:
+        """Build the app as the Functions host loads it."""
+        services = services or self.app
+        app = func.FunctionApp()
+        model_registered.add_to(app, services.start_release)
+        unfinished_releases.add_to(app, services.sweep)
+        missed_models.add_to(app, services.catch_up)
+        releases.add_to(app, services.start_release, services.history)
+        health.add_to(app, services.health)
+        return app
+
+    def registered(self, body: str) -> list[HistoryEntry]:
+        """Deliver an event."""
+        return self.app.start_release.registered(body)
+
+    def sweep(self) -> list[HistoryEntry]:
+        """Run the sweep."""
+        return self.app.sweep.run()
+
+    def sweep_with(self, azure_devops: Any, **options: Any) -> Sweep:
+        """Return the sweep of the app with another Azure DevOps."""
+        start_release = self.app.start_release
+        attempts = replace(start_release.attempts, azure_devops=azure_devops)
+        return replace(self.app.sweep, start_release=replace(start_release, attempts=attempts), **options)
+
+    def later(self, **duration: float) -> list[HistoryEntry]:
+        """Move the clock, and run the sweep."""
+        self.clock.advance(**duration)
+        return self.sweep()
+
+    def plan(self, body: str) -> tuple[Plan, ModelRegistered]:
+        """Return the first plan for an event."""
+        parsed = parse(body)
+        return plan(match(self.app.start_release.release_map, parsed), parsed)[0], parsed
+
+    def claim(self, body: str) -> Claim:
+        """Insert the first claim of an event, as a process that dies afterwards."""
+        return self.claims.insert(self.claims.new(*self.plan(body), (), ""))[0]
+
+    @property
+    def history(self) -> list[HistoryEntry]:
+        """The history with ignored events, newest first."""
+        return list(self.start().history.page(HistoryQuery(ignored=True, limit=100)).entries)
 
     @property
     def started(self) -> list[dict[str, Any]]:
-        """Every release, or else every run, that exists, oldest first."""
+        """The releases, or for pipelines the runs, oldest first."""
         return self.azure_devops.releases if self.target == "release" else self.azure_devops.runs
 
     @property
     def versions(self) -> list[str]:
-        """The version of every release or run that exists, oldest first."""
+        """The versions of the releases or runs, oldest first."""
         if self.target == "pipeline":
             return [run["templateParameters"]["modelVersion"] for run in self.azure_devops.runs]
         return [release["variables"]["ModelVersion"]["value"] for release in self.azure_devops.releases]
 
 
 def _add_pipelines(azure_devops: AzureDevOps) -> None:
-    """What the map of pipelines starts, as the sample map starts its definitions."""
+    """Add the pipelines that the map of pipelines names."""
     declared = {"modelName": None, "modelVersion": None, "modelReleaseMarker": ""}
     azure_devops.add_pipeline("fraud", "Deploy sklearn model", parameters=declared)
     azure_devops.add_pipeline("risk", "Deploy fraud model", id=42, parameters={**declared, "stage": "test"})
 
 
 @contextmanager
-def kept_world(azurite_files: Path) -> Iterator[World]:
-    """A world whose storage is kept in these files."""
-    with azurite.running(location=azurite_files) as url, World((url, "devstoreaccount1")) as world:
-        yield world
+def kept_environment(azurite_files: Path) -> Iterator[Environment]:
+    """An environment whose storage is kept in these files."""
+    with azurite.running(location=azurite_files) as url, Environment((url, "devstoreaccount1")) as env:
+        yield env
 
 
 def multiply(azurite_files: Path, partition: str, count: int, **changes: str) -> None:
-    """Write copies of the first row of a partition that begins so into the files of an Azurite that is stopped.
+    """Copy the first row of a partition with this prefix in the files of a stopped Azurite.
 
-    It would take longer for each row, the more there are.
+    Through Azurite each row would take longer than the one before.
     """
     file = azurite_files / "__azurite_db_table__.json"
     database = json.loads(file.read_text())
-    table = next(one for one in database["collections"] if one["name"].endswith(f"${NAME}"))
+    table = next(one for one in database["collections"] if one["name"].endswith(f"${TABLE_NAME}"))
     row = next(one for one in table["data"] if one["PartitionKey"].startswith(partition))
     for number in range(count):
         key, table["maxId"] = f"{row['RowKey']} {number}", table["maxId"] + 1
@@ -227,27 +264,32 @@ def multiply(azurite_files: Path, partition: str, count: int, **changes: str) ->
     file.write_text(json.dumps(database))
 
 
-def register(world: World, *versions: object, model: str = "sklearn_regression_model") -> None:
-    """Let the app have events of these versions, one after the other."""
+def register(env: Environment, *versions: object, model: str = "sklearn_regression_model") -> None:
+    """Deliver events of these versions, one after the other."""
     for version in versions:
-        world.app.registered(event(model, str(version)))
-        world.clock.advance(seconds=1)
+        env.registered(event(model, str(version)))
+        env.clock.advance(seconds=1)
 
 
-def assert_refused_until_mended(
-    world: World, spoil: Callable[[World], Any], mend: Callable[[World], Any], sentence: str, *, remembered: bool
+def assert_refused_until_fixed(
+    env: Environment,
+    break_it: Callable[[Environment], Any],
+    fix_it: Callable[[Environment], Any],
+    problem: str,
+    *,
+    remembered: bool,
 ) -> None:
-    """What is spoilt is told as the reason, tried again after an hour, and started once it was mended."""
+    """The problem is the reason; the claim is attempted hourly, and starts once the problem is fixed."""
     if remembered:
-        world.app.registered(event(version=19))
-        world.clock.advance(minutes=4)
-    spoil(world)
+        env.registered(event(version=19))
+        env.clock.advance(minutes=4)
+    break_it(env)
 
-    (decision,) = world.app.registered(event())
-    assert decision.state is State.REFUSED
-    assert sentence in decision.reason
-    assert world.later(minutes=59) == []
-    mend(world)
-    world.later(minutes=1)
-    assert world.versions[-1] == "20"
-    assert world.later(hours=2) == []
+    (entry,) = env.registered(event())
+    assert entry.state is State.REFUSED
+    assert problem in entry.reason
+    assert env.later(minutes=59) == []
+    fix_it(env)
+    env.later(minutes=1)
+    assert env.versions[-1] == "20"
+    assert env.later(hours=2) == []

@@ -14,12 +14,12 @@ import pathspec
 import pytest
 import yaml
 
-from model_release import app as wiring
+from model_release import app as app_module
 from model_release.domain.events import parse
 from model_release.domain.release_map import Route
-from tests.environment import World, event
+from tests.environment import Environment, event
 
-HOME = wiring.HOME
+HOME = app_module.HOME
 # Each layer may import from the layers before it, and from its own.
 LAYERS = [
     ["errors", "text"],
@@ -60,7 +60,9 @@ def test_a_module_imports_from_its_own_layer_and_those_before_it(path: Path) -> 
     own = layer(module(path))
     if module(path) == "model_release":
         return
-    assert own is not None, f"{module(path)} is in no layer: add its folder to a row of LAYERS, or move it into a folder"
+    assert own is not None, (
+        f"{module(path)} is in no layer: add its folder to a row of LAYERS, or move it into a folder"
+    )
 
     later = {name for name in imports(path) if (theirs := layer(name)) is not None and theirs > own}
 
@@ -101,7 +103,10 @@ def test_modules_and_folders_stay_small() -> None:
 
 def test_a_class_name_occurs_once_in_the_product() -> None:
     classes = Counter(
-        node.name for path in PRODUCT for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ClassDef)
+        node.name
+        for path in PRODUCT
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ClassDef)
     )
 
     assert [name for name, count in classes.items() if count > 1] == []
@@ -141,7 +146,7 @@ def test_what_is_deployed_imports_nothing_that_is_not(deployed: Path) -> None:
 def test_the_sample_settings_suffice_to_start() -> None:
     values = json.loads((HOME / "local.settings.sample.json").read_text())["Values"]
 
-    assert wiring.build(values).start_release.release_map.routes
+    assert app_module.build(values).start_release.release_map.routes
 
 
 def test_the_map_in_the_readme_is_the_sample_map() -> None:
@@ -156,20 +161,20 @@ def test_every_file_that_the_readme_links_to_is_there() -> None:
             assert (document.parent / link).exists(), f"{document.name}: {link}"
 
 
-def test_the_example_pipeline_runs_with_what_a_route_passes_when_nothing_is_said(world: World) -> None:
+def test_the_example_pipeline_runs_with_what_a_route_passes_when_nothing_is_said(env: Environment) -> None:
     example = yaml.safe_load((HOME / "docs/pipelines/deploy-model.yml").read_text())
     declared = {parameter["name"]: parameter.get("default") for parameter in example["parameters"]}
     route = re.search(r"#   - model: .*\n#     pipeline: .*", (HOME / "docs/pipelines/deploy-model.yml").read_text())
     start = Route(**yaml.safe_load(route[0].replace("#   ", "").replace("#", ""))[0]).pipeline
-    world.azure_devops.add_pipeline(start.project, "Example", parameters=declared)
+    env.azure_devops.add_pipeline(start.project, "Example", parameters=declared)
 
     registered = parse(event(model="churn_model"))
-    azure_devops = world.app.azure_devops
+    azure_devops = env.app.azure_devops
     azure_devops.start(
         start.model_copy(update={"pipeline": "Example"}).start("churn", registered, newest_only=True),
         registered,
         "marker",
     )
 
-    (run,) = world.azure_devops.runs
+    (run,) = env.azure_devops.runs
     assert run["templateParameters"].keys() == declared.keys()

@@ -1,1 +1,1 @@
-"""What wakes the app; with function_app.py the only code that knows azure.functions."""
+"""The triggers; with function_app.py the only code that imports azure.functions."""

@@ -1,4 +1,4 @@
-"""HTTP: whether the app can do its work."""
+"""HTTP: whether the app can start releases."""
 
 import azure.functions as func
 
@@ -11,6 +11,6 @@ def add_to(app: func.FunctionApp, health: Health) -> None:
 
     @app.function_name("health")
     @app.route("health", methods=["GET"], auth_level=func.AuthLevel.FUNCTION)
-    def healthy(req: func.HttpRequest) -> func.HttpResponse:  # noqa: ARG001  the host's name for it
-        found = health.look()
-        return json_answer(found, 200 if found["healthy"] else 503)
+    def check_health(req: func.HttpRequest) -> func.HttpResponse:  # noqa: ARG001  the host's name for it
+        checked = health.check()
+        return json_answer(checked, 200 if checked["healthy"] else 503)

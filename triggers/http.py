@@ -1,4 +1,4 @@
-"""What the HTTP functions share: who asks, in which form, and answers as a page or as JSON."""
+"""HTTP: how requests are read and answered, as a page or as JSON."""
 
 import json
 from collections.abc import Callable
@@ -8,39 +8,39 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import azure.functions as func
 from azure.core.exceptions import AzureError
 
-from model_release.domain.events import shorten
+from model_release.text import service_problem
 
 
-class Problem(Exception):  # noqa: N818  an answer, not an error of ours
-    """An answer that is not what was asked for."""
+class HttpError(Exception):
+    """A request is answered with this status and message."""
 
-    def __init__(self, status: int, error: str) -> None:
-        super().__init__(error)
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
         self.status = status
 
 
 def answered(request: func.HttpRequest, answer: Callable[[], func.HttpResponse]) -> func.HttpResponse:
-    """The answer, or the problem in the form that was asked for."""
+    """Return the answer, or the error in the requested form."""
     try:
         return answer()
-    except Problem as problem:
+    except HttpError as problem:
         status, error = problem.status, str(problem)
     except AzureError as failure:
-        status, error = 503, f"storage does not answer: {shorten(str(failure))}"
+        status, error = 503, service_problem("storage", failure)
     if wants_json(request):
         return json_answer({"error": error}, status)
-    title = "Nothing was started" if request.method == "POST" else "This cannot be shown"
-    return page(request, "problem", status, title=title, error=error)
+    title = "Nothing was started" if request.method == "POST" else "This page is not available"
+    return page(request, "error", status, title=title, error=error)
 
 
 def wants_json(request: func.HttpRequest) -> bool:
-    """Whether JSON was asked for, and not a page."""
+    """Whether the request accepts JSON and not HTML."""
     accepted = request.headers.get("Accept", "")
     return "application/json" in accepted and "text/html" not in accepted
 
 
 def is_foreign(request: func.HttpRequest) -> bool:
-    """Whether a page of another site made this request; who is no browser sends neither header.
+    """Whether a page of another site sent this request; programs other than browsers send neither header.
 
     https://developer.mozilla.org/docs/Web/HTTP/Reference/Headers/Sec-Fetch-Site
     """
@@ -52,36 +52,36 @@ def is_foreign(request: func.HttpRequest) -> bool:
 
 
 def body(request: func.HttpRequest) -> dict[str, str]:
-    """The fields of a form or of a JSON object; raises Problem."""
+    """Read the fields of a form or of a JSON object; raises HttpError."""
     try:
         text = request.get_body().decode()
         if request.headers.get("Content-Type", "").startswith("application/json"):
-            given = json.loads(text or "{}").items()
-            return {name: str(value) for name, value in given if value is not None}
+            fields = json.loads(text or "{}").items()
+            return {name: str(value) for name, value in fields if value is not None}
         return dict(parse_qsl(text))
     except (ValueError, AttributeError, RecursionError) as error:
-        raise Problem(400, "the body is neither a form nor a JSON object") from error
+        raise HttpError(400, "the body is not a form or a JSON object") from error
 
 
 def link(request: func.HttpRequest, path: str, **values: str) -> str:
-    """A relative address; who came with a key in the address goes on with it."""
+    """Build a relative address; a key in the address of the request is kept."""
     if path and urlsplit(request.url).path.endswith("/"):
         path = f"../{path}"
-    given = {name: value for name, value in values.items() if value}
+    query = {name: value for name, value in values.items() if value}
     if code := request.params.get("code"):
-        given["code"] = code
-    return f"{path}?{urlencode(given)}" if given else path or "?"
+        query["code"] = code
+    return f"{path}?{urlencode(query)}" if query else path or "?"
 
 
 def json_answer(value: object, status: int = 200) -> func.HttpResponse:
-    """The value as JSON."""
+    """Answer with JSON."""
     headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
     return func.HttpResponse(json.dumps(value), status_code=status, headers=headers, mimetype="application/json")
 
 
 def page(request: func.HttpRequest, name: str, status: int = 200, **values: Any) -> func.HttpResponse:
-    """The page of that name."""
-    # Most processes never show a page, and Jinja takes its time to load.
+    """Answer with a page."""
+    # Most processes never show a page, and Jinja is slow to import.
     from model_release.web import pages  # noqa: PLC0415
 
     home = link(request, "../../releases" if request.route_params else "releases")

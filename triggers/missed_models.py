@@ -1,4 +1,4 @@
-"""Timer, hourly: registered models that no event told us of."""
+"""Timer, hourly: start what no event started."""
 
 import azure.functions as func
 
@@ -10,4 +10,4 @@ def add_to(app: func.FunctionApp, catch_up: CatchUp) -> None:
 
     @app.timer_trigger(arg_name="timer", schedule="0 7 * * * *")
     def missed_models(timer: func.TimerRequest) -> None:  # noqa: ARG001  the host's name for it
-        catch_up.missed()
+        catch_up.run()

@@ -9,9 +9,9 @@ from model_release.tracing import continued
 def add_to(app: func.FunctionApp, start_release: StartRelease) -> None:
     """Add the function `model_registered`."""
 
-    # Only `str` gives the whole event, in both schemas, with every version of azure-functions.
+    # Only `str` provides the complete event, in both schemas, with every version of azure-functions.
     @app.event_grid_trigger(arg_name="event")
     def model_registered(event: str, context: func.Context) -> None:
-        # From Python 3.13 on the worker does not hand its span to the thread of the function.
+        # From Python 3.13 on the worker does not pass its span to the thread of the function.
         with continued(context.trace_context.trace_parent):
             start_release.registered(event)

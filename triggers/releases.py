@@ -1,4 +1,4 @@
-"""HTTP: the history as a page and as JSON, and starting again."""
+"""HTTP: the history and the detail of a model version, as pages and as JSON, and restarts."""
 
 import re
 import uuid
@@ -8,17 +8,20 @@ from urllib.parse import quote
 
 import azure.functions as func
 
-from model_release.domain.claims import Claim, Decision, State
-from model_release.domain.events import NAME, Workspace, parse, shorten
-from model_release.domain.release_map import judge
-from model_release.errors import ClaimHeld, Refused
+from model_release.domain.claims import Claim, State
+from model_release.domain.events import NAME, Workspace, parse
+from model_release.domain.history import HistoryEntry
+from model_release.domain.routing import match
+from model_release.errors import ClaimLeasedError, RefusedError
 from model_release.flow.start_release import StartRelease
-from model_release.store.history import History, Wanted
+from model_release.store.history import History
+from model_release.text import shorten
 from model_release.web import views
-from model_release.web.views import Story
-from triggers.http import Problem, answered, body, is_foreign, json_answer, link, page, wants_json
+from model_release.web.history_query import read_query
+from model_release.web.views import ModelVersionDetail
+from triggers.http import HttpError, answered, body, is_foreign, json_answer, link, page, wants_json
 
-_WISH = re.compile(r"[A-Za-z0-9-]{8,64}")
+_IDEMPOTENCY_KEY = re.compile(r"[A-Za-z0-9-]{8,64}")
 _FILTERS = ("model", "state", "since", "until", "ignored")
 
 
@@ -31,118 +34,119 @@ def add_to(app: func.FunctionApp, start_release: StartRelease, history: History)
 
     @app.route("releases/{model}/{version}", methods=["GET", "POST"], auth_level=func.AuthLevel.FUNCTION)
     def model_version(req: func.HttpRequest) -> func.HttpResponse:
-        answer = _start if req.method == "POST" else _story
+        answer = _start if req.method == "POST" else _model_version
         return answered(req, lambda: answer(req, start_release))
 
 
 def _history(req: func.HttpRequest, history: History) -> func.HttpResponse:
     try:
-        wanted = Wanted.read(req.params)
+        query = read_query(req.params)
     except ValueError as error:
-        raise Problem(400, str(error)) from error
-    shown = views.history(history.page(wanted))
+        raise HttpError(400, str(error)) from error
+    shown = views.history(history.page(query))
     if wants_json(req):
         return json_answer(shown)
-    for line in shown["decisions"]:
-        line["story"] = line["version"] and line["workspace"] and _address(req, line)
-        line["place"] = (line["workspace"] or "").rpartition("/")[2]
-    asked = {name: req.params.get(name, "") for name in _FILTERS} | {"ignored": "yes" if wanted.ignored else ""}
-    count = req.params.get("count", "")
+    for entry in shown["entries"]:
+        entry["detail"] = entry["version"] and entry["workspace"] and _address(req, entry)
+        entry["workspace_name"] = (entry["workspace"] or "").rpartition("/")[2]
+    asked = {name: req.params.get(name, "") for name in _FILTERS} | {"ignored": "yes" if query.ignored else ""}
+    limit = req.params.get("limit", "")
+    continuation = shown["continuation"]
     return page(
         req,
         "history",
         **shown,
         asked=asked,
         filtered=any(asked.values()),
-        newest=link(req, "", **asked, count=count) if wanted.place else "",
-        older_page=link(req, "", **asked, count=count, place=shown["older"]) if shown["older"] else "",
+        newest=link(req, "", **asked, limit=limit) if query.continuation else "",
+        next_page=link(req, "", **asked, limit=limit, continuation=continuation) if continuation else "",
         ignored_page=link(req, "", ignored="yes"),
     )
 
 
-def _story(req: func.HttpRequest, start_release: StartRelease) -> func.HttpResponse:
-    stories = [views.story(story) for story in _stories(req, start_release)]
+def _model_version(req: func.HttpRequest, start_release: StartRelease) -> func.HttpResponse:
+    details = [views.detail(detail) for detail in _details(req, start_release)]
     if wants_json(req):
-        return json_answer({"stories": stories})
-    for story in stories:
-        story["workspace_name"] = story["workspace"].rpartition("/")[2]
-        story["action"] = link(req, "", workspace=story["workspace"])
+        return json_answer({"model_versions": details})
+    for detail in details:
+        detail["workspace_name"] = detail["workspace"].rpartition("/")[2]
+        detail["action"] = link(req, "", workspace=detail["workspace"])
     done = req.params.get("done", "")
     return page(
         req,
-        "story",
-        stories=stories,
-        model=stories[0]["model"],
-        version=stories[0]["version"],
-        wish=str(uuid.uuid4()),
+        "model_version",
+        details=details,
+        model=details[0]["model"],
+        version=details[0]["version"],
+        idempotency_key=str(uuid.uuid4()),
         done=done if done in [state.value for state in State] else "",
     )
 
 
 def _start(req: func.HttpRequest, start_release: StartRelease) -> func.HttpResponse:
     if is_foreign(req):
-        raise Problem(403, "this request was made by a page of another site")
+        raise HttpError(403, "a page of another site sent this request")
     asked = body(req)
-    stories = _stories(req, start_release)
-    if len(stories) > 1:
-        raise Problem(400, "several workspaces have this model version: name one as `workspace`")
+    details = _details(req, start_release)
+    if len(details) > 1:
+        raise HttpError(400, "several workspaces have this model version; set `workspace` to one of them")
     try:
-        decisions = _do(asked, stories[0], start_release)
-    except ClaimHeld as error:
-        # Who presses a button twice is shown what the first press is at.
+        entries = _do(asked, details[0], start_release)
+    except ClaimLeasedError as error:
+        # Pressing a button twice shows what the first request does.
         if not wants_json(req):
-            return _see(req, stories[0], State.STARTING)
-        raise Problem(409, "this claim is in other hands: what becomes of it is told in a moment") from error
-    except Refused as error:
-        raise Problem(409, str(error)) from error
+            return _see(req, details[0], State.STARTING)
+        raise HttpError(409, "another worker is processing this claim; try again in a moment") from error
+    except RefusedError as error:
+        raise HttpError(409, str(error)) from error
     if wants_json(req):
-        return json_answer({"decisions": [views.decision(one) for one in decisions]})
-    return _see(req, stories[0], decisions[0].state if decisions else "")
+        return json_answer({"entries": [views.entry(one) for one in entries]})
+    return _see(req, details[0], entries[0].state if entries else "")
 
 
-def _see(req: func.HttpRequest, story: Story, done: str) -> func.HttpResponse:
-    place = link(req, "", workspace=story.workspace.id, done=done)
-    return func.HttpResponse(status_code=303, headers={"Location": place})
+def _see(req: func.HttpRequest, detail: ModelVersionDetail, done: str) -> func.HttpResponse:
+    location = link(req, "", workspace=detail.workspace.id, done=done)
+    return func.HttpResponse(status_code=303, headers={"Location": location})
 
 
-def _do(asked: Mapping[str, str], story: Story, start_release: StartRelease) -> list[Decision]:
-    """Start again with a wish, without one try a claim now that waits, without a claim ask the map again."""
-    key, wish = asked.get("claim", ""), asked.get("wish", "")
-    if wish and not key:
-        raise Problem(400, "a `wish` goes with the `claim` that it starts again")
+def _do(asked: Mapping[str, str], detail: ModelVersionDetail, start_release: StartRelease) -> list[HistoryEntry]:
+    """Restart a claim with an idempotency key, try a pending claim now without one, and match again without a claim."""
+    key, idempotency_key = asked.get("claim", ""), asked.get("idempotency_key", "")
+    if idempotency_key and not key:
+        raise HttpError(400, "`idempotency_key` needs the `claim` to restart")
     if not key:
-        return start_release.registered(story.known.event)
-    claim = _claim(key, story)
-    if not wish:
-        return [Decision.of(claim)] if claim.state.final else start_release.try_now(claim)
-    if not _WISH.fullmatch(wish):
-        raise Problem(400, "`wish` is 8 to 64 letters, digits and '-', new for each release that is wanted")
+        return start_release.registered(detail.recorded.event)
+    claim = _claim(key, detail)
+    if not idempotency_key:
+        return [HistoryEntry.of(claim)] if claim.state.final else start_release.try_now(claim)
+    if not _IDEMPOTENCY_KEY.fullmatch(idempotency_key):
+        raise HttpError(400, "`idempotency_key` is not 8 to 64 letters, digits and '-'; use a new one for each restart")
     if not claim.state.final:
-        raise Problem(409, f"this claim is {claim.state}: it can be tried now, without a `wish`")
-    return [start_release.again(claim, wish)]
+        raise HttpError(409, f"this claim is {claim.state}; to try it now, leave out `idempotency_key`")
+    return [start_release.restart(claim, idempotency_key)]
 
 
-def _claim(key: str, story: Story) -> Claim:
-    for claim in story.known.claims:
+def _claim(key: str, detail: ModelVersionDetail) -> Claim:
+    for claim in detail.recorded.claims:
         if claim.key == key:
             return claim
-    raise Problem(404, f"{story.model} {story.version} has no claim {shorten(key)}")
+    raise HttpError(404, f"{detail.model}:{detail.version} has no claim {shorten(key)}")
 
 
-def _stories(req: func.HttpRequest, start_release: StartRelease) -> list[Story]:
+def _details(req: func.HttpRequest, start_release: StartRelease) -> list[ModelVersionDetail]:
     model, version = req.route_params["model"], req.route_params["version"]
-    found = []
+    details = []
     asked = req.params.get("workspace", "")
-    named = NAME.fullmatch(model) and NAME.fullmatch(version)
-    for workspace in _workspaces(asked, start_release.workspaces) if named else ():
-        known = start_release.ledger.known(workspace, model, version).get(version)
-        if known:
-            verdicts = judge(start_release.release_map, parse(known.event))
-            found.append(Story(workspace, model, version, known, verdicts))
-    if not found:
+    valid = NAME.fullmatch(model) and NAME.fullmatch(version)
+    for workspace in _workspaces(asked, start_release.workspaces) if valid else ():
+        recorded = start_release.claims.recorded(workspace, model, version).get(version)
+        if recorded:
+            matches = match(start_release.release_map, parse(recorded.event))
+            details.append(ModelVersionDetail(workspace, model, version, recorded, matches))
+    if not details:
         where = f" in workspace {shorten(asked)}" if asked else ""
-        raise Problem(404, f"nothing is known of {shorten(model)} {shorten(version)}{where}")
-    return found
+        raise HttpError(404, f"{shorten(model)}:{shorten(version)} is not recorded{where}")
+    return details
 
 
 def _workspaces(asked: str, ours: frozenset[Workspace]) -> list[Workspace]:
@@ -150,10 +154,10 @@ def _workspaces(asked: str, ours: frozenset[Workspace]) -> list[Workspace]:
         try:
             return [Workspace.parse(asked)]
         except ValueError as error:
-            raise Problem(400, str(error)) from error
-    wanted = (one for one in ours if not asked or one.name.casefold() == asked.casefold())
-    return sorted(wanted, key=lambda one: one.id)
+            raise HttpError(400, str(error)) from error
+    found = (one for one in ours if not asked or one.name.casefold() == asked.casefold())
+    return sorted(found, key=lambda one: one.id)
 
 
-def _address(req: func.HttpRequest, line: Mapping[str, Any]) -> str:
-    return link(req, f"releases/{quote(line['model'])}/{quote(line['version'])}", workspace=line["workspace"])
+def _address(req: func.HttpRequest, entry: Mapping[str, Any]) -> str:
+    return link(req, f"releases/{quote(entry['model'])}/{quote(entry['version'])}", workspace=entry["workspace"])

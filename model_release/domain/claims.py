@@ -1,20 +1,21 @@
-"""A model version's claim on a target, and what came of it: the values that the ledger keeps."""
+"""Claims: records that a model version is, or was, on its way to a target; states and their transitions (pure)."""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
 from model_release.domain.events import Workspace
-from model_release.domain.release_map import Kind, StartedRelease, Target
+from model_release.domain.targets import Created, Target, TargetKind
 
 NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class State(StrEnum):
-    """Where a claim is on its way."""
+    """The state of a model version at a target."""
 
     STARTING = "starting"
     WAITING = "waiting"
@@ -28,31 +29,72 @@ class State(StrEnum):
 
     @property
     def final(self) -> bool:
-        """Nothing more will happen."""
-        return self not in (State.STARTING, State.WAITING, State.REFUSED, State.UNKNOWN)
+        """Whether the state never changes again."""
+        return not TRANSITIONS[self]
 
     @property
-    def may_exist(self) -> bool:
-        """An attempt was cut off or got no answer, so a release may exist."""
+    def may_be_created(self) -> bool:
+        """Whether an attempt was cut off or got no answer, so that a release may exist."""
         return self in (State.STARTING, State.UNKNOWN)
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What one attempt came to."""
+MEANING: Mapping[State, str] = {
+    State.STARTING: "A worker is processing the claim, or was cut off.",
+    State.WAITING: "Nothing was created; the sweep tries again.",
+    State.REFUSED: "Nothing was created, and a person must change something; the sweep tries again.",
+    State.UNKNOWN: "A release may have been created; the sweep looks for its marker.",
+    State.STARTED: "The release exists.",
+    State.SUPERSEDED: "A newer version was sent to the target first.",
+    State.WITHDRAWN: "No route leads to the target any more.",
+    State.ABANDONED: "All attempts failed for seven days.",
+    State.IGNORED: "The event started nothing; it has no claim.",
+}
+TRANSITIONS: Mapping[State, frozenset[State]] = {
+    State.STARTING: frozenset(State) - {State.IGNORED},
+    State.WAITING: frozenset({State.STARTING}),
+    State.REFUSED: frozenset({State.STARTING}),
+    State.UNKNOWN: frozenset({State.STARTING}),
+    State.STARTED: frozenset(),
+    State.SUPERSEDED: frozenset(),
+    State.WITHDRAWN: frozenset(),
+    State.ABANDONED: frozenset(),
+    State.IGNORED: frozenset(),
+}
 
-    attempt: int
-    when: datetime
+
+@dataclass(frozen=True)
+class Attempt:
+    """One attempt of a claim, as the claim records it."""
+
+    number: int
+    time: datetime
     state: State
     reason: str
 
 
 @dataclass(frozen=True)
-class Claim:
-    """A model version's claim on a target; times are UTC.
+class AttemptResult:
+    """The end of an attempt.
 
-    `again` names the wish for another release on purpose, `beside` the other targets that the same event was for, and
-    `trace` the span in which the claim was made.
+    `next_attempt` only if the state is not final; `in_flight_until` if an earlier attempt sent the request;
+    `log_reason` if the reason contains values of tags or properties.
+    """
+
+    state: State
+    reason: str
+    next_attempt: datetime = NEVER
+    created: Created | None = None
+    in_flight_until: datetime | None = None
+    log_reason: str = ""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The claim of a model version on a target; times are UTC.
+
+    Until `lease_until`, `worker` alone may work on the claim. Until `in_flight_until`, a request that got no answer may
+    still be carried out. `attempt` is the number of the latest attempt. `idempotency_key` belongs to a person's start,
+    `sibling_targets` are the other targets of the event, `trace_parent` is the span that inserted the claim.
     """
 
     partition: str
@@ -62,113 +104,55 @@ class Claim:
     version: str
     project: str
     definition: int | str
+    kind: TargetKind
     route: str
     event_id: str
     event: str
     created: datetime
     state: State
     lease_until: datetime
-    attempts: int = 1
-    holder: str = ""
-    next_try: datetime = NEVER
+    in_flight_until: datetime
+    attempt: int = 1
+    worker: str = ""
+    next_attempt: datetime = NEVER
     reason: str = ""
     release_id: int = 0
     release_name: str = ""
     release_url: str = ""
-    again: str = ""
-    beside: str = ""
-    trace: str = ""
-    answers: tuple[Answer, ...] = ()
-    kind: Kind = "release"
+    idempotency_key: str = ""
+    sibling_targets: str = ""
+    trace_parent: str = ""
+    attempts: tuple[Attempt, ...] = ()
     etag: str = ""
 
     def in_flight(self, now: datetime) -> bool:
-        """A request that creates its release may be under way."""
-        return self.state.may_exist and self.lease_until > now
+        """Whether a request that creates its release may still be carried out."""
+        return self.state.may_be_created and self.in_flight_until > now
 
     @property
     def target(self) -> Target:
-        """What it claims."""
+        """The target that is claimed."""
         return Target(self.project, self.definition, self.kind)
 
     @property
     def key(self) -> str:
-        """Names the claim in one word of 32 hexadecimal digits."""
-        return key_of(self.partition, self.row)
+        """The claim's name: 32 hexadecimal digits."""
+        return claim_key(self.partition, self.row)
 
     @property
     def marker(self) -> str:
-        """Stands on what was started, and by it that is found again."""
+        """The text in the release or run by which it is found again."""
         return marker_of(self.partition, self.row)
 
-
-@dataclass(frozen=True)
-class Outcome:
-    """What an attempt came to; `next_try` only where the state is not final."""
-
-    state: State
-    reason: str
-    next_try: datetime = NEVER
-    release: StartedRelease | None = None
-    lease_until: datetime | None = None
-
-
-@dataclass(frozen=True)
-class Decision:
-    """What became of an event: one line of the history; `milliseconds` is of this attempt, and is not kept."""
-
-    when: datetime
-    state: State
-    reason: str
-    event_id: str
-    subject: str
-    workspace: str = ""
-    target: str = ""
-    route: str = ""
-    attempts: int = 0
-    next_try: datetime = NEVER
-    release_id: int = 0
-    release_name: str = ""
-    release_url: str = ""
-    milliseconds: int = field(default=0, compare=False)
-
     @property
-    def model_version(self) -> tuple[str, str]:
-        """The model and the version that the subject names, empty where it names none."""
-        model, colon, version = self.subject.removeprefix("models/").partition(":")
-        return (model, version) if colon and self.subject.startswith("models/") else ("", "")
-
-    @classmethod
-    def of(cls, claim: Claim) -> Decision:
-        """The line that tells of this claim."""
-        return cls(
-            when=claim.created,
-            state=claim.state,
-            reason=claim.reason,
-            event_id=claim.event_id,
-            subject=f"models/{claim.model}:{claim.version}",
-            workspace=claim.workspace,
-            target=str(claim.target),
-            route=claim.route,
-            attempts=claim.attempts,
-            next_try=claim.next_try,
-            release_id=claim.release_id,
-            release_name=claim.release_name,
-            release_url=claim.release_url,
-        )
+    def mark_row(self) -> str:
+        """The row of the high-water mark of the claim's model and target."""
+        return target_digest(self.target)
 
 
 @dataclass(frozen=True)
-class Line:
-    """A claim's place in its target's line: a newer version that went ahead, or an older one that is still starting."""
-
-    newer: str = ""
-    older: Claim | None = None
-
-
-@dataclass(frozen=True)
-class Known:
-    """What the ledger holds of a model version: its claims, the event that told of it first, and why it was ignored."""
+class RecordedVersion:
+    """All records of a model version: its claims, the first event, and why that event was ignored."""
 
     claims: tuple[Claim, ...]
     event: str
@@ -176,40 +160,40 @@ class Known:
 
     @property
     def claimed(self) -> frozenset[str]:
-        """The names of the targets that have a claim."""
-        return frozenset(name_of(claim.target) for claim in self.claims)
+        """The digests of the targets that have a claim."""
+        return frozenset(target_digest(claim.target) for claim in self.claims)
 
     @property
-    def wanted(self) -> frozenset[str]:
-        """The names of the targets that the event was for, where it was for several."""
-        return frozenset(name for claim in self.claims for name in claim.beside.split())
+    def siblings(self) -> frozenset[str]:
+        """The digests of the targets of an event that has several."""
+        return frozenset(digest for claim in self.claims for digest in claim.sibling_targets.split())
 
 
-def partition_of(workspace: Workspace, model: str) -> str:
-    """Where the claims of a model's versions are kept."""
+def claim_partition(workspace: Workspace, model: str) -> str:
+    """Return the partition of the claims of a model's versions."""
     return f"claim {digest(workspace.id)} {model}"
 
 
-def row_of(version: str, target: Target, again: str = "") -> str:
-    """Where in its partition a version's claim on a target is kept; `again` names the wish to start it once more."""
-    return " ".join(filter(None, [version, name_of(target), again]))
+def claim_row(version: str, target: Target, idempotency_key: str = "") -> str:
+    """Return the row of a claim; a person's start has a row of its own."""
+    return " ".join(filter(None, [version, target_digest(target), idempotency_key]))
 
 
-def name_of(target: Target) -> str:
-    """Names a target in one word."""
+def target_digest(target: Target) -> str:
+    """Return a short name of a target."""
     return digest(target.key)
 
 
-def key_of(partition: str, row: str) -> str:
-    """Names a claim by the place where it is kept."""
+def claim_key(partition: str, row: str) -> str:
+    """Return the name of the claim in this row."""
     return digest(f"{partition}\n{row}", 32)
 
 
 def marker_of(partition: str, row: str) -> str:
-    """What stands in the description of a claim's release."""
-    return f"[model-release {key_of(partition, row)}]"
+    """Return the marker of the claim in this row."""
+    return f"[model-release {claim_key(partition, row)}]"
 
 
 def digest(text: str, length: int = 16) -> str:
-    """A short name for a text, made of hexadecimal digits."""
+    """Return the first hexadecimal digits of a text's SHA-256."""
     return hashlib.sha256(text.encode()).hexdigest()[:length]

@@ -1,4 +1,4 @@
-"""The one table that all records are in; made when it is first needed."""
+"""The one table of the app, created when it is first needed."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from azure.core import MatchConditions
 from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
 from azure.data.tables import TableClient, TableEntity, UpdateMode
 
-NAME = "modelreleases"
+TABLE_NAME = "modelreleases"
 
 
 class Table:
-    """Rows by partition and key; every method raises azure-core's errors when storage fails."""
+    """Rows by partition and row key; every method raises azure-core's errors if storage fails."""
 
     def __init__(self, client: TableClient) -> None:
         self._client = client
@@ -28,28 +28,28 @@ class Table:
         return self._client
 
     def get(self, partition: str, row: str) -> TableEntity:
-        """The row; raises ResourceNotFoundError."""
+        """Read a row; raises ResourceNotFoundError."""
         return self.client.get_entity(partition, row)
 
     def find(self, partition: str, row: str) -> TableEntity | None:
-        """The row, None where there is none."""
+        """Read a row, None if it does not exist."""
         try:
             return self.get(partition, row)
         except ResourceNotFoundError:
             return None
 
-    def create(self, partition: str, row: str, /, **values: Any) -> str:
-        """Add a row and answer its etag; raises ResourceExistsError."""
-        # Else the service sends it back. https://learn.microsoft.com/rest/api/storageservices/insert-entity
+    def insert(self, partition: str, row: str, /, **values: Any) -> str:
+        """Insert a row and return its etag; raises ResourceExistsError."""
+        # By default the service returns the row. https://learn.microsoft.com/rest/api/storageservices/insert-entity
         answer = self.client.create_entity(_entity(partition, row, values), response_preference="return-no-content")
         return str(answer["etag"])
 
     def put(self, partition: str, row: str, /, **values: Any) -> None:
-        """Write the row, whether it is there or not."""
+        """Insert or replace a row."""
         self.client.upsert_entity(_entity(partition, row, values), mode=UpdateMode.REPLACE)
 
     def change(self, partition: str, row: str, etag: str, /, **values: Any) -> str:
-        """Write into a row that nobody has written since, and answer its new etag; raises ResourceModifiedError."""
+        """Write some values of an unchanged row and return its new etag; raises ResourceModifiedError."""
         answer = self.client.update_entity(
             _entity(partition, row, values),
             mode=UpdateMode.MERGE,
@@ -59,11 +59,11 @@ class Table:
         return str(answer["etag"])
 
     def delete(self, partition: str, row: str) -> None:
-        """Remove the row, if it is there."""
+        """Delete a row if it exists."""
         self.client.delete_entity(partition, row)
 
     def query(self, condition: str, /, **options: Any) -> Iterator[TableEntity]:
-        """The rows that meet the condition; its `@names` are the options that it does not take itself."""
+        """Read the rows that meet the condition; options other than the SDK's are the values of its `@names`."""
         select, size = options.pop("select", None), options.pop("results_per_page", None)
         return iter(self.client.query_entities(condition, parameters=options, select=select, results_per_page=size))
 

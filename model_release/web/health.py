@@ -1,57 +1,55 @@
-"""Whether the app can do its work: storage, release map, sign-in, and what waits."""
+"""Health: whether storage and Azure DevOps answer, and what is pending."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from azure.core.exceptions import AzureError
 
-from model_release.domain.events import shorten
-from model_release.domain.release_map import ReleaseMap, Target
-from model_release.errors import StartError
-from model_release.store.ledger import Clock, Ledger
-
-
-class Reachable(Protocol):
-    """What releases are started with; raises Busy or Refused."""
-
-    def reach(self, target: Target) -> None:
-        """Sign in and ask for something small of the target's project and kind."""
+from model_release.azure_devops.client import AzureDevOps
+from model_release.domain.release_map import ReleaseMap
+from model_release.domain.targets import Target
+from model_release.errors import AzureDevOpsError
+from model_release.store.claims import Clock
+from model_release.store.pending import Pending
+from model_release.text import service_problem, shorten
 
 
 @dataclass(frozen=True)
 class Health:
-    """Looks at each thing that a release needs."""
+    """Checks each thing that a release needs."""
 
     release_map: ReleaseMap
-    ledger: Ledger
-    azure_devops: Reachable
+    pending: Pending
+    azure_devops: AzureDevOps
     clock: Clock
 
-    def look(self) -> dict[str, Any]:
-        """Answer `healthy`, and of each part whether it is `ok` and what is to be known of it; ages are in seconds."""
-        targets = [route.starts.target for route in self.release_map.routes if route.enabled]
+    def check(self) -> dict[str, Any]:
+        """Return `healthy`, and whether each part is `ok`; ages are in seconds."""
+        targets = [route.target for route in self.release_map.routes if route.enabled]
         parts = {
-            "storage": _tried(self._storage),
+            "storage": _checked(self._storage),
             "release_map": {"ok": True, "routes": len(self.release_map.routes)},
-            "azure_devops": _tried(lambda: self._azure_devops(targets)),
+            "azure_devops": _checked(lambda: self._azure_devops(targets)),
         }
         return {"healthy": all(part["ok"] for part in parts.values()), **parts}
 
     def _storage(self) -> dict[str, Any]:
-        unfinished = self.ledger.unfinished()
-        return {"open_claims": unfinished.claims, "oldest_open_claim_seconds": unfinished.age(self.clock())}
+        pending = self.pending.count()
+        return {"pending_claims": pending.claims, "oldest_pending_seconds": pending.age(self.clock())}
 
     def _azure_devops(self, targets: list[Target]) -> dict[str, Any]:
         for target in {(target.project, target.kind): target for target in targets}.values():
-            self.azure_devops.reach(target)
+            self.azure_devops.probe(target)
         return {"projects": sorted({target.project for target in targets})}
 
 
-def _tried(look: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def _checked(check: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     try:
-        return {"ok": True, **look()}
-    except (AzureError, StartError) as error:
+        return {"ok": True, **check()}
+    except AzureError as error:
+        return {"ok": False, "error": service_problem("storage", error)}
+    except AzureDevOpsError as error:
         return {"ok": False, "error": shorten(str(error))}

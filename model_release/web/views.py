@@ -1,4 +1,4 @@
-"""What is shown of the history: plain values, the same for the page and for JSON (pure)."""
+"""The history and model versions as plain values, the same for the pages and for JSON (pure)."""
 
 from __future__ import annotations
 
@@ -8,33 +8,33 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from model_release.domain.claims import NEVER, Answer, Claim, Decision, Known
+from model_release.domain.claims import NEVER, Attempt, Claim, RecordedVersion, State
 from model_release.domain.events import Workspace
-from model_release.domain.release_map import Verdict
-from model_release.store.history import Page
+from model_release.domain.history import HistoryEntry, HistoryPage
+from model_release.domain.routing import Match
 
 
 @dataclass(frozen=True)
-class Story:
-    """All that is known of one model version, and what the release map says of it now."""
+class ModelVersionDetail:
+    """All that is recorded of one model version, and how the routes of the release map match it now."""
 
     workspace: Workspace
     model: str
     version: str
-    known: Known
-    verdicts: tuple[Verdict, ...]
+    recorded: RecordedVersion
+    matches: tuple[Match, ...]
 
 
-def history(page: Page) -> dict[str, Any]:
-    """Some lines of the history, the newest first; `older` is the `place` of the next page, null at the end."""
-    return {"decisions": [decision(one) for one in page.decisions], "older": page.older or None}
+def history(page: HistoryPage) -> dict[str, Any]:
+    """Show a page of the history; `continuation` is null at the end."""
+    return {"entries": [entry(one) for one in page.entries], "continuation": page.continuation or None}
 
 
-def decision(one: Decision) -> dict[str, Any]:
-    """One line of the history."""
+def entry(one: HistoryEntry) -> dict[str, Any]:
+    """Show one entry of the history."""
     model, version = one.model_version
     return {
-        "when": _time(one.when),
+        "time": _time(one.time),
         "subject": one.subject,
         "model": model or None,
         "version": version or None,
@@ -43,28 +43,29 @@ def decision(one: Decision) -> dict[str, Any]:
         "reason": one.reason,
         "target": one.target or None,
         "route": one.route or None,
-        "attempts": one.attempts,
-        "next_try": _next_try(one),
+        "attempt": one.attempt,
+        "next_attempt": _next_attempt(one),
         "release": _release(one),
         "event_id": one.event_id,
     }
 
 
-def story(one: Story) -> dict[str, Any]:
-    """The whole story of a model version."""
+def detail(one: ModelVersionDetail) -> dict[str, Any]:
+    """Show all that is recorded of a model version."""
+    ignored = one.recorded.ignored
     return {
         "workspace": one.workspace.id,
         "model": one.model,
         "version": one.version,
-        "ignored": one.known.ignored or None,
-        "claims": [claim(one) for one in one.known.claims],
-        "routes": routes(one.verdicts),
-        "event": json.loads(one.known.event),
+        "ignored": {"state": State.IGNORED.value, "reason": ignored} if ignored else None,
+        "claims": [claim(one) for one in one.recorded.claims],
+        "routes": routes(one.matches),
+        "event": json.loads(one.recorded.event),
     }
 
 
 def claim(one: Claim) -> dict[str, Any]:
-    """A model version's way to one target."""
+    """Show the claim of a model version on one target."""
     return {
         "claim": one.key,
         "target": str(one.target),
@@ -73,41 +74,31 @@ def claim(one: Claim) -> dict[str, Any]:
         "state": one.state.value,
         "reason": one.reason,
         "final": one.state.final,
-        "on_purpose": bool(one.again),
-        "attempts": one.attempts,
-        "next_try": _next_try(one),
+        "restart": bool(one.idempotency_key),
+        "attempt": one.attempt,
+        "next_attempt": _next_attempt(one),
         "release": _release(one),
-        "answers": [_answer(answer) for answer in one.answers],
+        "attempts": [_attempt(attempt) for attempt in one.attempts],
     }
 
 
-def routes(verdicts: Iterable[Verdict]) -> list[dict[str, Any]]:
-    """What each route says of a model version."""
-    return [{"route": verdict.route.title, "takes": verdict.takes, "reason": verdict.reason} for verdict in verdicts]
+def routes(matches: Iterable[Match]) -> list[dict[str, Any]]:
+    """Show how each route matches a model version."""
+    return [{"route": one.route.title, "matches": one.matches, "reason": one.reason} for one in matches]
 
 
-def visible(text: str) -> str:
-    """The text with those characters written out that change how the others are shown, such as a right-to-left mark."""
-    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
+def _attempt(one: Attempt) -> dict[str, Any]:
+    return {"attempt": one.number, "time": _time(one.time), "state": one.state.value, "reason": one.reason}
 
 
-def _answer(answer: Answer) -> dict[str, Any]:
-    return {
-        "attempt": answer.attempt,
-        "when": _time(answer.when),
-        "state": answer.state.value,
-        "reason": answer.reason,
-    }
-
-
-def _release(one: Claim | Decision) -> dict[str, Any] | None:
+def _release(one: Claim | HistoryEntry) -> dict[str, Any] | None:
     if not one.release_id:
         return None
     return {"id": one.release_id, "name": one.release_name, "url": one.release_url}
 
 
-def _next_try(one: Claim | Decision) -> str | None:
-    return None if one.state.final or one.next_try == NEVER else _time(one.next_try)
+def _next_attempt(one: Claim | HistoryEntry) -> str | None:
+    return None if one.state.final or one.next_attempt == NEVER else _time(one.next_attempt)
 
 
 def _time(time: datetime) -> str:

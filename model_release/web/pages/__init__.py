@@ -1,4 +1,4 @@
-"""The history as HTML, made of the same values as the JSON; no script, and one style sheet that the policy names."""
+"""The pages: HTML from the same values as the JSON, without a script, with one style sheet that the policy allows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from model_release.domain.claims import State
-from model_release.web.views import visible
+from model_release.text import visible
 
 _FOLDER = Path(__file__).parent
 _STYLE = (_FOLDER / "style.css").read_text("utf-8")
@@ -24,13 +24,13 @@ HEADERS = {
         f"default-src 'none'; style-src 'sha256-{_STYLE_DIGEST}'; img-src data:; form-action 'self'; "
         "base-uri 'none'; frame-ancestors 'none'"
     ),
-    # A stricter one would take the origin from our own form, by which a foreign page's is told.
+    # A stricter policy removes the origin from our own form, so that it looks like a form of another site.
     "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
-    # Going back shows the form as it was, and a wish that came to its release starts no second one.
+    # Going back shows the same form with the same idempotency key, so that sending it again starts nothing.
     "Cache-Control": "private, no-cache",
 }
-# A shape for each state: colour alone tells nothing to many.
+# A sign for each state: many people cannot distinguish colours.
 _SIGNS = {
     State.STARTED: "✓",
     State.STARTING: "▸",
@@ -45,7 +45,7 @@ _SIGNS = {
 
 
 def render(name: str, **values: Any) -> str:
-    """The page of that name; everything in it is escaped."""
+    """Render a page; all values are escaped."""
     return _environment().get_template(f"{name}.html").render(values)
 
 
@@ -56,7 +56,7 @@ def _environment() -> Environment:
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
-        finalize=_harmless,
+        finalize=_escaped,
     )
     environment.globals |= {
         "style": _STYLE,
@@ -70,8 +70,8 @@ def _environment() -> Environment:
     return environment
 
 
-def _harmless(value: Any) -> Any:
-    # What changes how other characters are shown, such as a right-to-left mark, reaches beyond a <bdi>.
+def _escaped(value: Any) -> Any:
+    # Characters such as a right-to-left mark have an effect beyond their <bdi>.
     if not isinstance(value, str) or isinstance(value, Markup):
         return value
     return visible(value)

@@ -1,0 +1,78 @@
+"""A history entry: the state of one model version at one target, or of an event that started nothing (pure)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from model_release.domain.claims import NEVER, Claim, State
+
+
+@dataclass(frozen=True)
+class HistoryEntry:
+    """One entry of the history; `milliseconds` (of this attempt) and `log_reason` are for the log and not stored.
+
+    `log_reason` is the reason without values of tags and properties, empty if the reason has none.
+    """
+
+    time: datetime
+    state: State
+    reason: str
+    event_id: str
+    subject: str
+    workspace: str = ""
+    target: str = ""
+    route: str = ""
+    attempt: int = 0
+    next_attempt: datetime = NEVER
+    release_id: int = 0
+    release_name: str = ""
+    release_url: str = ""
+    milliseconds: int = field(default=0, compare=False)
+    log_reason: str = field(default="", compare=False)
+
+    @property
+    def model_version(self) -> tuple[str, str]:
+        """The model and the version of the subject; both empty if the subject has another form."""
+        model, colon, version = self.subject.removeprefix("models/").partition(":")
+        return (model, version) if colon and self.subject.startswith("models/") else ("", "")
+
+    @classmethod
+    def of(cls, claim: Claim) -> HistoryEntry:
+        """Build the entry of a claim."""
+        return cls(
+            time=claim.created,
+            state=claim.state,
+            reason=claim.reason,
+            event_id=claim.event_id,
+            subject=f"models/{claim.model}:{claim.version}",
+            workspace=claim.workspace,
+            target=str(claim.target),
+            route=claim.route,
+            attempt=claim.attempt,
+            next_attempt=claim.next_attempt,
+            release_id=claim.release_id,
+            release_name=claim.release_name,
+            release_url=claim.release_url,
+        )
+
+
+@dataclass(frozen=True)
+class HistoryQuery:
+    """A selection of entries; a model that ends with `*` is a prefix, `continuation` is where a page begins."""
+
+    model: str = ""
+    state: State | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    ignored: bool = False
+    continuation: str = ""
+    limit: int = 50
+
+
+@dataclass(frozen=True)
+class HistoryPage:
+    """Some entries, newest first, and the continuation of the next page, empty at the end."""
+
+    entries: tuple[HistoryEntry, ...]
+    continuation: str

@@ -1,0 +1,171 @@
+"""Match a model version with the routes of the release map, and plan what is to be created (pure)."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from model_release.domain.events import ModelRegistered, Workspace
+from model_release.domain.placeholders import missing_values, passes_version, render, render_all, tag_or_property
+from model_release.domain.release_map import COMPARISON, PipelineOptions, ReleaseMap, ReleaseOptions, Route
+from model_release.domain.targets import Plan, ReleasePlan, RunPlan
+
+_COMPARE: Mapping[str, Callable[[int, int], bool]] = {
+    ">=": operator.ge,
+    "<=": operator.le,
+    ">": operator.gt,
+    "<": operator.lt,
+}
+
+
+@dataclass(frozen=True)
+class Reason:
+    """A sentence for people, and the same without the values of tags and properties, for the log."""
+
+    text: str
+    log: str = ""
+
+    @property
+    def for_log(self) -> str:
+        """The sentence that the log may contain."""
+        return self.log or self.text
+
+
+@dataclass(frozen=True)
+class Match:
+    """Whether a route matches a model version, and why."""
+
+    route: Route
+    matches: bool
+    why: Reason
+
+    @property
+    def reason(self) -> str:
+        """The sentence for people."""
+        return self.why.text
+
+
+@dataclass(frozen=True)
+class Routing:
+    """What is planned for a model version; `why_nothing` holds without plans."""
+
+    plans: tuple[Plan, ...]
+    why_nothing: Reason
+
+    def plan_for(self, target_key: str) -> Plan | None:
+        """Return the plan for the target with this key."""
+        return next((plan for plan in self.plans if plan.target.key == target_key), None)
+
+
+def route(release_map: ReleaseMap, workspaces: Collection[Workspace], event: ModelRegistered) -> Routing:
+    """Plan what an event starts."""
+    if event.workspace not in workspaces:
+        return Routing((), Reason(f"workspace {event.workspace.id} is not in AML_WORKSPACES"))
+    matches = match(release_map, event)
+    return Routing(plan(matches, event), why_nothing(matches, event))
+
+
+def match(release_map: ReleaseMap, event: ModelRegistered) -> tuple[Match, ...]:
+    """Match every route with a model version."""
+    return tuple(_match(route, event) for route in release_map.routes)
+
+
+def plan(matches: Collection[Match], event: ModelRegistered) -> tuple[Plan, ...]:
+    """Plan one release for each target; the first of several routes to one target provides the settings."""
+    plans: dict[str, Plan] = {}
+    for one in matches:
+        if one.matches:
+            planned = plan_route(one.route, event)
+            plans.setdefault(planned.target.key, planned)
+    return tuple(plans.values())
+
+
+def plan_route(route: Route, event: ModelRegistered) -> Plan:
+    """Plan what a route that matches starts."""
+    newest_only = route.order == "newest"
+    if isinstance(route.options, ReleaseOptions):
+        return plan_release(route.options, route.title, event, newest_only=newest_only)
+    return plan_run(route.options, route.title, event, newest_only=newest_only)
+
+
+def plan_release(options: ReleaseOptions, route: str, event: ModelRegistered, *, newest_only: bool) -> ReleasePlan:
+    """Plan the release of a model version."""
+    return ReleasePlan(
+        target=options.target,
+        route=route,
+        newest_only=newest_only,
+        variables=render_all(options.variables, event),
+        passes_version=passes_version(options.variables),
+        manual_stages=tuple(options.manual_stages),
+        description=render(options.description, event),
+    )
+
+
+def plan_run(options: PipelineOptions, route: str, event: ModelRegistered, *, newest_only: bool) -> RunPlan:
+    """Plan the run for a model version."""
+    return RunPlan(
+        target=options.target,
+        route=route,
+        newest_only=newest_only,
+        branch=options.branch or "",
+        parameters=render_all(options.parameters, event),
+        stages_to_skip=tuple(options.stages_to_skip),
+    )
+
+
+def why_nothing(matches: Collection[Match], event: ModelRegistered) -> Reason:
+    """Explain why no route matches: with the routes that name the model, if there are any."""
+    naming = [one.why for one in matches if fnmatchcase(event.model, one.route.model)]
+    if not naming:
+        return Reason(f"no route names the model {event.model}")
+    return Reason("; ".join(why.text for why in naming), "; ".join(why.for_log for why in naming))
+
+
+def _match(route: Route, event: ModelRegistered) -> Match:
+    mismatch = _mismatch(route, event)
+    return Match(
+        route, mismatch is None, mismatch or Reason(f"route {route.title} matches {event.model}:{event.version}")
+    )
+
+
+def _mismatch(route: Route, event: ModelRegistered) -> Reason | None:
+    if not fnmatchcase(event.model, route.model):
+        return Reason(f"model {event.model!r} does not match {route.model!r}")
+    if not route.enabled:
+        return Reason(f"route {route.title} is disabled")
+    if route.workspace and route.workspace.casefold() != event.workspace.name.casefold():
+        return Reason(f"workspace is {event.workspace.name!r}, not {route.workspace!r}")
+    if route.version is not None and not _version_matches(str(route.version), event):
+        return Reason(f"version {event.version!r} does not match {str(route.version)!r}")
+    return _value_mismatch(route, event) or _missing_value(route, event)
+
+
+def _version_matches(pattern: str, event: ModelRegistered) -> bool:
+    comparison = COMPARISON.fullmatch(pattern)
+    if not comparison:
+        return fnmatchcase(event.version, pattern)
+    return event.number is not None and _COMPARE[comparison[1]](event.number, int(comparison[2]))
+
+
+def _value_mismatch(route: Route, event: ModelRegistered) -> Reason | None:
+    for kind, expected, values in (
+        ("tag", route.tags, event.tags),
+        ("property", route.properties, event.properties),
+    ):
+        for key, value in expected.items():
+            found = tag_or_property(values, key)
+            if found is None:
+                return Reason(f"{kind} {key} is missing")
+            if found != value:
+                return Reason(f"{kind} {key} is {found!r}, not {value!r}", f"{kind} {key} has another value")
+    return None
+
+
+def _missing_value(route: Route, event: ModelRegistered) -> Reason | None:
+    missing = missing_values(route.options.templates, event)
+    if not missing:
+        return None
+    names = ", ".join(f"{{{name}}}" for name in dict.fromkeys(missing))
+    return Reason(f"route {route.title} uses {names}, for which this version has no value")

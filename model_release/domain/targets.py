@@ -1,0 +1,68 @@
+"""Targets, what is planned for them, and what was created."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+TargetKind = Literal["release", "pipeline"]
+
+
+@dataclass(frozen=True)
+class Target:
+    """A release definition or a pipeline of a project, as the release map names it."""
+
+    project: str
+    definition: int | str
+    kind: TargetKind = "release"
+
+    def __str__(self) -> str:
+        """The target as people read it."""
+        return f"{self.project}/{self.definition}" + (" (pipeline)" if self.kind == "pipeline" else "")
+
+    @property
+    def key(self) -> str:
+        """Equal for equal targets only; Azure DevOps ignores the case of both names."""
+        return json.dumps([self.kind, self.project, self.definition], ensure_ascii=False).casefold()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be created for a match: the target, the title of the route, and the values of the target's kind."""
+
+    target: Target
+    route: str
+    newest_only: bool
+
+
+@dataclass(frozen=True)
+class ReleasePlan(Plan):
+    """A release to create."""
+
+    variables: Mapping[str, str]
+    passes_version: bool
+    manual_stages: tuple[str, ...]
+    description: str
+
+
+@dataclass(frozen=True)
+class RunPlan(Plan):
+    """A run to create; an empty branch is the pipeline's default branch."""
+
+    branch: str
+    parameters: Mapping[str, str]
+    stages_to_skip: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Created:
+    """A release, or a run of a pipeline, that exists in Azure DevOps."""
+
+    id: int
+    name: str
+    url: str
+
+
+NOTHING_CREATED = Created(0, "", "")

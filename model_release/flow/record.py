@@ -1,0 +1,97 @@
+"""Record what happened: in the claim, in the history, and for the sweep and the outbox."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from model_release.domain.claims import TRANSITIONS, Attempt, AttemptResult, Claim, State
+from model_release.domain.events import ModelRegistered
+from model_release.domain.history import HistoryEntry
+from model_release.domain.retry import abandon
+from model_release.domain.routing import Reason
+from model_release.domain.targets import NOTHING_CREATED
+from model_release.store.claims import Claims, Clock
+from model_release.store.high_water_mark import HighWaterMarks
+from model_release.store.history import History
+from model_release.store.outbox import Outbox
+from model_release.store.pending import Pending
+from model_release.tracing import traced
+
+_REASON_CHARACTERS = 4_000
+# Twenty of them fit into one property of a row.
+_ATTEMPTS = 20
+_ATTEMPT_CHARACTERS = 500
+_SLOW = timedelta(seconds=1)
+
+
+@dataclass(frozen=True)
+class Recorder:
+    """Writes records; every method raises azure-core's errors if storage fails."""
+
+    claims: Claims
+    marks: HighWaterMarks
+    pending: Pending
+    history: History
+    clock: Clock
+    outbox: Outbox | None = None
+
+    @traced("record")
+    def record(self, claim: Claim, result: AttemptResult) -> HistoryEntry:
+        """End an attempt: write first what remains to be done, then the claim, then the history; safe to be cut off."""
+        began = self.clock()
+        result = abandon(claim, result, began)
+        assert result.state in TRANSITIONS[claim.state], f"{claim.state} cannot become {result.state}"  # noqa: S101
+        attempt = Attempt(claim.attempt, began, result.state, result.reason[:_ATTEMPT_CHARACTERS])
+        recorded = _recorded(claim, attempt, result)
+        if not recorded.state.final:
+            self.pending.put(recorded, recorded.next_attempt)
+        if self.outbox:
+            self.outbox.put(claim, attempt)
+        self.claims.update(claim, recorded)
+        self.marks.land(recorded)
+        entry = self.write_history(recorded)
+        # After a slow write another worker may have recorded more: the history shows the claim as it is now.
+        if self.clock() - began > _SLOW:
+            self.write_history(self.claims.get(recorded.partition, recorded.row))
+        if recorded.state.final and (recorded.attempt > 1 or recorded.idempotency_key):
+            self.pending.delete(recorded.partition, recorded.row)
+        return replace(entry, log_reason=result.log_reason)
+
+    def write_history(self, claim: Claim) -> HistoryEntry:
+        """Write the history entry of a claim."""
+        entry = HistoryEntry.of(claim)
+        self.history.write(entry, claim.key)
+        return entry
+
+    def already_recorded(self, claim: Claim) -> HistoryEntry:
+        """Return the entry of a claim that an event asks for again."""
+        # The process that recorded a final claim may have died before it wrote the history. The sweep writes the
+        # entries of all others, and may have done so since the claim was read.
+        entry = self.write_history(claim) if claim.state.final else HistoryEntry.of(claim)
+        return replace(entry, reason=f"already recorded: {entry.reason}", log_reason="already recorded")
+
+    def ignore(self, reason: Reason, subject: str, event: ModelRegistered | None = None) -> HistoryEntry:
+        """Record an event that starts nothing; an event of a workspace of ours is kept, to compare later tags with."""
+        entry = HistoryEntry(self.clock(), State.IGNORED, reason.text[:_REASON_CHARACTERS], "", subject)
+        if event:
+            entry = replace(entry, event_id=event.id, workspace=event.workspace.id)
+            self.claims.keep_ignored(event, entry.reason)
+        self.history.write(entry, uuid.uuid4().hex)
+        return replace(entry, log_reason=reason.log)
+
+
+def _recorded(claim: Claim, attempt: Attempt, result: AttemptResult) -> Claim:
+    created = result.created or NOTHING_CREATED
+    return replace(
+        claim,
+        state=result.state,
+        reason=result.reason[:_REASON_CHARACTERS],
+        next_attempt=result.next_attempt,
+        in_flight_until=result.in_flight_until or claim.in_flight_until,
+        release_id=created.id,
+        release_name=created.name,
+        release_url=created.url,
+        attempts=(*claim.attempts, attempt)[-_ATTEMPTS:],
+    )

@@ -1,0 +1,185 @@
+"""Claims, kept forever.
+
+| partition | row | for |
+|---|---|---|
+| `claim HASH MODEL` | `VERSION TARGET` | the claim of a model version on a target |
+| `claim HASH MODEL` | `VERSION TARGET KEY` | a person's start, by its idempotency key |
+| `claim HASH MODEL` | `VERSION ignored` | the event of a model version that no route matched |
+
+HASH is the digest of the workspace's resource ID, TARGET that of the target. All writes are conditional. If the answer
+to one is lost, the SDK repeats it, the repetition conflicts, and the row is compared with what was written.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import fields, replace
+from datetime import datetime
+from typing import Any
+
+from azure.core.exceptions import ResourceExistsError, ResourceModifiedError
+from azure.data.tables import TableEntity
+
+from model_release.domain.claims import (
+    Attempt,
+    Claim,
+    RecordedVersion,
+    State,
+    claim_partition,
+    claim_row,
+    target_digest,
+)
+from model_release.domain.events import ModelRegistered, Workspace
+from model_release.domain.lease import Lease
+from model_release.domain.targets import Plan, Target
+from model_release.errors import ClaimLeasedError
+from model_release.store.table import Table
+from model_release.tracing import trace_parent, traced
+
+_IGNORED = "ignored"
+
+Clock = Callable[[], datetime]
+
+
+class Claims:
+    """The claims; every method raises azure-core's errors if storage fails."""
+
+    def __init__(self, table: Table, *, lease: Lease, clock: Clock) -> None:
+        self._table = table
+        self._lease = lease
+        self._clock = clock
+
+    def new(self, plan: Plan, event: ModelRegistered, siblings: Iterable[Target], idempotency_key: str) -> Claim:
+        """Build the claim of a plan, leased by this worker; writes nothing."""
+        now = self._clock()
+        return Claim(
+            partition=claim_partition(event.workspace, event.model),
+            row=claim_row(event.version, plan.target, idempotency_key),
+            workspace=event.workspace.id,
+            model=event.model,
+            version=event.version,
+            project=plan.target.project,
+            definition=plan.target.definition,
+            kind=plan.target.kind,
+            route=plan.route,
+            event_id=event.id,
+            event=event.body,
+            created=now,
+            state=State.STARTING,
+            lease_until=self._lease.until(now),
+            in_flight_until=self._lease.until(now),
+            worker=uuid.uuid4().hex,
+            idempotency_key=idempotency_key,
+            sibling_targets=" ".join(target_digest(target) for target in siblings),
+            trace_parent=trace_parent(),
+        )
+
+    @traced("claim")
+    def insert(self, claim: Claim) -> tuple[Claim, bool]:
+        """Insert a claim; if its row exists, return the claim that is there, and False."""
+        try:
+            return replace(claim, etag=self._table.insert(claim.partition, claim.row, **_values(claim))), True
+        except ResourceExistsError:
+            found = self.get(claim.partition, claim.row)
+            return found, _same(found, claim)
+
+    @traced("claim")
+    def acquire(self, claim: Claim) -> Claim:
+        """Lease the claim for another attempt; raises ClaimLeasedError while another worker has its lease."""
+        now = self._clock()
+        if claim.state is State.STARTING and claim.lease_until > now:
+            raise _leased(claim)
+        acquired = replace(
+            claim,
+            state=State.STARTING,
+            lease_until=self._lease.until(now),
+            in_flight_until=self._lease.until(now),
+            worker=uuid.uuid4().hex,
+            attempt=claim.attempt + 1,
+        )
+        return self.update(claim, acquired)
+
+    def update(self, before: Claim, after: Claim) -> Claim:
+        """Write the values that differ; raises ClaimLeasedError if another worker has written meanwhile."""
+        old = _values(before)
+        changes = {name: value for name, value in _values(after).items() if value != old[name]}
+        try:
+            return replace(after, etag=self._table.change(after.partition, after.row, before.etag, **changes))
+        except ResourceModifiedError:
+            found = self.get(after.partition, after.row)
+            if not _same(found, after):
+                raise _leased(found) from None
+            return found
+
+    def get(self, partition: str, row: str) -> Claim:
+        """Read a claim."""
+        return _claim(self._table.get(partition, row))
+
+    def find(self, partition: str, row: str) -> Claim | None:
+        """Read a claim, None if it does not exist."""
+        found = self._table.find(partition, row)
+        return _claim(found) if found else None
+
+    def keep_ignored(self, event: ModelRegistered, reason: str) -> None:
+        """Keep the event of a version that no route matched, to compare later tags with; the first one is kept."""
+        partition, row = claim_partition(event.workspace, event.model), f"{event.version} {_IGNORED}"
+        with suppress(ResourceExistsError):
+            self._table.insert(partition, row, event=event.body, created=self._clock(), reason=reason)
+
+    def recorded(self, workspace: Workspace, model: str, version: str = "") -> dict[str, RecordedVersion]:
+        """Read the records of each version of a model, or of one version."""
+        condition, parameters = "PartitionKey eq @partition", {"partition": claim_partition(workspace, model)}
+        if version:
+            condition += " and RowKey ge @first and RowKey lt @after"
+            parameters |= {"first": f"{version} ", "after": f"{version}!"}
+        rows: dict[str, list[TableEntity]] = {}
+        for row in self._table.query(condition, **parameters):
+            of_version, space, _ = row["RowKey"].partition(" ")
+            # A row without a version is a high-water mark.
+            if space:
+                rows.setdefault(of_version, []).append(row)
+        return {of_version: _recorded(found) for of_version, found in rows.items()}
+
+
+def _leased(claim: Claim) -> ClaimLeasedError:
+    return ClaimLeasedError(
+        f"another worker is processing {claim.model}:{claim.version} for {claim.target}; Event Grid delivers it again"
+    )
+
+
+def _same(found: Claim, written: Claim) -> bool:
+    return replace(found, etag="") == replace(written, etag="")
+
+
+def _recorded(rows: list[TableEntity]) -> RecordedVersion:
+    first = min(rows, key=lambda row: row["created"])
+    ignored = [row for row in rows if row["RowKey"].partition(" ")[2] == _IGNORED]
+    claims = sorted((_claim(row) for row in rows if row not in ignored), key=lambda claim: claim.created)
+    return RecordedVersion(tuple(claims), first["event"], ignored[0]["reason"] if ignored else "")
+
+
+def _claim(row: TableEntity) -> Claim:
+    names = {field.name for field in fields(Claim)}
+    values = {name: value for name, value in row.items() if name in names}
+    values |= {
+        "partition": row["PartitionKey"],
+        "row": row["RowKey"],
+        "etag": row.metadata["etag"],
+        "state": State(row["state"]),
+        "attempts": tuple(_attempt(*written) for written in json.loads(row["attempts"])),
+    }
+    return Claim(**values)
+
+
+def _attempt(number: int, time: str, state: str, reason: str) -> Attempt:
+    return Attempt(number, datetime.fromisoformat(time), State(state), reason)
+
+
+def _values(claim: Claim) -> dict[str, Any]:
+    keys = ("partition", "row", "etag")
+    values = {field.name: getattr(claim, field.name) for field in fields(claim) if field.name not in keys}
+    attempts = [(one.number, one.time.isoformat(), one.state, one.reason) for one in claim.attempts]
+    return values | {"attempts": json.dumps(attempts, ensure_ascii=False)}
