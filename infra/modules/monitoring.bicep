@@ -90,8 +90,8 @@ var savedQueries = [
   }
   {
     name: 'durations'
-    displayName: 'Number and duration of attempts by hour'
-    query: '${entries} | summarize attempts = count(), started = countif(state == "started"), p50 = percentile(milliseconds, 50), p95 = percentile(milliseconds, 95) by bin(TimeGenerated, 1h)'
+    displayName: 'Number and duration of history entries by hour'
+    query: '${entries} | summarize total = count(), started = countif(state == "started"), p50 = percentile(milliseconds, 50), p95 = percentile(milliseconds, 95) by bin(TimeGenerated, 1h)'
   }
   {
     name: 'catch-ups'
