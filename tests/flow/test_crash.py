@@ -1,4 +1,4 @@
-"""A process is killed at each step of a release; after redelivery and the sweep there is one release."""
+"""A process is killed at each step of a release: after a redelivery and the sweep there is one release."""
 
 import subprocess
 import threading
@@ -8,38 +8,38 @@ import requests
 
 from local.serving import Server
 from model_release.domain.claims import State
-from model_release.errors import ClaimHeld
-from tests.environment import BOTH, World, event
+from model_release.errors import ClaimLeasedError
+from tests.environment import BOTH, Environment, event
 from tests.proxy import Proxy
 from tests.test_app import NOTIFICATION, WEBHOOK, HostProcess
 
-# What a process asks of storage and of Azure DevOps for its first release, in order.
+# The requests of a new process for its first release, in order.
 STEPS = [
     ("storage", "POST", "create the table"),
     ("storage", "POST", "insert the claim"),
-    ("storage", "GET", "read the line"),
-    ("storage", "POST", "join the line"),
-    ("storage", "GET", "read the hold"),
-    ("azure_devops", "OPTIONS", "locations"),
+    ("storage", "GET", "read the high-water mark"),
+    ("storage", "POST", "write the high-water mark"),
+    ("storage", "GET", "read the throttle"),
+    ("azure_devops", "OPTIONS", "read the API locations"),
     ("azure_devops", "GET", "find the definition"),
-    ("azure_devops", "GET", "earlier releases"),
-    ("azure_devops", "GET", "artifact versions"),
+    ("azure_devops", "GET", "read earlier releases"),
+    ("azure_devops", "GET", "read artifact versions"),
     ("azure_devops", "POST", "create the release"),
-    ("storage", "PATCH", "close the claim"),
+    ("storage", "PATCH", "update the claim"),
     ("storage", "PUT", "write the history"),
 ]
 
-# What differs for the first run of a pipeline, which has no artifacts to learn of.
-STEPS_OF_A_RUN = [
+# A run has no artifacts, so no earlier runs are read.
+RUN_STEPS = [
     *STEPS[:6],
     ("azure_devops", "GET", "find the pipeline"),
-    ("azure_devops", "POST", "start the run"),
+    ("azure_devops", "POST", "create the run"),
     *STEPS[10:],
 ]
 
 KILLED = [
     (kind, step, when)
-    for kind, steps in (("release", STEPS), ("pipeline", STEPS_OF_A_RUN))
+    for kind, steps in (("release", STEPS), ("pipeline", RUN_STEPS))
     for step, (server, method, _) in enumerate(steps)
     if server == "storage" or method == "POST"
     for when in ("before", "after")
@@ -47,7 +47,7 @@ KILLED = [
 
 
 class Killer:
-    """A gate that kills a process when it comes to one step, before or after the server has handled it."""
+    """A gate that kills a process at one step, before or after the server handles the request."""
 
     def __init__(self, step: int, when: str) -> None:
         self.step, self.when = step, when
@@ -64,14 +64,14 @@ class Killer:
                 self.process.wait()
 
 
-def deliver_to_a_process(world: World, killer: Killer) -> None:
-    """Deliver the event to a process that the killer may kill; it has a storage and an Azure DevOps behind gates."""
-    storage = Proxy("storage", world.storage.upstream, gate=killer)
-    azure_devops = Proxy("azure_devops", world.azure_devops_url, gate=killer)
+def deliver_to_a_process(env: Environment, killer: Killer) -> None:
+    """Deliver the event to a new process whose requests to storage and Azure DevOps pass the killer."""
+    storage = Proxy("storage", env.storage.upstream, gate=killer)
+    azure_devops = Proxy("azure_devops", env.azure_devops_url, gate=killer)
     with storage.served() as storage_server, Server(azure_devops) as azure_devops_server:
-        environment = world.environment(AZURE_DEVOPS_URL=f"{azure_devops_server.url}/contoso")
+        environment = env.settings(AZURE_DEVOPS_URL=f"{azure_devops_server.url}/contoso")
         environment["AzureWebJobsStorage"] = environment["AzureWebJobsStorage"].replace(
-            world.storage_url, storage_server.url
+            env.storage_url, storage_server.url
         )
         with HostProcess(environment) as host:
             killer.process = host.process
@@ -82,34 +82,34 @@ def deliver_to_a_process(world: World, killer: Killer) -> None:
 
 
 @BOTH
-def test_the_steps_are_these(world: World) -> None:
+def test_the_first_release_takes_these_steps(env: Environment) -> None:
     killer = Killer(step=-1, when="never")
 
-    deliver_to_a_process(world, killer)
+    deliver_to_a_process(env, killer)
 
-    steps = STEPS if world.target == "release" else STEPS_OF_A_RUN
+    steps = STEPS if env.target == "release" else RUN_STEPS
     assert killer.passed == [(server, method) for server, method, _ in steps]
 
 
 @pytest.mark.parametrize(
-    ("world", "step", "when"),
+    ("env", "step", "when"),
     KILLED,
-    indirect=["world"],
-    ids=[f"{when} {(STEPS if kind == 'release' else STEPS_OF_A_RUN)[step][2]}: {kind}" for kind, step, when in KILLED],
+    indirect=["env"],
+    ids=[f"{when} {(STEPS if kind == 'release' else RUN_STEPS)[step][2]}: {kind}" for kind, step, when in KILLED],
 )
-def test_a_process_killed_at_any_step_leaves_one_release(world: World, step: int, when: str) -> None:
+def test_a_process_that_is_killed_at_any_step_leaves_one_release(env: Environment, step: int, when: str) -> None:
     killer = Killer(step, when)
-    deliver_to_a_process(world, killer)
+    deliver_to_a_process(env, killer)
     assert killer.process
     assert killer.process.returncode == -9
 
     try:
-        world.app.registered(event())
-    except ClaimHeld:
-        world.clock.advance(minutes=5)
-        world.app.registered(event())
-    world.later(minutes=5)
-    world.later(hours=1)
+        env.registered(event())
+    except ClaimLeasedError:
+        env.clock.advance(minutes=5)
+        env.registered(event())
+    env.later(minutes=5)
+    env.later(hours=1)
 
-    assert world.versions == ["20"]
-    assert [line.state for line in world.history] == [State.STARTED]
+    assert env.versions == ["20"]
+    assert [entry.state for entry in env.history] == [State.STARTED]

@@ -1,4 +1,4 @@
-"""Trouble that lasts: further tries, giving up, and leaving a throttled Azure DevOps alone."""
+"""The sweep: attempts again, abandons claims, and keeps the pause that Azure DevOps asked for."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -8,121 +8,126 @@ import pytest
 
 from local.azure_devops_faults import Fault
 from model_release.domain.claims import State
-from model_release.flow.start_release import SWEEP_THREADS
-from tests.environment import BOTH, Size, World, event, kept_world, multiply
+from model_release.flow.sweep import SWEEP_THREADS
+from tests.environment import BOTH, Environment, Size, event, kept_environment, multiply
 
 SUCCESS_WITH_RETRY_AFTER = Fault(headers={"Retry-After": "30"}, times=1)
+THROTTLED = Fault(status=429, headers={"Retry-After": "30"}, times=1)
 
 
 @BOTH
-def test_a_refusal_is_tried_again_hourly_and_given_up_after_seven_days(world: World) -> None:
-    world.azure_devops.misbehave(Fault(**world.requests.start, status=403, body={"message": "not allowed"}))
-    world.app.registered(event())
-    states = [decision.state for _ in range(3) for decision in world.later(hours=1)]
-    states += [decision.state for wait in (3, 4) for decision in world.later(days=wait)]
+def test_a_refused_claim_is_attempted_hourly_and_abandoned_after_seven_days(env: Environment) -> None:
+    env.azure_devops.misbehave(Fault(**env.requests.start, status=403, body={"message": "not allowed"}))
+    env.registered(event())
+    states = [entry.state for _ in range(3) for entry in env.later(hours=1)]
+    states += [entry.state for wait in (3, 4) for entry in env.later(days=wait)]
 
     assert states == [State.REFUSED] * 4 + [State.ABANDONED]
-    assert world.history[0].reason == "given up after 7 days, refused: not allowed"
-    world.azure_devops.behave()
-    assert world.later(days=1) == []
-    assert world.app.registered(event())[0].state is State.ABANDONED
-    assert world.versions == []
+    assert env.history[0].reason == "all attempts failed for 7 days; last: refused: not allowed"
+    env.azure_devops.behave()
+    assert env.later(days=1) == []
+    assert env.registered(event())[0].state is State.ABANDONED
+    assert env.versions == []
 
 
 @BOTH
-def test_what_is_never_seen_is_given_up_too(world: World) -> None:
-    world.azure_devops.misbehave(
-        Fault(**world.requests.start, close="before"), Fault(**world.requests.look, status=500)
+def test_a_claim_whose_release_cannot_be_searched_for_is_abandoned_after_seven_days(env: Environment) -> None:
+    env.azure_devops.misbehave(Fault(**env.requests.start, close="before"), Fault(**env.requests.look, status=500))
+    env.registered(event())
+    env.azure_devops.behave()
+    env.azure_devops.misbehave(Fault(**env.requests.start, status=500), Fault(**env.requests.look, status=500))
+    env.later(days=6)
+
+    (entry,) = env.later(days=1, hours=1)
+
+    assert entry.state is State.ABANDONED
+
+
+@BOTH
+@pytest.mark.parametrize("fault", [SUCCESS_WITH_RETRY_AFTER, THROTTLED], ids=["success", "429"])
+def test_every_instance_pauses_after_a_retry_after(env: Environment, fault: Fault) -> None:
+    env.azure_devops.misbehave(replace(fault, **env.requests.start))
+    other = env.start()
+    env.registered(event(version=20))
+    sent = len(env.azure_devops.requests)
+    until = env.clock() + timedelta(seconds=30)
+
+    (entry,) = other.start_release.registered(event(version=21))
+    assert (entry.state, entry.reason) == (
+        State.WAITING,
+        f"Azure DevOps is throttling requests; next attempt at {until:%H:%M:%S} UTC",
     )
-    world.app.registered(event())
-    world.azure_devops.behave()
-    world.azure_devops.misbehave(Fault(**world.requests.start, status=500), Fault(**world.requests.look, status=500))
-    world.later(days=6)
+    env.later(seconds=29)
+    assert len(env.azure_devops.requests) == sent
 
-    (decision,) = world.later(days=1, hours=1)
-
-    assert decision.state is State.ABANDONED
+    env.later(seconds=60)
+    env.later(seconds=60)
+    assert env.versions[-1] == "21"
 
 
 @BOTH
-@pytest.mark.parametrize("fault", [SUCCESS_WITH_RETRY_AFTER, Fault(status=429, headers={"Retry-After": "30"}, times=1)])
-def test_when_azure_devops_asks_to_be_left_alone_every_instance_does(world: World, fault: Fault) -> None:
-    world.azure_devops.misbehave(replace(fault, **world.requests.start))
-    other = world.start()
-    world.app.registered(event(model="sklearn_regression_model", version=20))
-    asked = len(world.azure_devops.requests)
+def test_a_release_that_may_exist_is_not_searched_for_while_azure_devops_is_throttling(env: Environment) -> None:
+    fault = Fault(**env.requests.start, status=503, apply=True, headers={"Retry-After": "600"}, times=1)
+    env.azure_devops.misbehave(fault)
+    env.registered(event())
+    sent = len(env.azure_devops.requests)
 
-    (decision,) = other.registered(event(version=21))
-    assert (decision.state, decision.reason) == (State.WAITING, "Azure DevOps asked to be left alone")
-    world.later(seconds=29)
-    assert len(world.azure_devops.requests) == asked
+    env.later(minutes=9)
+    assert len(env.azure_devops.requests) == sent
 
-    world.later(seconds=60)
-    world.later(seconds=60)
-    assert world.versions[-1] == "21"
+    env.later(minutes=2)
+    assert env.history[0].state is State.STARTED
+    assert env.versions == ["20"]
 
 
-@BOTH
-def test_what_may_exist_is_not_looked_for_while_azure_devops_asks_to_be_left_alone(world: World) -> None:
-    fault = Fault(**world.requests.start, status=503, apply=True, headers={"Retry-After": "600"}, times=1)
-    world.azure_devops.misbehave(fault)
-    world.app.registered(event())
-    asked = len(world.azure_devops.requests)
+def test_a_shorter_pause_does_not_end_a_longer_one(env: Environment) -> None:
+    env.app.sweep.throttle.extend(timedelta(minutes=10))
+    env.start().sweep.throttle.extend(timedelta(minutes=1))
 
-    world.later(minutes=9)
-    assert len(world.azure_devops.requests) == asked
-
-    world.later(minutes=2)
-    assert world.history[0].state is State.STARTED
-    assert world.versions == ["20"]
-
-
-def test_a_shorter_wish_does_not_end_a_longer_one(world: World) -> None:
-    world.app.ledger.hold_back(timedelta(minutes=10))
-    world.start().ledger.hold_back(timedelta(minutes=1))
-
-    assert world.start().ledger.held_until() == world.clock() + timedelta(minutes=10)
+    assert env.start().sweep.throttle.throttled_until() == env.clock() + timedelta(minutes=10)
 
 
 @BOTH
-def test_many_claims_that_wait_are_started_by_sweeps_once_azure_devops_is_back(world: World, size: Size) -> None:
+def test_sweeps_start_many_pending_claims_once_azure_devops_is_available_again(env: Environment, size: Size) -> None:
     count = size(60, 500)
-    world.azure_devops_server.stop()
+    env.azure_devops_server.stop()
     for version in range(count):
-        world.app.registered(event(model="sklearn_regression_model", version=f"v{version}"))
-    world.azure_devops_server.start()
-    world.azure_devops.misbehave(Fault(**world.requests.start, status=429, headers={"Retry-After": "120"}, times=1))
+        env.registered(event(version=f"v{version}"))
+    env.azure_devops_server.start()
+    env.azure_devops.misbehave(replace(THROTTLED, **env.requests.start, headers={"Retry-After": "120"}))
 
-    world.later(minutes=2)
-    during = len(world.azure_devops.requests)
-    world.later(minutes=1)
-    assert len(world.azure_devops.requests) == during
+    env.later(minutes=2)
+    sent = len(env.azure_devops.requests)
+    env.later(minutes=1)
+    assert len(env.azure_devops.requests) == sent
     for _ in range(5):
-        world.later(minutes=3)
+        env.later(minutes=3)
 
-    assert len(world.versions) == count
-    assert len(set(world.versions)) == count
-    assert world.app.unfinished() == []
-    assert 1 < world.most_at_once() <= SWEEP_THREADS
+    assert len(env.versions) == count
+    assert len(set(env.versions)) == count
+    assert env.sweep() == []
+    assert 1 < env.most_at_once() <= SWEEP_THREADS
 
 
-def test_a_sweep_asks_storage_as_often_whatever_was_finished_before(tmp_path: Path, size: Size) -> None:
-    with kept_world(tmp_path) as world:
-        world.azure_devops.misbehave(Fault(**world.requests.start, status=403))
+def test_the_storage_operations_of_a_sweep_do_not_grow_with_the_number_of_final_claims(
+    tmp_path: Path, size: Size
+) -> None:
+    with kept_environment(tmp_path) as env:
+        env.azure_devops.misbehave(Fault(**env.requests.start, status=403))
         for version in range(10):
-            world.app.registered(event(version=f"open{version}"))
-    asked = []
-    for hours, finished in ((1, 100), (2, size(2_000, 100_000))):
-        multiply(tmp_path, "claim ", finished, state="started")
-        with kept_world(tmp_path) as world:
-            world.clock.advance(hours=hours)
-            asked.append(_requests_of_a_sweep(world))
+            env.registered(event(version=f"pending{version}"))
+    operations = []
+    for hours, final in ((1, 100), (2, size(2_000, 100_000))):
+        multiply(tmp_path, "claim ", final, state="started")
+        with kept_environment(tmp_path) as env:
+            env.clock.advance(hours=hours)
+            operations.append(_storage_operations_of_a_sweep(env))
 
-    assert asked[0] == asked[1]
+    assert operations[0] == operations[1]
 
 
-def _requests_of_a_sweep(world: World) -> int:
-    world.azure_devops.misbehave(Fault(**world.requests.start, status=403))
-    before = len(world.storage.passed)
-    assert len(world.app.unfinished()) == 10
-    return len(world.storage.passed) - before
+def _storage_operations_of_a_sweep(env: Environment) -> int:
+    env.azure_devops.misbehave(Fault(**env.requests.start, status=403))
+    before = len(env.storage.passed)
+    assert len(env.sweep()) == 10
+    return len(env.storage.passed) - before
