@@ -1,4 +1,4 @@
-"""Azure DevOps: find a target, start something there once, look for it; each kind of target knows how."""
+"""Azure DevOps: find a target, create a release or run there once, and find it by its marker."""
 
 from __future__ import annotations
 
@@ -14,36 +14,36 @@ from msrest.authentication import Authentication
 from model_release.azure_devops.releases import ReleaseTargets
 from model_release.azure_devops.sdk import PostRequest, Sdk
 from model_release.domain.events import ModelRegistered
-from model_release.domain.release_map import Start, StartedRelease, Target
-from model_release.errors import Busy, Refused
+from model_release.domain.targets import Created, Plan, Target
+from model_release.errors import RefusedError, TemporaryError
 from model_release.tracing import traced
 
 _REMEMBER_SECONDS = 300
 
 
-class Targets(Protocol):
-    """One kind of target; every method raises Busy, Refused or Unknown. What `find` found is its own affair."""
+class TargetApi(Protocol):
+    """The API of one kind of target; only the kind itself reads what its `find` returned."""
 
     def find(self, target: Target) -> Any:
-        """What must be known of the target to start something there; raises Refused when it is not one thing."""
+        """Read the target; raises RefusedError unless there is exactly one."""
 
-    def request(self, found: Any, start: Any, event: ModelRegistered, marker: str) -> dict[str, Any]:
-        """The body of the one request that starts it; raises Refused with every reason why it cannot be."""
+    def body(self, found: Any, plan: Any, event: ModelRegistered, marker: str) -> dict[str, Any]:
+        """Build the body of the request that creates; raises RefusedError with every fault."""
 
-    def post(self, found: Any, target: Target, request: dict[str, Any]) -> PostRequest:
-        """That request, as it goes over the wire."""
+    def post_request(self, found: Any, target: Target, body: dict[str, Any]) -> PostRequest:
+        """Build the request that creates."""
 
-    def rehearse(self, found: Any, target: Target, request: dict[str, Any]) -> None:
-        """Let Azure DevOps say as far as it can whether it would take that request; starts nothing."""
+    def preview(self, found: Any, target: Target, body: dict[str, Any]) -> None:
+        """Let Azure DevOps check the request, as far as it can, without creating anything."""
 
-    def create(self, found: Any, target: Target, request: dict[str, Any]) -> StartedRelease:
-        """Send that request, once; raises Unknown when it may have been carried out."""
+    def create(self, found: Any, target: Target, body: dict[str, Any]) -> Created:
+        """Send the request once; raises UnknownOutcomeError if it may have been carried out."""
 
-    def look(self, found: Any, target: Target, marker: str, since: datetime) -> StartedRelease | None:
-        """What carries the marker, among all that was started since then."""
+    def find_by_marker(self, found: Any, target: Target, marker: str, since: datetime) -> Created | None:
+        """Find what has the marker among all that was created since then."""
 
-    def reach(self, project: str) -> None:
-        """Ask for something small."""
+    def probe(self, project: str) -> None:
+        """Send a small read request."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,8 @@ class _Remembered:
 class AzureDevOps:
     """The targets of one organization; safe to share among threads.
 
-    Every method raises Busy, Refused or Unknown, and nothing else of Azure DevOps or the network.
+    Every method raises TemporaryError, RefusedError or UnknownOutcomeError, and no other error of Azure DevOps or the
+    network.
     """
 
     def __init__(
@@ -68,9 +69,9 @@ class AzureDevOps:
         throttled: Callable[[timedelta], None] = lambda _: None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Times are in seconds: `timeout` for one request, `patience` for all that comes before the one that creates.
+        """Times are in seconds: `timeout` for one request, `patience` for all that precedes the one that creates.
 
-        `throttled` is told how long an answer asks to be left alone.
+        `throttled` receives each Retry-After.
         """
         self._sdk = Sdk(sign_in, timeout=timeout, throttled=throttled)
         self.releases = ReleaseTargets(self._sdk, url)
@@ -79,75 +80,80 @@ class AzureDevOps:
         self._monotonic = monotonic
         self._memory: dict[str, _Remembered] = {}
 
-    @traced("start")
-    def start(self, start: Start, event: ModelRegistered, marker: str) -> StartedRelease:
-        """Start it, with the marker on it; a refusal stands where the target is as it was remembered."""
+    @traced("create")
+    def create(self, plan: Plan, event: ModelRegistered, marker: str) -> Created:
+        """Create the release or run with the marker in it.
+
+        A refusal is raised only if the target is still as it was remembered; otherwise the request is built again.
+        """
         until = self._monotonic() + self._patience
-        remembered = self._remembered(start.target)
-        if remembered:
+        api, remembered = self._api(plan.target), self._remembered(plan.target)
+        found = remembered.found if remembered else self.find(plan.target)
+        while True:
             try:
-                return self._create(remembered.found, start, event, marker, until)
-            except Refused:
-                self._memory.pop(start.target.key, None)
-                if self.find(start.target) == remembered.found:
+                return api.create(found, plan.target, self._prepared(found, plan, event, marker, until))
+            except RefusedError:
+                if remembered is None:
                     raise
-        return self._create(self.find(start.target), start, event, marker, until)
+                self._memory.pop(plan.target.key, None)
+                remembered, before, found = None, found, self.find(plan.target)
+                if found == before:
+                    raise
 
     def find(self, target: Target) -> Any:
-        """What its kind knows of the target, remembered for a while; raises Refused when it is not one thing."""
+        """Read the target, or remember it for five minutes; raises RefusedError unless there is exactly one."""
         if remembered := self._remembered(target):
             return remembered.found
-        found = self._kind(target).find(target)
+        found = self._api(target).find(target)
         self._memory[target.key] = _Remembered(self._monotonic() + _REMEMBER_SECONDS, found)
         return found
 
-    def request(self, start: Start, event: ModelRegistered, marker: str) -> PostRequest:
-        """The request that `start` would send; asks, and creates nothing."""
-        kind, found = self._kind(start.target), self.find(start.target)
-        return kind.post(found, start.target, kind.request(found, start, event, marker))
+    def request(self, plan: Plan, event: ModelRegistered, marker: str) -> PostRequest:
+        """Build the request that `create` would send; creates nothing."""
+        api, found = self._api(plan.target), self.find(plan.target)
+        return api.post_request(found, plan.target, api.body(found, plan, event, marker))
 
     def has_permissions(self, namespace: str, permissions: int, token: str) -> bool:
-        """Whether this identity has all of these permissions, as Azure DevOps' security service tells.
+        """Return whether this identity has all of these permissions.
 
         https://learn.microsoft.com/rest/api/azure/devops/security/permissions/has-permissions
         """
-        with self._sdk.asking():
+        with self._sdk.reading():
             return all(self._security.has_permissions(namespace, permissions, token, always_allow_administrators=True))
 
-    def rehearse(self, start: Start, event: ModelRegistered, marker: str) -> None:
-        """Raise what `start` would raise before it starts anything, as far as it can be told."""
-        kind, found = self._kind(start.target), self.find(start.target)
-        kind.rehearse(found, start.target, kind.request(found, start, event, marker))
+    def preview(self, plan: Plan, event: ModelRegistered, marker: str) -> None:
+        """Raise what `create` would raise, as far as Azure DevOps can check it without creating anything."""
+        api, found = self._api(plan.target), self.find(plan.target)
+        api.preview(found, plan.target, api.body(found, plan, event, marker))
 
-    def look(self, target: Target, marker: str, since: datetime) -> StartedRelease | None:
-        """Find what carries the marker among all that was started there since then."""
-        return self._kind(target).look(self.find(target), target, marker, since)
+    def find_by_marker(self, target: Target, marker: str, since: datetime) -> Created | None:
+        """Find the release or run that has the marker among all that were created since then."""
+        return self._api(target).find_by_marker(self.find(target), target, marker, since)
 
-    def reach(self, target: Target) -> None:
-        """Sign in, and ask for one target of this kind in the project."""
-        self._kind(target).reach(target.project)
+    def probe(self, target: Target) -> None:
+        """Sign in, and read one target of this kind in the project."""
+        self._api(target).probe(target.project)
 
-    def _create(self, found: Any, start: Start, event: ModelRegistered, marker: str, until: float) -> StartedRelease:
-        kind = self._kind(start.target)
-        body = kind.request(found, start, event, marker)
+    def _prepared(self, found: Any, plan: Plan, event: ModelRegistered, marker: str, until: float) -> dict[str, Any]:
+        """Build the body and acquire a token; raises TemporaryError if that took too long."""
+        body = self._api(plan.target).body(found, plan, event, marker)
         self._sdk.sign_in()
         if self._monotonic() > until:
-            msg = f"Azure DevOps took more than {self._patience:.0f} s to tell about {start.target}"
-            raise Busy(msg)
-        return kind.create(found, start.target, body)
+            raise TemporaryError(f"preparing the request for {plan.target} took more than {self._patience:.0f} s")
+        return body
 
-    def _kind(self, target: Target) -> Targets:
+    def _api(self, target: Target) -> TargetApi:
         return self._pipelines if target.kind == "pipeline" else self.releases
 
     @cached_property
-    def _pipelines(self) -> Targets:
-        from model_release.azure_devops.pipelines import PipelineTargets  # noqa: PLC0415  many release maps name no pipeline
+    def _pipelines(self) -> TargetApi:
+        from model_release.azure_devops.pipelines import PipelineTargets  # noqa: PLC0415  only some maps need it
 
         return PipelineTargets(self._sdk, self._url)
 
     @cached_property
     def _security(self) -> Any:
-        from azure.devops.released.security import SecurityClient  # noqa: PLC0415  the app itself has no use for it
+        from azure.devops.released.security import SecurityClient  # noqa: PLC0415  only `check` needs it
 
         return self._sdk.client(SecurityClient, self._url)
 

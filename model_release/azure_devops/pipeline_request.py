@@ -1,4 +1,4 @@
-"""What a pipeline is asked to run: the body of the one request that starts a run (pure)."""
+"""The body of the request that starts a run of a pipeline (pure)."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from typing import Any
 
 import yaml
 
-from model_release.domain.release_map import MARKER_PARAMETER, RunStart
-from model_release.errors import Refused
+from model_release.domain.release_map import MARKER_PARAMETER
+from model_release.domain.targets import RunPlan
+from model_release.errors import RefusedError
 
 
 @dataclass(frozen=True)
 class Pipeline:
-    """A YAML pipeline, where its project keeps it, and its address for programs."""
+    """A YAML pipeline; `url` is its address in the REST API."""
 
     id: int
     name: str
@@ -21,40 +22,37 @@ class Pipeline:
     url: str
 
 
-def run_request(start: RunStart, marker: str) -> dict[str, Any]:
-    """The RunPipelineParameters, with the marker as a parameter of its own.
+def run_request(plan: RunPlan, marker: str) -> dict[str, Any]:
+    """Build the RunPipelineParameters, with the marker as a parameter of its own.
 
     https://learn.microsoft.com/rest/api/azure/devops/pipelines/runs/run-pipeline
     """
-    request: dict[str, Any] = {"templateParameters": {**start.parameters, MARKER_PARAMETER: marker}}
-    if start.branch:
-        request["resources"] = {"repositories": {"self": {"refName": start.branch}}}
-    if start.stages_to_skip:
-        request["stagesToSkip"] = list(start.stages_to_skip)
+    request: dict[str, Any] = {"templateParameters": {**plan.parameters, MARKER_PARAMETER: marker}}
+    if plan.branch:
+        request["resources"] = {"repositories": {"self": {"refName": plan.branch}}}
+    if plan.stages_to_skip:
+        request["stagesToSkip"] = list(plan.stages_to_skip)
     return request
 
 
-def check_stages(pipeline: Pipeline, request: dict[str, Any], planned: str) -> None:
-    """Raise Refused when a stage to skip is none of the planned YAML's: Azure DevOps would run all of them."""
+def check_stages(pipeline: Pipeline, request: dict[str, Any], final_yaml: str) -> None:
+    """Raise RefusedError for a stage to skip that the YAML does not have, because Azure DevOps may ignore it."""
     wanted = request.get("stagesToSkip")
     if not wanted:
         return
-    names = {str(stage.get("stage")).casefold() for stage in yaml.safe_load(planned).get("stages") or []}
-    unknown = [stage for stage in wanted if stage.casefold() not in names]
-    if unknown:
-        raise Refused("; ".join(f"pipeline {pipeline.name} has no stage {stage}" for stage in unknown))
+    names = {str(stage.get("stage")).casefold() for stage in yaml.safe_load(final_yaml).get("stages") or []}
+    if unknown := [stage for stage in wanted if stage.casefold() not in names]:
+        problem = f"pipeline {pipeline.name} has no stage {' and no stage '.join(unknown)}"
+        raise RefusedError(problem, "correct stages_to_skip in the route")
 
 
-def carries(parameters: dict[str, Any], marker: str) -> bool:
-    """Whether a run with these parameters is the one that the marker names; Azure DevOps ignores the case of names."""
+def has_marker(parameters: dict[str, Any], marker: str) -> bool:
+    """Whether the parameters of a run contain the marker; Azure DevOps ignores the case of their names."""
     return any(name.casefold() == MARKER_PARAMETER.casefold() and value == marker for name, value in parameters.items())
 
 
-def explained(refusal: str) -> str:
-    """Azure DevOps' refusal, and what to add when the pipeline does not know the marker."""
-    if f"Unexpected parameter '{MARKER_PARAMETER}'" not in refusal:
-        return refusal
-    return (
-        f"{refusal}; declare it in the pipeline's YAML, of type string and with the default '': by its value "
-        "a run is found again after a lost answer"
-    )
+def fix_of(problem: str) -> str:
+    """Return the fix for what Azure DevOps refused, if the pipeline does not declare the marker."""
+    if f"Unexpected parameter '{MARKER_PARAMETER}'" not in problem:
+        return ""
+    return f"declare the parameter {MARKER_PARAMETER} of type string with the default '' in the pipeline's YAML"

@@ -1,4 +1,4 @@
-"""YAML pipelines: find one, start a run, look for one."""
+"""YAML pipelines: find one, start a run, and find a run by its marker."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from datetime import datetime
 from operator import attrgetter
 from typing import Any
 
-from model_release.azure_devops.pipeline_request import Pipeline, carries, check_stages, explained, run_request
+from model_release.azure_devops.pipeline_request import Pipeline, check_stages, fix_of, has_marker, run_request
 from model_release.azure_devops.sdk import PostRequest, Sdk, web_page
 from model_release.azure_devops.target_name import the_one
 from model_release.domain.events import ModelRegistered
-from model_release.domain.release_map import RunStart, StartedRelease, Target
-from model_release.errors import Refused
+from model_release.domain.release_map import MARKER_PARAMETER
+from model_release.domain.targets import Created, RunPlan, Target
+from model_release.errors import RefusedError
 
-from azure.devops.released.build import BuildClient  # isort: skip  sooner, it would write below the home folder
+# `sdk` must be imported first, or the SDK writes to the home folder.
+from azure.devops.released.build import BuildClient  # isort: skip
 from azure.devops.released.pipelines import PipelinesClient  # isort: skip
 
 _RUNS = "7859261e-d2e9-4a68-b820-a5d84cc5bb3d"
@@ -28,67 +30,67 @@ class PipelineTargets:
     def __init__(self, sdk: Sdk, url: str) -> None:
         self._sdk = sdk
         self._client = sdk.client(PipelinesClient, url)
-        # A run is a build too, and only the list of builds has pages and a filter by time.
+        # A run is also a build, and only the list of builds has pages and a filter by time.
         self._builds = sdk.client(BuildClient, url)
 
     def find(self, target: Target) -> Pipeline:
-        """The pipeline of this id or name."""
-        with self._sdk.asking():
+        """Read the pipeline with this ID or name."""
+        with self._sdk.reading():
             if isinstance(target.definition, int):
                 found = self._client.get_pipeline(target.project, target.definition)
             else:
-                found = the_one(target, "pipeline", self._listed(target.project), attrgetter("folder"))
+                found = the_one(target, self._pipelines_of(target.project), attrgetter("folder"))
             return Pipeline(found.id, found.name, found.folder or "", found.url or "")
 
-    def request(self, found: Pipeline, start: RunStart, _: ModelRegistered, marker: str) -> dict[str, Any]:
-        """The RunPipelineParameters, with the marker among them; a stage to skip is there to be skipped."""
-        request = run_request(start, marker)
-        if start.stages_to_skip:
-            self.rehearse(found, start.target, request)
-        return request
+    def body(self, found: Pipeline, plan: RunPlan, _: ModelRegistered, marker: str) -> dict[str, Any]:
+        """Build the RunPipelineParameters; raises RefusedError if a stage to skip does not exist."""
+        body = run_request(plan, marker)
+        if plan.stages_to_skip:
+            self.preview(found, plan.target, body)
+        return body
 
-    def post(self, found: Pipeline, target: Target, request: dict[str, Any]) -> PostRequest:
-        """The request that starts the run."""
+    def post_request(self, found: Pipeline, target: Target, body: dict[str, Any]) -> PostRequest:
+        """Build the request that starts the run."""
         route = {"project": target.project, "pipelineId": found.id}
-        return self._sdk.post(self._client, _RUNS, route, self._read(request), "RunPipelineParameters")
+        return self._sdk.post_request(self._client, _RUNS, route, self._parameters(body), "RunPipelineParameters")
 
-    def rehearse(self, found: Pipeline, target: Target, request: dict[str, Any]) -> None:
-        """Let Azure DevOps plan a run, with all that it would refuse, and compare the stages of what would run."""
-        with _explaining(), self._sdk.asking():
-            check_stages(found, request, self._client.preview(self._read(request), target.project, found.id).final_yaml)
+    def preview(self, found: Pipeline, target: Target, body: dict[str, Any]) -> None:
+        """Let Azure DevOps plan the run, and check the stages to skip against the resulting YAML."""
+        with _explaining(), self._sdk.reading():
+            check_stages(found, body, self._client.preview(self._parameters(body), target.project, found.id).final_yaml)
 
-    def create(self, found: Pipeline, target: Target, request: dict[str, Any]) -> StartedRelease:
+    def create(self, found: Pipeline, target: Target, body: dict[str, Any]) -> Created:
         """Start the run."""
-        parameters = self._read(request)
-        with _explaining(), self._sdk.starting():
+        parameters = self._parameters(body)
+        with _explaining(), self._sdk.creating():
             run = self._client.run_pipeline(parameters, target.project, found.id)
-            return _started(run, run.name)
+            return _created(run, run.name)
 
-    def look(self, found: Pipeline, target: Target, marker: str, since: datetime) -> StartedRelease | None:
-        """Find the run whose parameters carry the marker."""
-        with self._sdk.asking():
-            for build in self._started_since(found, target, since):
-                # A run that could not be planned is kept as a failed one, and was answered with a refusal.
+    def find_by_marker(self, found: Pipeline, target: Target, marker: str, since: datetime) -> Created | None:
+        """Find the run whose parameters contain the marker."""
+        with self._sdk.reading():
+            for build in self._builds_since(found, target, since):
+                # Azure DevOps keeps a run that it refused as a failed build.
                 if any(result.result == "error" for result in build.validation_results or []):
                     continue
                 parameters = build.template_parameters or self._parameters_of(found, target, build.id)
-                if carries(parameters, marker):
-                    return _started(build, build.build_number)
+                if has_marker(parameters, marker):
+                    return _created(build, build.build_number)
         return None
 
-    def reach(self, project: str) -> None:
-        """Ask for one pipeline."""
-        with self._sdk.asking():
+    def probe(self, project: str) -> None:
+        """List one pipeline."""
+        with self._sdk.reading():
             self._client.list_pipelines(project, top=1)
 
-    def _read(self, request: dict[str, Any]) -> Any:
-        return self._client._deserialize.deserialize_data(request, "RunPipelineParameters")  # noqa: SLF001
+    def _parameters(self, body: dict[str, Any]) -> Any:
+        return self._client._deserialize.deserialize_data(body, "RunPipelineParameters")  # noqa: SLF001
 
-    def _listed(self, project: str) -> Iterator[Any]:
+    def _pipelines_of(self, project: str) -> Iterator[Any]:
         return self._sdk.pages(lambda token: self._client.list_pipelines(project, continuation_token=token))
 
-    def _started_since(self, found: Pipeline, target: Target, since: datetime) -> Iterator[Any]:
-        """The newest first: what is looked for was started a short time ago."""
+    def _builds_since(self, found: Pipeline, target: Target, since: datetime) -> Iterator[Any]:
+        """List the newest first, because the run was usually started a short time ago."""
         return self._sdk.pages(
             lambda token: self._builds.get_builds(
                 target.project,
@@ -100,26 +102,29 @@ class PipelineTargets:
             )
         )
 
-    def _parameters_of(self, found: Pipeline, target: Target, run: int) -> dict[str, Any]:
-        told = self._client.get_run(target.project, found.id, run)
-        # The SDK's model of a run does not know them.
-        parameters: dict[str, Any] | None = (told.additional_properties or {}).get("templateParameters")
+    def _parameters_of(self, found: Pipeline, target: Target, run_id: int) -> dict[str, Any]:
+        run = self._client.get_run(target.project, found.id, run_id)
+        # The SDK's model of a run does not have them.
+        parameters: dict[str, Any] | None = (run.additional_properties or {}).get("templateParameters")
         if parameters is None:
-            msg = f"Azure DevOps does not tell with which parameters run {run} of pipeline {found.name} was started"
-            raise Refused(msg)
+            raise RefusedError(
+                f"Azure DevOps does not return the parameters of run {run_id} of pipeline {found.name}",
+                f"check the run's parameter {MARKER_PARAMETER} manually",
+            )
         return parameters
 
 
-def _started(run: Any, name: str | None) -> StartedRelease:
+def _created(run: Any, name: str | None) -> Created:
     if run is None or not run.id:
-        msg = "the answer holds no run"
-        raise ValueError(msg)
-    return StartedRelease(run.id, name or "", web_page(run))
+        raise ValueError("the answer contains no run")
+    return Created(run.id, name or "", web_page(run))
 
 
 @contextmanager
 def _explaining() -> Iterator[None]:
     try:
         yield
-    except Refused as refusal:
-        raise Refused(explained(str(refusal)), refusal.retry_after) from refusal
+    except RefusedError as refusal:
+        if fix := fix_of(refusal.problem):
+            raise RefusedError(refusal.problem, fix, retry_after=refusal.retry_after) from refusal
+        raise

@@ -1,14 +1,14 @@
-"""What a release definition is asked to start: the body of the one request that creates a release (pure)."""
+"""The body of the request that creates a release (pure)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from model_release.domain.events import ModelRegistered
-from model_release.domain.release_map import ReleaseStart
-from model_release.errors import Refused
+from model_release.domain.targets import ReleasePlan
+from model_release.errors import Fault, RefusedError
 
 # The type of the "AzureML model" artifact.
 MODEL_ARTIFACT = "AzureMLMMS"
@@ -26,7 +26,11 @@ class Variable:
 
 @dataclass(frozen=True)
 class Definition:
-    """A release definition, as far as it says how to hand a model version over."""
+    """The parts of a release definition that a request depends on.
+
+    `models` are the models of the artifacts by alias; `variables` have lower-case keys, because Azure DevOps ignores
+    the case of their names.
+    """
 
     id: int
     name: str
@@ -35,26 +39,18 @@ class Definition:
     stages: tuple[str, ...]
 
     def alias_of(self, model: str) -> str | None:
-        """The alias of the artifact that is this model; raises Refused when there are several."""
+        """Return the alias of the artifact of this model; raises RefusedError if there are several."""
         aliases = [alias for alias, name in self.models.items() if name == model]
         if len(aliases) > 1:
-            msg = (
-                f"definition {self.name} has the model {model} in the artifacts {' and '.join(aliases)}, "
-                "so which one is the registered model cannot be told: keep one"
+            raise RefusedError(
+                f"definition {self.name} has the model {model} in {len(aliases)} artifacts: {', '.join(aliases)}",
+                "keep one of these artifacts",
             )
-            raise Refused(msg)
         return aliases[0] if aliases else None
 
 
-class Lack(NamedTuple):
-    """Something for which a definition cannot take a model version, and what to do about it."""
-
-    what: str
-    what_to_do: str
-
-
 def read_definition(content: Mapping[str, Any]) -> Definition:
-    """Read Azure DevOps' ReleaseDefinition; variables are kept under their lower-cased names, as it compares them."""
+    """Read Azure DevOps' ReleaseDefinition."""
     return Definition(
         id=content["id"],
         name=content["name"],
@@ -72,19 +68,19 @@ def read_definition(content: Mapping[str, Any]) -> Definition:
 
 
 def release_request(
-    definition: Definition, start: ReleaseStart, event: ModelRegistered, *, version_id: str | None, marker: str
+    definition: Definition, plan: ReleasePlan, event: ModelRegistered, *, version_id: str | None, marker: str
 ) -> dict[str, Any]:
-    """The ReleaseStartMetadata; raises Refused with every reason why the definition cannot take this model version.
+    """Build the ReleaseStartMetadata; raises RefusedError with every fault of the definition.
 
-    `version_id` is how Azure DevOps names this version of the model artifact, None where the definition has none.
+    `version_id` is the ID of this version of the model artifact, None if the definition has no such artifact.
     https://learn.microsoft.com/rest/api/azure/devops/release/releases/create
     """
-    if faults := lacks(definition, start, event, has_artifact=version_id is not None):
-        raise Refused("; ".join(f"{lack.what}: {lack.what_to_do}" for lack in faults))
-    variables = _variables(definition, start, event)
+    if faults := missing_from(definition, plan, event, has_artifact=version_id is not None):
+        raise RefusedError.of(faults)
+    variables = _variables(definition, plan, event)
     request: dict[str, Any] = {
         "definitionId": definition.id,
-        "description": f"{start.description[:_DESCRIPTION_CHARACTERS]} {marker}",
+        "description": f"{plan.description[:_DESCRIPTION_CHARACTERS]} {marker}",
         "isDraft": False,
         "reason": "none",
     }
@@ -93,45 +89,42 @@ def release_request(
         request["artifacts"] = [{"alias": definition.alias_of(event.model), "instanceReference": instance}]
     if variables:
         request["variables"] = variables
-    if start.manual_stages:
-        request["manualEnvironments"] = list(start.manual_stages)
+    if plan.manual_stages:
+        request["manualEnvironments"] = list(plan.manual_stages)
     return request
 
 
-def lacks(
-    definition: Definition, start: ReleaseStart, event: ModelRegistered, *, has_artifact: bool
-) -> tuple[Lack, ...]:
-    """Everything for which the definition cannot take this model version; `has_artifact` tells of the model's own."""
-    found = []
-    for name in start.variables:
+def missing_from(
+    definition: Definition, plan: ReleasePlan, event: ModelRegistered, *, has_artifact: bool
+) -> tuple[Fault, ...]:
+    """List what the definition lacks for this plan; `has_artifact`: it has an artifact of the model."""
+    faults = []
+    for name in plan.variables:
         variable = definition.variables.get(name.lower())
         if variable is None:
-            what_to_do = "add it, settable at release time, or correct the route"
-            found.append(Lack(f"definition {definition.name} has no variable {name}", what_to_do))
+            fix = "add it as settable at release time, or correct the route"
+            faults.append(Fault(f"definition {definition.name} has no variable {name}", fix))
         elif not variable.settable:
-            what = f"variable {name} of definition {definition.name} is not settable at release time"
-            found.append(Lack(what, "let it be settable, or take it out of the route"))
-    takes = {variable.name.lower() for variable in definition.variables.values() if variable.settable}
-    if not (has_artifact or "modelversion" in takes or start.hands_over_version):
-        what_to_do = (
-            f"add an AzureML model artifact of {event.model}, "
-            "or a variable ModelVersion that is settable at release time"
-        )
-        found.append(Lack(f"definition {definition.name} takes no model version", what_to_do))
-    # Azure DevOps ignores a name that it does not know, and the stage that was to wait would deploy.
+            problem = f"variable {name} of definition {definition.name} is not settable at release time"
+            faults.append(Fault(problem, "make it settable, or remove it from the route"))
+    settable = {name for name, variable in definition.variables.items() if variable.settable}
+    if not (has_artifact or "modelversion" in settable or plan.passes_version):
+        fix = f"add an AzureML model artifact of {event.model}, or a variable ModelVersion settable at release time"
+        faults.append(Fault(f"definition {definition.name} does not accept a model version", fix))
+    # Azure DevOps ignores an unknown name, and would deploy to the stage that is meant to be manual.
     stages = {stage.casefold() for stage in definition.stages}
-    found += [
-        Lack(f"definition {definition.name} has no stage {stage}", "correct the route's manual_stages")
-        for stage in start.manual_stages
+    faults += [
+        Fault(f"definition {definition.name} has no stage {stage}", "correct manual_stages in the route")
+        for stage in plan.manual_stages
         if stage.casefold() not in stages
     ]
-    return tuple(found)
+    return tuple(faults)
 
 
-def _variables(definition: Definition, start: ReleaseStart, event: ModelRegistered) -> dict[str, dict[str, Any]]:
-    values = {definition.variables[name.lower()]: value for name, value in start.variables.items()}
-    given = {"ModelName": event.model, "ModelVersion": event.version, "ModelWorkspace": event.workspace.name}
-    for name, value in given.items():
+def _variables(definition: Definition, plan: ReleasePlan, event: ModelRegistered) -> dict[str, dict[str, Any]]:
+    values = {definition.variables[name.lower()]: value for name, value in plan.variables.items()}
+    standard = {"ModelName": event.model, "ModelVersion": event.version, "ModelWorkspace": event.workspace.name}
+    for name, value in standard.items():
         variable = definition.variables.get(name.lower())
         if variable and variable.settable:
             values.setdefault(variable, value)

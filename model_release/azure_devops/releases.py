@@ -1,4 +1,4 @@
-"""Release definitions: find one, create a release, look for one."""
+"""Release definitions: find one, create a release, and find a release by its marker."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from model_release.azure_devops.release_request import MODEL_ARTIFACT, Definitio
 from model_release.azure_devops.sdk import PostRequest, Sdk, web_page
 from model_release.azure_devops.target_name import split, the_one
 from model_release.domain.events import ModelRegistered
-from model_release.domain.release_map import ReleaseStart, StartedRelease, Target
-from model_release.errors import Refused
+from model_release.domain.targets import Created, ReleasePlan, Target
+from model_release.errors import RefusedError
 
-from azure.devops.released.release import ReleaseClient  # isort: skip  sooner, it would write below the home folder
+# `sdk` must be imported first, or the SDK writes to the home folder.
+from azure.devops.released.release import ReleaseClient  # isort: skip
 
 _RELEASES = "a166fde7-27ad-408e-ba75-703c2cc9d500"
 _ARTIFACT_VERSIONS = "30fc787e-a9e0-4a07-9fbc-3e903aa051d2"
 _PAGE = 100
-# What a list leaves out unless it is asked for, and what says how to hand a version over.
+# The parts of a definition that a request depends on, and that a list leaves out by default.
 _EXPANDED = "artifacts,environments,variables"
 
 
@@ -34,37 +35,37 @@ class ReleaseTargets:
         self._version_id: str | None = None
 
     def find(self, target: Target) -> Definition:
-        """The definition with its artifacts and variables."""
-        with self._sdk.asking():
+        """Read the definition with its artifacts, variables and stages."""
+        with self._sdk.reading():
             if isinstance(target.definition, int):
                 found = self._client.get_release_definition(target.project, target.definition)
             else:
                 found = self._named(target)
             return read_definition(self._client._serialize.body(found, "ReleaseDefinition"))  # noqa: SLF001
 
-    def request(self, found: Definition, start: ReleaseStart, event: ModelRegistered, marker: str) -> dict[str, Any]:
-        """The ReleaseStartMetadata, with the marker in its description."""
+    def body(self, found: Definition, plan: ReleasePlan, event: ModelRegistered, marker: str) -> dict[str, Any]:
+        """Build the ReleaseStartMetadata, with the marker in its description."""
         version_id = None
         if alias := found.alias_of(event.model):
-            version_id = self._version_id_of(found, start.target.project, alias, event)
-        return release_request(found, start, event, version_id=version_id, marker=marker)
+            version_id = self._version_id_of(found, plan.target.project, alias, event)
+        return release_request(found, plan, event, version_id=version_id, marker=marker)
 
-    def post(self, _: Definition, target: Target, request: dict[str, Any]) -> PostRequest:
-        """The request that creates the release."""
+    def post_request(self, _: Definition, target: Target, body: dict[str, Any]) -> PostRequest:
+        """Build the request that creates the release."""
         route = {"project": target.project}
-        return self._sdk.post(self._client, _RELEASES, route, self._metadata(request), "ReleaseStartMetadata")
+        return self._sdk.post_request(self._client, _RELEASES, route, self._metadata(body), "ReleaseStartMetadata")
 
-    def rehearse(self, _: Definition, __: Target, ___: dict[str, Any]) -> None:
-        """Releases have no dry run; `request` compares with the definition already."""
+    def preview(self, _: Definition, __: Target, ___: dict[str, Any]) -> None:
+        """Do nothing, because releases have no preview; `body` compares with the definition already."""
 
-    def create(self, _: Definition, target: Target, request: dict[str, Any]) -> StartedRelease:
+    def create(self, _: Definition, target: Target, body: dict[str, Any]) -> Created:
         """Create the release."""
-        metadata = self._metadata(request)
-        with self._sdk.starting():
-            return _started(self._client.create_release(metadata, target.project))
+        metadata = self._metadata(body)
+        with self._sdk.creating():
+            return _created(self._client.create_release(metadata, target.project))
 
-    def look(self, found: Definition, target: Target, marker: str, since: datetime) -> StartedRelease | None:
-        """Find the release whose description carries the marker."""
+    def find_by_marker(self, found: Definition, target: Target, marker: str, since: datetime) -> Created | None:
+        """Find the release whose description contains the marker."""
         releases = self._sdk.pages(
             lambda token: self._client.get_releases(
                 target.project,
@@ -74,15 +75,15 @@ class ReleaseTargets:
                 continuation_token=token,
             )
         )
-        with self._sdk.asking():
+        with self._sdk.reading():
             for release in releases:
                 if marker in (release.description or ""):
-                    return _started(release)
+                    return _created(release)
         return None
 
-    def reach(self, project: str) -> None:
-        """Ask for one definition."""
-        with self._sdk.asking():
+    def probe(self, project: str) -> None:
+        """List one definition."""
+        with self._sdk.reading():
             self._client.get_release_definitions(project, top=1)
 
     def send(
@@ -95,19 +96,19 @@ class ReleaseTargets:
         query: dict[str, Any],
         body: Any = None,
     ) -> tuple[Any, str | None]:
-        """Send one request in raw JSON, for what the SDK's models would drop; the answer, and where a list goes on."""
-        asking = self._sdk.asking if method == "GET" else self._sdk.starting
-        with asking():
+        """Send raw JSON, because the SDK's models drop keys; returns the answer and the continuation token."""
+        translating = self._sdk.reading if method == "GET" else self._sdk.creating
+        with translating():
             response = self._client._send(  # noqa: SLF001
                 method, location, version, route_values=route, query_parameters=query, content=body
             )
             return json.loads(response.content), self._sdk.continuation
 
     def id_of(self, target: Target) -> int:
-        """The id of the one definition that the target names."""
+        """Return the ID of the one definition that the target names."""
         if isinstance(target.definition, int):
             return target.definition
-        with self._sdk.asking():
+        with self._sdk.reading():
             return int(self._named(target).id)
 
     def _named(self, target: Target) -> Any:
@@ -115,25 +116,25 @@ class ReleaseTargets:
         found = self._client.get_release_definitions(
             target.project, search_text=name, expand=_EXPANDED, is_exact_name_match=True, path=folder
         )
-        return the_one(target, "release definition", found, attrgetter("path"))
+        return the_one(target, found, attrgetter("path"))
 
-    def _metadata(self, request: dict[str, Any]) -> Any:
-        return self._client._deserialize.deserialize_data(request, "ReleaseStartMetadata")  # noqa: SLF001
+    def _metadata(self, body: dict[str, Any]) -> Any:
+        return self._client._deserialize.deserialize_data(body, "ReleaseStartMetadata")  # noqa: SLF001
 
     def _version_id_of(self, definition: Definition, project: str, alias: str, event: ModelRegistered) -> str:
         if self._version_id is None:
             self._version_id = self._learn_version_id(definition, project)
         if self._version_id is None:
-            msg = (
-                f"Azure DevOps does not tell how it names the versions of artifact {alias}: definition "
-                f"{definition.name} has no earlier release, and its version list is empty; create one release by hand"
+            raise RefusedError(
+                f"cannot determine the version ID format of artifact {alias}: definition {definition.name} has no "
+                "earlier release that shows it, and no listed version",
+                "create one release manually",
             )
-            raise Refused(msg)
         return self._version_id.format(model=event.model, version=event.version)
 
     def _learn_version_id(self, definition: Definition, project: str) -> str | None:
-        """Whether an id is `51` or `model:51`, as a template; learned of the definition's models alone."""
-        with self._sdk.asking():
+        """Return the format of an ID, such as `51` or `model:51`, as a template; only model artifacts show it."""
+        with self._sdk.reading():
             for alias, version in self._known_versions(definition, project):
                 if model := definition.models.get(alias):
                     forms = {version.name: "{version}", f"{model}:{version.name}": "{model}:{version}"}
@@ -142,14 +143,14 @@ class ReleaseTargets:
         return None
 
     def _known_versions(self, definition: Definition, project: str) -> Iterator[tuple[str, Any]]:
-        """The alias and version of each artifact of earlier releases, and then of the version list."""
+        """List alias and version of the artifacts of earlier releases, then of the version list."""
         for release in self._client.get_releases(
             project, definition_id=definition.id, expand="artifacts", artifact_type_id=MODEL_ARTIFACT
         ):
             for artifact in release.artifacts or []:
                 if version := (artifact.definition_reference or {}).get("version"):
                     yield artifact.alias, version
-        # The SDK lost this call after its version 4; server and models still have it.
+        # The SDK removed this method after its version 4; the server and the SDK's models still have it.
         response = self._client._send(  # noqa: SLF001
             "GET",
             _ARTIFACT_VERSIONS,
@@ -163,7 +164,7 @@ class ReleaseTargets:
 
 
 def release_url(url: str) -> str:
-    """Where an organization keeps its releases; an on-premises collection keeps them itself."""
+    """Return the address of an organization's releases; an on-premises collection has one address for all."""
     parts = urlsplit(url.rstrip("/"))
     host = parts.netloc
     if host.lower() == "dev.azure.com":
@@ -173,8 +174,7 @@ def release_url(url: str) -> str:
     return parts._replace(netloc=host).geturl()
 
 
-def _started(release: Any) -> StartedRelease:
+def _created(release: Any) -> Created:
     if release is None or not release.id:
-        msg = "the answer holds no release"
-        raise ValueError(msg)
-    return StartedRelease(release.id, release.name or "", web_page(release))
+        raise ValueError("the answer contains no release")
+    return Created(release.id, release.name or "", web_page(release))

@@ -1,8 +1,9 @@
-"""The azure-devops SDK, tamed: sign-in, its clients, and what its errors mean."""
+"""The azure-devops SDK: sign-in, clients that send each request once, and errors that have a meaning."""
 
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -19,24 +20,29 @@ from msrest.authentication import Authentication, BasicAuthentication
 from msrest.exceptions import ClientException, ClientRequestError
 from yaml import YAMLError
 
-from model_release.domain.events import shorten
-from model_release.errors import Busy, Refused, StartError, Unknown
+from model_release.errors import AzureDevOpsError, RefusedError, TemporaryError, UnknownOutcomeError
+from model_release.text import network_reason, shorten
 
-# The SDK writes what it learns about the server below the home folder, which a Function App may not, and does so
-# as soon as it is imported. https://github.com/microsoft/azure-devops-python-api/issues/90
+# The SDK writes to the home folder, which a Function App may not, and does so as soon as it is imported.
+# https://github.com/microsoft/azure-devops-python-api/issues/90
 _CACHE = tempfile.TemporaryDirectory(prefix="azure-devops-")
 os.environ.setdefault("AZURE_DEVOPS_CACHE_DIR", _CACHE.name)
 
 _SCOPE = "499b84ac-1321-427f-aa17-267ca6975798/.default"
 _MOST_LINES = 10
 _LONGEST_PAUSE_SECONDS = 3600
-# An SSLError is none of them: it also comes of an answer that cannot be read.
+# Not SSLError, which is also raised while an answer is read.
 _NOT_SENT = (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError)
+# The SDK appends these sentences to the text of an answer, or to nothing.
+_SDK_SENTENCES = re.compile(
+    r"\s*(Operation returned a \d+ status code\.|The requested resource requires user authentication: .*)"
+)
+_SIGN_IN_FIX = "renew the token, or add the identity to the organization"
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What an answer of Azure DevOps says beside its body."""
+class AnswerHeaders:
+    """The status and headers of an answer, which the SDK drops."""
 
     status: int
     retry_after: timedelta | None
@@ -45,20 +51,20 @@ class Answer:
 
 @dataclass(frozen=True)
 class PostRequest:
-    """The request that starts something, as it goes over the wire."""
+    """A POST request with its serialized body."""
 
     url: str
     body: str
 
 
 class EntraSignIn(Authentication):
-    """Signs each request with a token that is valid now; the SDK itself would keep the first one."""
+    """Signs each request with a token that is valid now; the SDK itself would keep the first token."""
 
     def __init__(self, credential: TokenCredential) -> None:
         self._credential = credential
 
     def signed_session(self, session: requests.Session | None = None) -> requests.Session:
-        """Called by the SDK before every request."""
+        """Add the token; the SDK calls this before every request."""
         session = session or requests.Session()
         session.headers["Authorization"] = f"Bearer {self._credential.get_token(_SCOPE).token}"
         return session
@@ -70,10 +76,10 @@ def pat_sign_in(token: str) -> Authentication:
 
 
 class Sdk:
-    """Builds the SDK's clients, and tells what comes of their calls; safe to share among threads."""
+    """Builds the SDK's clients and translates their errors; safe to share among threads."""
 
     def __init__(self, sign_in: Authentication, *, timeout: float, throttled: Callable[[timedelta], None]) -> None:
-        """`timeout` is in seconds for one request; `throttled` is told how long an answer asks to be left alone."""
+        """`timeout` is in seconds for one request; `throttled` receives each Retry-After."""
         self._sign_in = sign_in
         self._timeout = timeout
         self._throttled = throttled
@@ -81,17 +87,17 @@ class Sdk:
         self._signed = requests.Session()
 
     def client(self, kind: Callable[[str, Authentication], Any], url: str) -> Any:
-        """A client that gives up in time, repeats nothing that changes something, and follows no redirection."""
+        """Build a client that times out, retries no request that changes something, and follows no redirect."""
         client = kind(url, self._sign_in)
         client.config.connection.timeout = (self._timeout / 4, self._timeout)
-        client.config.hooks.append(self._remember_answer)
+        client.config.hooks.append(self._keep_headers)
         client.config.redirect_policy.allow = False
-        # Each request would read the environment anew, and a netrc file, whose password would replace the sign-in.
+        # Otherwise each request reads the environment, and a netrc file, whose password would replace the sign-in.
         found = requests.Session().merge_environment_settings(url, {}, None, None, None)
         client.config.proxies.proxies = dict(found["proxies"])
         client.config.proxies.use_env_settings = False
         client.config.connection.verify = found["verify"]
-        # A replayed POST is a second release. The object is changed, since the SDK keeps hold of it.
+        # A repeated POST is a second release. The SDK keeps a reference to this object, so it is changed in place.
         policy = client.config.retry_policy.policy
         policy.connect = policy.total = 1
         policy.read = policy.status = policy.other = policy.redirect = 0
@@ -100,20 +106,20 @@ class Sdk:
         policy.allowed_methods = frozenset(["GET", "OPTIONS"])
         return client
 
-    def post(self, client: Any, location: str, route: dict[str, Any], body: Any, model: str) -> PostRequest:
-        """What a client would send, and where."""
+    def post_request(self, client: Any, location: str, route: dict[str, Any], body: Any, model: str) -> PostRequest:
+        """Build the POST request that a client would send."""
         serialize = client._serialize  # noqa: SLF001
-        with self.asking():
+        with self.reading():
             values = {name: serialize.url(name, value, type(value).__name__) for name, value in route.items()}
             post = client._create_request_message("POST", location, values)  # noqa: SLF001
             post.add_content(serialize.body(body, model))
         return PostRequest(post.url, post.data)
 
-    def pages(self, ask: Callable[[str | None], list[Any]]) -> Iterator[Any]:
-        """The items of all pages of a list, while asking; `ask` gets where a page begins, which the SDK leaves out."""
+    def pages(self, read: Callable[[str | None], list[Any]]) -> Iterator[Any]:
+        """Read the items of all pages of a list; `read` receives the continuation token, which the SDK drops."""
         token = None
         while True:
-            page = ask(token)
+            page = read(token)
             token = self.continuation
             yield from page
             if not token:
@@ -121,85 +127,92 @@ class Sdk:
 
     @property
     def continuation(self) -> str | None:
-        """Where the list goes on that was answered last."""
-        answer: Answer = self._last.answer
-        return answer.continuation
+        """The continuation token of the latest answer."""
+        headers: AnswerHeaders = self._last.headers
+        return headers.continuation
 
     def sign_in(self) -> None:
-        """Have a token at hand, so that the next request need not wait for one."""
-        with self.asking():
+        """Acquire a token, so that the next request does not wait for one."""
+        with self.reading():
             self._sign_in.signed_session(self._signed)
 
-    def asking(self) -> AbstractContextManager[None]:
-        """Translate what goes wrong in calls that change nothing, to Busy and Refused."""
-        return self._translating(Busy)
+    def reading(self) -> AbstractContextManager[None]:
+        """Translate the errors of calls that change nothing to TemporaryError and RefusedError."""
+        return self._translating(TemporaryError)
 
-    def starting(self) -> AbstractContextManager[None]:
-        """Translate what goes wrong in the call that creates something, to Busy, Refused and Unknown."""
-        return self._translating(Unknown)
+    def creating(self) -> AbstractContextManager[None]:
+        """Translate the errors of a call that creates something; UnknownOutcomeError if it may have succeeded."""
+        return self._translating(UnknownOutcomeError)
 
-    def _remember_answer(self, response: requests.Response, *_: Any, **__: Any) -> None:
+    def _keep_headers(self, response: requests.Response, *_: Any, **__: Any) -> None:
         seconds = response.headers.get("Retry-After", "")
         pause = min(int(seconds), _LONGEST_PAUSE_SECONDS) if seconds.isdecimal() else None
         retry_after = None if pause is None else timedelta(seconds=pause)
         continuation = response.headers.get("x-ms-continuationtoken")
-        self._last.answer = Answer(response.status_code, retry_after, continuation)
+        self._last.headers = AnswerHeaders(response.status_code, retry_after, continuation)
         self._last.pause = max(self._last.pause, retry_after or timedelta())
 
     @contextmanager
-    def _translating(self, perhaps: type[StartError]) -> Iterator[None]:
-        """A Retry-After is told when all is said: what fails in telling must not pass for Azure DevOps' answer.
+    def _translating(self, unproven: type[AzureDevOpsError]) -> Iterator[None]:
+        """Raise `unproven` unless an error proves more; report the longest Retry-After, which successes have too.
 
-        It comes on successes too. https://learn.microsoft.com/azure/devops/integrate/concepts/rate-limits
+        `throttled` is called last, so that its own errors are not translated.
+        https://learn.microsoft.com/azure/devops/integrate/concepts/rate-limits
         """
-        self._last.answer, self._last.pause = None, timedelta()
+        self._last.headers, self._last.pause = None, timedelta()
         try:
             yield
-        except StartError:
+        except AzureDevOpsError:
             raise
-        # Of all that is called here, only the sign-in speaks so.
+        # Only the sign-in raises it here.
         except AzureError as error:
-            msg = f"no token for Azure DevOps could be had: {shorten(error.message)}"
-            raise Busy(msg) from error
-        # The SDK lets these through for bodies that are cut off, and answers that are no JSON or not what it expects.
+            reason = network_reason(error) or shorten(" ".join(error.message.split()))
+            raise TemporaryError(f"cannot get a token for Azure DevOps: {reason}") from error
+        # The SDK raises all of these for an answer that is cut off or not as expected.
         except (ClientException, OSError, ValueError, AttributeError, TypeError, KeyError, YAMLError) as error:
-            raise _translated(error, self._last.answer, perhaps) from error
+            raise self._translated(error, unproven) from error
         finally:
             if self._last.pause:
                 self._throttled(self._last.pause)
 
+    def _translated(self, error: Exception, unproven: type[AzureDevOpsError]) -> AzureDevOpsError:
+        if type(error) is ClientRequestError or isinstance(error, OSError):
+            return self._no_answer(getattr(error, "inner_exception", None) or error, unproven)
+        headers: AnswerHeaders | None = self._last.headers
+        if not headers:
+            return unproven("the request to Azure DevOps failed: the answer cannot be read")
+        status, retry_after, words = headers.status, headers.retry_after, _words(error)
+        details = f": {words}" if words else ""
+        if status == requests.codes.too_many_requests:
+            return TemporaryError(f"Azure DevOps is throttling requests (429){details}", retry_after=retry_after)
+        if status in (203, 302, 401):
+            problem = f"Azure DevOps does not accept the sign-in (status {status}){details}"
+            return RefusedError(problem, _SIGN_IN_FIX)
+        if status < 300:  # noqa: PLR2004  the class of HTTP statuses
+            details = f": {network_reason(error) or 'the answer cannot be read'}"
+        if status == requests.codes.request_timeout or not 300 <= status < 500:  # noqa: PLR2004
+            return unproven(f"Azure DevOps answered {status}{details}", retry_after=retry_after)
+        return RefusedError(words or f"Azure DevOps answered {status}", "" if words else "check AZURE_DEVOPS_URL")
+
+    def _no_answer(self, cause: Exception, unproven: type[AzureDevOpsError]) -> AzureDevOpsError:
+        reason = network_reason(cause, self._timeout)
+        inner = cause.args[0] if isinstance(cause, requests.RequestException) and cause.args else cause
+        if isinstance(getattr(inner, "reason", inner), _NOT_SENT):
+            return TemporaryError(f"Azure DevOps cannot be reached: {reason}")
+        return unproven(f"the request to Azure DevOps failed: {reason or 'connection failed'}")
+
 
 def web_page(thing: Any) -> str:
-    """The address for people of something that the SDK read."""
+    """Return the address of the page of something that the SDK read."""
     return str(thing._links.additional_properties["web"]["href"])  # noqa: SLF001  it is public in the REST API
 
 
-def _translated(error: Exception, answer: Answer | None, perhaps: type[StartError]) -> StartError:
-    if type(error) is ClientRequestError or isinstance(error, OSError):
-        return _no_answer(getattr(error, "inner_exception", error), perhaps)
-    status = answer.status if answer else 0
-    retry_after = answer.retry_after if answer else None
-    message = _message(error)
-    if status == requests.codes.too_many_requests:
-        return Busy(f"Azure DevOps is busy (429): {message}", retry_after)
-    if status in (203, 302, 401):
-        return Refused(f"Azure DevOps does not accept the sign-in (status {status}): {message}")
-    if status in (0, 408) or status < 300 or status >= 500:  # noqa: PLR2004  the classes of HTTP statuses
-        return perhaps(f"Azure DevOps answered {status}: {message}", retry_after)
-    return Refused(message)
-
-
-def _message(error: Exception) -> str:
-    """Azure DevOps' own words; what is wrong with a run stands beside its message, which does not say it."""
-    told = getattr(error, "custom_properties", None)
-    results = told.get("ValidationResults") if isinstance(told, dict) else None
+def _words(error: Exception) -> str:
+    """Return Azure DevOps' own words; the faults of a run are next to the message, which does not contain them."""
+    if not isinstance(error, ClientException):
+        return ""
+    properties = getattr(error, "custom_properties", None)
+    results = properties.get("ValidationResults") if isinstance(properties, dict) else None
     details = [str(one.get("message")) for one in results or () if isinstance(one, dict)]
-    return "; ".join(shorten(line) for line in (details or str(error).splitlines())[:_MOST_LINES])
-
-
-def _no_answer(cause: Exception, perhaps: type[StartError]) -> StartError:
-    reason = cause.args[0] if isinstance(cause, requests.RequestException) and cause.args else cause
-    reason = getattr(reason, "reason", reason)
-    if isinstance(reason, _NOT_SENT):
-        return Busy(f"Azure DevOps cannot be reached: {shorten(str(reason))}")
-    return perhaps(f"Azure DevOps did not answer: {shorten(str(reason))}")
+    lines = details or _SDK_SENTENCES.sub("", str(error)).splitlines()
+    return "; ".join(shorten(line) for line in lines[:_MOST_LINES])

@@ -1,22 +1,28 @@
-"""Which of the things that Azure DevOps lists is the one that a target names (pure)."""
+"""Select the one definition or pipeline that a target names (pure)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from model_release.domain.release_map import Target
-from model_release.errors import Refused
+from model_release.domain.targets import Target, TargetKind
+from model_release.errors import RefusedError
+
+_NOUNS: Mapping[TargetKind, str] = {"release": "release definition", "pipeline": "pipeline"}
+_NOT_FOUND_FIX: Mapping[TargetKind, str] = {
+    "release": "correct the route's project or definition, or grant View release pipeline",
+    "pipeline": "correct the route or the pipeline, or grant View build pipeline and Queue builds",
+}
 
 
 def split(target: Target) -> tuple[str | None, str]:
-    """The folder, None where the target names none, and the name."""
+    """Split the definition into folder and name; the folder is None if the target names none."""
     folder, slash, name = str(target.definition).rpartition("\\")
     return "\\" + folder.strip("\\") if slash else None, name
 
 
-def the_one(target: Target, kind: str, listed: Iterable[Any], folder_of: Callable[[Any], str]) -> Any:
-    """The one of exactly this name, without regard to case; raises Refused when there is none, or more than one."""
+def the_one(target: Target, listed: Iterable[Any], folder_of: Callable[[Any], str]) -> Any:
+    """Return the one of exactly this name, without regard to case; raises RefusedError if there is not exactly one."""
     folder, name = split(target)
     exact = [
         one
@@ -25,10 +31,11 @@ def the_one(target: Target, kind: str, listed: Iterable[Any], folder_of: Callabl
     ]
     if len(exact) == 1:
         return exact[0]
-    where = f"project {target.project} has"
+    noun = _NOUNS[target.kind]
     if not exact:
-        msg = f"{where} no {kind} {target.definition}, or this identity may not view it"
-        raise Refused(msg)
-    places = ", ".join(f"{folder_of(one).rstrip(chr(92))}\\{name}" for one in exact)
-    msg = f"{where} {len(exact)} {kind}s of that name, so write the folder too: {places}"
-    raise Refused(msg)
+        problem = f"project {target.project} has no {noun} {target.definition}, or this identity cannot view it"
+        raise RefusedError(problem, _NOT_FOUND_FIX[target.kind])
+    paths = ", ".join(f"{folder_of(one).rstrip(chr(92))}\\{name}" for one in exact)
+    raise RefusedError(
+        f"project {target.project} has {len(exact)} {noun}s named {name}", f"write the folder too: {paths}"
+    )

@@ -12,37 +12,43 @@ from urllib.parse import quote, urlencode, urljoin, urlsplit
 from azure.core.credentials import TokenCredential
 from azure.core.rest import HttpResponse
 
-from model_release.azure_ml.resource_manager import NotRead, ResourceManager
-from model_release.domain.events import Workspace, shorten, text_of
-from model_release.errors import ModelReleaseError
+from model_release.azure_ml.resource_manager import ResourceManager, ResourceManagerError
+from model_release.domain.events import Workspace, text_of
+from model_release.errors import Fault, ModelReleaseError
 from model_release.settings import AZURE
+from model_release.text import network_reason, shorten
 
 _READ = {"api-version": "2024-10-01"}
 _LISTED = {**_READ, "listViewType": "ActiveOnly"}
 _NEWEST_FIRST = {**_LISTED, "$orderBy": "createdtime desc"}
 _PORTS = {"http": 80, "https": 443}
-_WHAT_TO_DO = {
-    401: "Azure does not accept this identity's sign-in; is it of the workspace's tenant?",
+_NOT_FOUND, _SERVER_ERROR = 404, 500
+_FIXES = {
+    401: "use an identity of the workspace's tenant",
     403: (
-        "this identity needs the actions Microsoft.MachineLearningServices/workspaces/models/read and "
+        "grant this identity the actions Microsoft.MachineLearningServices/workspaces/models/read and "
         "Microsoft.MachineLearningServices/workspaces/models/versions/read on the workspace"
     ),
+    _NOT_FOUND: "correct the workspace's resource ID, or remove the workspace from AML_WORKSPACES",
 }
-_NOT_FOUND, _SERVER_ERROR = 404, 500
-_NO_WORKSPACE = "is the workspace there, or was it deleted, moved or misspelled in its resource id?"
 
 
-class CannotList(ModelReleaseError):  # noqa: N818  named as the answer it is, like Busy
-    """A workspace's model versions could not be read, or not all of them."""
+class AzureMlError(ModelReleaseError):
+    """The model versions of a workspace could not be read, or not all of them."""
+
+    def __init__(self, problem: str, fix: str = "") -> None:
+        super().__init__(str(Fault(problem, fix)))
+        self.problem = problem
+        self.fix = fix
 
 
-class CannotListModel(CannotList):
-    """Those of one model could not be read; others may be."""
+class ModelListError(AzureMlError):
+    """The versions of one model could not be read; those of other models may be readable."""
 
 
 @dataclass(frozen=True)
 class ModelVersion:
-    """A model version as a workspace has it now; `created` is in UTC."""
+    """A model version as it is registered now; `created` is in UTC."""
 
     workspace: Workspace
     model: str
@@ -53,15 +59,15 @@ class ModelVersion:
 
 
 class AzureMl:
-    """The model versions of Azure ML workspaces; every method raises CannotList, and nothing else of Azure."""
+    """The model versions of Azure ML workspaces; every method raises AzureMlError, and no other error of Azure."""
 
     def __init__(self, credential: TokenCredential, *, endpoint: str = AZURE) -> None:
-        """`endpoint` is Azure Resource Manager's; only on this machine it may be plain HTTP."""
+        """`endpoint` is the address of Azure Resource Manager; plain HTTP is allowed on this machine only."""
         self._resource_manager = ResourceManager(credential, endpoint)
         self._endpoint = self._resource_manager.endpoint
 
     def models(self, workspace: Workspace) -> Iterator[str]:
-        """List the names of the models, neither archived nor anonymous ones.
+        """List the names of the models that are neither archived nor anonymous.
 
         https://learn.microsoft.com/rest/api/azureml/model-containers/list
         """
@@ -71,10 +77,10 @@ class AzureMl:
             yield from names
 
     def versions(self, workspace: Workspace, model: str, *, since: datetime | None = None) -> Iterator[ModelVersion]:
-        """List a model's versions, the newest first, neither archived nor anonymous ones; raises CannotListModel too.
+        """List a model's versions that are neither archived nor anonymous, newest first; raises ModelListError too.
 
-        `since` leaves out what was created earlier. There is no list across models, and no promise that a model's
-        own `lastModifiedAt` follows its versions, so every model costs a request.
+        `since` omits what was created earlier. Each model costs a request, because Azure ML has no list across models
+        and does not promise that a model's `lastModifiedAt` changes with its versions.
         https://learn.microsoft.com/rest/api/azureml/model-versions/list
         """
         for page in self._pages(f"{self._model(workspace, model)}/versions", _NEWEST_FIRST, workspace, model):
@@ -86,9 +92,9 @@ class AzureMl:
                 return
 
     def model_version(self, workspace: Workspace, model: str, version: str) -> ModelVersion:
-        """One version as it is registered now, an archived one too."""
+        """Read one version, which may be archived."""
         url = f"{self._model(workspace, model)}/versions/{quote(version, safe='')}?{urlencode(_READ)}"
-        response = self._get(url, workspace, model, f"{model} {version} is not registered there")
+        response = self._get(url, workspace, model, f"{model}:{version}")
         with _as_documented(workspace, model):
             return _version(response.json(), model, workspace)
 
@@ -103,28 +109,29 @@ class AzureMl:
         read = set()
         while link:
             if link in read or _origin(link) != _origin(self._endpoint):
-                raise _cannot_list(workspace, f"the next page is not to be trusted: {shorten(link)}", model)
+                raise _error(workspace, model, f"unexpected address of the next page: {shorten(link)}")
             read.add(link)
-            response = self._get(link, workspace, model, f"{model} is not there any more" if model else _NO_WORKSPACE)
+            response = self._get(link, workspace, model, model)
             with _as_documented(workspace, model):
                 page = response.json()
                 items, next_link = list(page["value"]), page.get("nextLink")
                 link = next_link and urljoin(link, next_link)
             yield items
 
-    def _get(self, url: str, workspace: Workspace, model: str, not_found: str) -> HttpResponse:
+    def _get(self, url: str, workspace: Workspace, model: str, wanted: str) -> HttpResponse:
         try:
             return self._resource_manager.get(url)
-        except NotRead as error:
-            what_to_do = {**_WHAT_TO_DO, _NOT_FOUND: not_found}.get(error.status)
-            # Any other answer would be the same for the next model.
-            whose = model if error.status == _NOT_FOUND or error.status >= _SERVER_ERROR else ""
-            raise _cannot_list(workspace, f"{what_to_do} ({error})" if what_to_do else str(error), whose) from error
+        except ResourceManagerError as error:
+            if wanted and error.status == _NOT_FOUND:
+                raise _error(workspace, model, f"{wanted} is not registered ({error})") from error
+            # Any other refusal would be the same for the next model.
+            whose = model if error.status >= _SERVER_ERROR else ""
+            raise _error(workspace, whose, str(error), _FIXES.get(error.status, "")) from error
 
 
-def _cannot_list(workspace: Workspace, reason: str, model: str) -> CannotList:
-    kind, what = (CannotListModel, f"versions of {model} in") if model else (CannotList, "model versions of")
-    return kind(f"the {what} workspace {workspace.name} cannot be read: {reason}")
+def _error(workspace: Workspace, model: str, reason: str, fix: str = "") -> AzureMlError:
+    kind, subject = (ModelListError, f"versions of {model} in") if model else (AzureMlError, "model versions of")
+    return kind(f"the {subject} workspace {workspace.name} cannot be read: {reason}", fix)
 
 
 @contextmanager
@@ -132,12 +139,12 @@ def _as_documented(workspace: Workspace, model: str = "") -> Iterator[None]:
     try:
         yield
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        reason = f"Azure's answer is not what is documented: {shorten(repr(error))}"
-        raise _cannot_list(workspace, reason, model) from error
+        reason = network_reason(error) or "the answer is not as documented"
+        raise _error(workspace, model, f"Azure Resource Manager answered 200: {reason}") from error
 
 
 def _origin(url: str) -> tuple[str, str | None, int | None]:
-    """Tell where a URL leads; Azure Resource Manager's own links may or may not name the port."""
+    """Return scheme, host and port, because Azure Resource Manager's own links may name the default port."""
     try:
         parts = urlsplit(url)
         return parts.scheme, parts.hostname, parts.port or _PORTS.get(parts.scheme)

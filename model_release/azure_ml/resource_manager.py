@@ -12,38 +12,39 @@ from azure.core.pipeline import PipelineResponse
 from azure.core.pipeline.policies import BearerTokenCredentialPolicy, RetryPolicy, UserAgentPolicy
 from azure.core.rest import HttpRequest, HttpResponse
 
-from model_release.domain.events import shorten
 from model_release.errors import ModelReleaseError
 from model_release.settings import LOOPBACK
+from model_release.text import network_reason, shorten
 
 _LONGEST_PAUSE_SECONDS = 60
+_TIMEOUT_SECONDS = 30
 
 
-class NotRead(ModelReleaseError):  # noqa: N818  named as the answer it is, like Busy
-    """Azure did not tell; `status` is what it answered, 0 if nothing."""
+class ResourceManagerError(ModelReleaseError):
+    """A request to Azure Resource Manager failed; `status` is that of the answer, 0 without an answer."""
 
-    def __init__(self, reason: str, status: int = 0) -> None:
-        super().__init__(reason)
+    def __init__(self, problem: str, status: int = 0) -> None:
+        super().__init__(problem)
         self.status = status
 
 
 class _Retry(RetryPolicy[HttpRequest, HttpResponse]):
-    """Waits as long as it is asked to, unless asking again later does better than waiting."""
+    """Waits for as long as Retry-After says, but not longer than a minute."""
 
     def is_retry(self, settings: dict[str, Any], response: PipelineResponse[Any, Any]) -> bool:
-        """Tell whether to send the request again."""
+        """Return whether to send the request again."""
         pause = self.get_retry_after(response) or 0
         return pause <= _LONGEST_PAUSE_SECONDS and super().is_retry(settings, response)
 
 
 class ResourceManager:
-    """Azure Resource Manager, to read from; raises NotRead, and nothing else of Azure."""
+    """Azure Resource Manager, read only; raises ResourceManagerError, and no other error of Azure."""
 
     def __init__(self, credential: TokenCredential, endpoint: str) -> None:
-        """`endpoint` is its address; only on this machine it may be plain HTTP."""
+        """`endpoint` is its address; plain HTTP is allowed on this machine only."""
         self.endpoint = endpoint.rstrip("/")
         self._enforce_https = urlsplit(endpoint).hostname not in LOOPBACK
-        # Without a redirect policy a redirect is not followed, and the token stays here.
+        # Without a redirect policy no redirect is followed, so the token is sent to this address only.
         self._client: PipelineClient[HttpRequest, HttpResponse] = PipelineClient(
             self.endpoint,
             policies=[
@@ -52,26 +53,28 @@ class ResourceManager:
                 BearerTokenCredentialPolicy(credential, f"{self.endpoint}/.default"),
             ],
             connection_timeout=5,
-            read_timeout=30,
+            read_timeout=_TIMEOUT_SECONDS,
         )
 
     def get(self, url: str) -> HttpResponse:
-        """The answer with status 200 to one request."""
+        """Send one GET request; returns an answer with status 200."""
         try:
             response = self._client.send_request(HttpRequest("GET", url), enforce_https=self._enforce_https)
         except ClientAuthenticationError as error:
-            msg = f"no token for Azure could be had: {shorten(error.message)}"
-            raise NotRead(msg) from error
-        # The retry policy lets a ValueError through for a Retry-After that it cannot read.
-        except (AzureError, ValueError) as error:
-            msg = f"Azure did not answer: {shorten(str(error))}"
-            raise NotRead(msg) from error
-        if response.status_code != 200:  # noqa: PLR2004  the only success that is documented
-            raise NotRead(_refusal(response), response.status_code)
+            reason = network_reason(error) or shorten(" ".join(error.message.split()))
+            raise ResourceManagerError(f"cannot get a token for Azure Resource Manager: {reason}") from error
+        except AzureError as error:
+            reason = network_reason(error, _TIMEOUT_SECONDS) or shorten(error.message)
+            raise ResourceManagerError(f"Azure Resource Manager cannot be reached: {reason}") from error
+        # The retry policy raises it for a Retry-After that it cannot parse.
+        except ValueError as error:
+            raise ResourceManagerError("Azure Resource Manager's answer cannot be read") from error
+        if response.status_code != 200:  # noqa: PLR2004  the only documented success
+            raise ResourceManagerError(_refusal(response), response.status_code)
         return response
 
 
 def _refusal(response: HttpResponse) -> str:
-    said = HttpResponseError(response=response)
-    message = f"{said.error.code}: {said.error.message}" if said.error else said.reason
-    return f"Azure answered {response.status_code} {shorten(message)}"
+    answer = HttpResponseError(response=response)
+    words = ": ".join(filter(None, [answer.error.code, answer.error.message])) if answer.error else answer.reason
+    return f"Azure Resource Manager answered {response.status_code} {shorten(words or '')}".rstrip()

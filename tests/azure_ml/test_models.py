@@ -1,9 +1,10 @@
-"""Listing model versions: completely, no more than needed, and never to a stranger."""
+"""Model versions of Azure ML: read completely, with no needless request, and the token sent to Azure only."""
 
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,20 +13,20 @@ from azure.core.credentials import AccessToken
 from azure.core.exceptions import ClientAuthenticationError
 from werkzeug.wrappers import Request, Response
 
-from local import azure_ml as local
 from local.azure_devops_faults import Fault
+from local.azure_ml import AzureMl as LocalAzureMl
 from local.serving import Server
-from model_release.azure_ml.models import AzureMl, CannotList, ModelVersion
-from model_release.azure_ml.models import models as azure_ml
+from model_release.azure_ml.models import AzureMl, AzureMlError, ModelListError, ModelVersion, _origin
 from model_release.domain.events import Workspace
+from tests.azure_devops import broken_servers as broken
 
 ID = "/subscriptions/1/resourceGroups/Group (1)/providers/Microsoft.MachineLearningServices/workspaces/Prod"
 WORKSPACE = Workspace.parse(ID)
 CREDENTIAL: Any = SimpleNamespace(get_token=lambda *_, **__: AccessToken("token", 2**31))
 START = datetime(2026, 1, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
-# Long enough for azure-core not to fall back to its own pauses of seconds.
-AT_ONCE = {"Retry-After": "0.001"}
+# With 0, azure-core would use its own pauses of seconds.
+NO_PAUSE = {"Retry-After": "0.001"}
 
 
 def listed(azure_ml: AzureMl, workspace: Workspace, *, since: datetime | None = None) -> Iterator[ModelVersion]:
@@ -34,8 +35,8 @@ def listed(azure_ml: AzureMl, workspace: Workspace, *, since: datetime | None = 
 
 
 @dataclass
-class Site:
-    azure_ml: local.AzureMl
+class LocalWorkspace:
+    azure_ml: LocalAzureMl
     url: str
 
     def add(self, model: str, *hours: int, **data: Any) -> None:
@@ -50,15 +51,15 @@ class Site:
 
 
 @pytest.fixture
-def site() -> Iterator[Site]:
-    stand_in = local.AzureMl([ID], page_size=3)
-    with Server(stand_in) as server:
-        yield Site(stand_in, server.url)
+def workspace() -> Iterator[LocalWorkspace]:
+    azure_ml = LocalAzureMl([ID], page_size=3)
+    with Server(azure_ml) as server:
+        yield LocalWorkspace(azure_ml, server.url)
 
 
 @dataclass
 class Answers:
-    """Answers every request with the next of these bodies, and with the last for ever."""
+    """Answers each request with the next of these bodies, and then with the last one."""
 
     bodies: list[Any]
     requests: list[Request] = field(default_factory=list)
@@ -81,35 +82,35 @@ def version(created: Any = "2026-01-01T00:00:00Z", **item: Any) -> dict[str, Any
 CONTAINERS = {"value": [{"name": "churn"}], "nextLink": None}
 
 
-def test_a_model_version_is_read_whole(site: Site) -> None:
-    site.add("churn", 7, tags={"stage": "production"}, properties={"by": "me"})
+def test_a_model_version_is_read_with_tags_and_properties(workspace: LocalWorkspace) -> None:
+    workspace.add("churn", 7, tags={"stage": "production"}, properties={"by": "me"})
 
-    (listed,) = site.versions()
+    (listed,) = workspace.versions()
 
     assert listed == ModelVersion(WORKSPACE, "churn", "7", START + 7 * HOUR, {"stage": "production"}, {"by": "me"})
     assert listed.created.tzinfo is UTC
 
 
-def test_an_empty_workspace_has_no_versions(site: Site) -> None:
-    assert site.versions() == []
+def test_an_empty_workspace_has_no_versions(workspace: LocalWorkspace) -> None:
+    assert workspace.versions() == []
 
 
-def test_models_and_their_versions_are_listed_over_all_pages_newest_first(site: Site) -> None:
+def test_models_and_their_versions_are_read_from_all_pages_newest_first(workspace: LocalWorkspace) -> None:
     for model in ("a", "b", "c", "d"):
-        site.add(model, 1, 2, 3, 4)
+        workspace.add(model, 1, 2, 3, 4)
 
-    assert site.names() == [f"{model}:{hour}" for model in "abcd" for hour in (4, 3, 2, 1)]
-    assert len(site.azure_ml.requests) == 2 + 4 * 2
+    assert workspace.names() == [f"{model}:{hour}" for model in "abcd" for hour in (4, 3, 2, 1)]
+    assert len(workspace.azure_ml.requests) == 2 + 4 * 2
 
 
-def test_3000_versions_on_40_pages_are_listed_completely() -> None:
-    stand_in = local.AzureMl(page_size=75)
-    with Server(stand_in) as server:
-        site = Site(stand_in, server.url)
-        site.add("churn", *range(3000))
+def test_3000_versions_on_40_pages_are_read_completely() -> None:
+    azure_ml = LocalAzureMl(page_size=75)
+    with Server(azure_ml) as server:
+        workspace = LocalWorkspace(azure_ml, server.url)
+        workspace.add("churn", *range(3000))
 
-        assert site.names() == [f"churn:{hour}" for hour in reversed(range(3000))]
-    assert len(stand_in.requests) == 1 + 40
+        assert workspace.names() == [f"churn:{hour}" for hour in reversed(range(3000))]
+    assert len(azure_ml.requests) == 1 + 40
 
 
 @pytest.mark.parametrize(
@@ -117,12 +118,12 @@ def test_3000_versions_on_40_pages_are_listed_completely() -> None:
     [(8, ["churn:9", "churn:8"], 1), (7, ["churn:9", "churn:8", "churn:7"], 2), (100, [], 1)],
 )
 def test_since_ends_reading_at_the_first_page_whose_last_version_is_older(
-    site: Site, since: int, names: list[str], pages: int
+    workspace: LocalWorkspace, since: int, names: list[str], pages: int
 ) -> None:
-    site.add("churn", *range(10))
+    workspace.add("churn", *range(10))
 
-    assert site.names(START + since * HOUR) == names
-    assert len(site.azure_ml.requests) == 1 + pages
+    assert workspace.names(START + since * HOUR) == names
+    assert len(workspace.azure_ml.requests) == 1 + pages
 
 
 def test_since_ends_reading_at_an_old_version_that_is_not_listed() -> None:
@@ -135,52 +136,52 @@ def test_since_ends_reading_at_an_old_version_that_is_not_listed() -> None:
     assert len(answers.requests) == 2
 
 
-def test_a_new_version_of_an_old_model_is_found(site: Site) -> None:
-    site.add("old", 1, 100)
-    site.add("new", 100)
+def test_a_new_version_of_an_old_model_is_found(workspace: LocalWorkspace) -> None:
+    workspace.add("old", 1, 100)
+    workspace.add("new", 100)
 
-    assert site.names(START + 50 * HOUR) == ["new:100", "old:100"]
+    assert workspace.names(START + 50 * HOUR) == ["new:100", "old:100"]
 
 
-def test_only_what_is_needed_is_requested_as_it_is_needed(site: Site) -> None:
-    site.add("churn", *range(10))
-    versions = listed(AzureMl(CREDENTIAL, endpoint=site.url), WORKSPACE)
+def test_a_page_is_requested_only_when_it_is_needed(workspace: LocalWorkspace) -> None:
+    workspace.add("churn", *range(10))
+    versions = listed(AzureMl(CREDENTIAL, endpoint=workspace.url), WORKSPACE)
 
     next(versions)
 
-    assert len(site.azure_ml.requests) == 2
+    assert len(workspace.azure_ml.requests) == 2
 
 
-def test_archived_and_anonymous_versions_and_models_are_left_out(site: Site) -> None:
-    site.add("churn", 1, 2, 3)
-    site.add("churn", 4, archived=True)
-    site.add("churn", 5, anonymous=True)
-    site.add("gone", 1)
-    site.azure_ml.archive(ID, "churn", "2")
-    site.azure_ml.archive(ID, "gone")
+def test_archived_and_anonymous_versions_and_models_are_omitted(workspace: LocalWorkspace) -> None:
+    workspace.add("churn", 1, 2, 3)
+    workspace.add("churn", 4, archived=True)
+    workspace.add("churn", 5, anonymous=True)
+    workspace.add("gone", 1)
+    workspace.azure_ml.archive(ID, "churn", "2")
+    workspace.azure_ml.archive(ID, "gone")
 
-    assert site.names() == ["churn:3", "churn:1"]
+    assert workspace.names() == ["churn:3", "churn:1"]
 
 
 @pytest.mark.parametrize("flag", ["isArchived", "isAnonymous"])
-def test_what_is_not_active_is_left_out_even_if_the_server_lists_it(flag: str) -> None:
+def test_archived_and_anonymous_items_are_omitted_even_if_the_server_lists_them(flag: str) -> None:
     container = {"value": [{"name": "gone", "properties": {flag: True}}, {"name": "churn", "properties": None}]}
 
     assert list_answers(container, version(properties={flag: True})) == []
 
 
 @pytest.mark.parametrize("name", ["a b", "ä", "50%", "50%25", "a?b#c", "a/b", "a&b=c", "Churn", "-"])
-def test_a_model_of_an_odd_name_is_listed(site: Site, name: str) -> None:
-    site.add(name, *range(4))
+def test_a_model_with_special_characters_in_its_name_is_listed(workspace: LocalWorkspace, name: str) -> None:
+    workspace.add(name, *range(4))
 
-    assert site.names() == [f"{name}:{hour}" for hour in (3, 2, 1, 0)]
+    assert workspace.names() == [f"{name}:{hour}" for hour in (3, 2, 1, 0)]
 
 
-def test_model_names_differ_by_case(site: Site) -> None:
-    site.add("churn", 1)
-    site.add("Churn", 2)
+def test_model_names_differ_by_case(workspace: LocalWorkspace) -> None:
+    workspace.add("churn", 1)
+    workspace.add("Churn", 2)
 
-    assert site.names() == ["Churn:2", "churn:1"]
+    assert workspace.names() == ["Churn:2", "churn:1"]
 
 
 @pytest.mark.parametrize(
@@ -192,7 +193,7 @@ def test_missing_tags_and_properties_are_empty(properties: dict[str, Any]) -> No
     assert (listed.tags, listed.properties) == ({}, {})
 
 
-def test_tags_that_are_no_text_become_text() -> None:
+def test_tags_that_are_not_text_become_text() -> None:
     (listed,) = list_answers(CONTAINERS, version(properties={"tags": {"a": None, "b": 1, "c": True, "d": "x"}}))
 
     assert listed.tags == {"a": "", "b": "1", "c": "true", "d": "x"}
@@ -208,96 +209,94 @@ def test_tags_that_are_no_text_become_text() -> None:
         ("2026-01-01T12:00:00", 0, 12),
     ],
 )
-def test_every_form_of_the_time_of_creation_is_read_as_utc(text: str, microseconds: int, hour: int) -> None:
+def test_every_form_of_the_creation_time_is_read_as_utc(text: str, microseconds: int, hour: int) -> None:
     (listed,) = list_answers(CONTAINERS, version(text))
 
     assert listed.created == datetime(2026, 1, 1, hour, 0, 0, microseconds, UTC)
 
 
-def test_since_may_be_of_any_time_zone(site: Site) -> None:
-    site.add("churn", 1, 2)
+def test_since_may_have_any_time_zone(workspace: LocalWorkspace) -> None:
+    workspace.add("churn", 1, 2)
 
-    assert site.names((START + 2 * HOUR).astimezone(timezone(5 * HOUR))) == ["churn:2"]
+    assert workspace.names((START + 2 * HOUR).astimezone(timezone(5 * HOUR))) == ["churn:2"]
 
 
 @pytest.mark.parametrize("host", ["localhost:{port}", "127.0.0.1:1", "management.azure.com", "127.0.0.1:{port}@evil"])
-def test_a_next_page_elsewhere_is_refused_and_the_token_stays_here(host: str) -> None:
+def test_a_next_page_on_another_host_is_refused_and_the_token_is_not_sent_there(host: str) -> None:
     answers = Answers([CONTAINERS])
     with Server(answers) as server:
-        elsewhere = host.format(port=server.url.rpartition(":")[2])
-        answers.bodies = [{**CONTAINERS, "nextLink": f"http://{elsewhere}/models?$skip=3"}, {"value": []}]
+        other = host.format(port=server.url.rpartition(":")[2])
+        answers.bodies = [{**CONTAINERS, "nextLink": f"http://{other}/models?$skip=3"}, {"value": []}]
 
-        with pytest.raises(CannotList, match=r"workspace Prod .* next page is not to be trusted: http://"):
+        with pytest.raises(AzureMlError, match=r"workspace Prod .* unexpected address of the next page: http://"):
             list(listed(AzureMl(CREDENTIAL, endpoint=server.url), WORKSPACE))
     assert len(answers.requests) == 2
 
 
 @pytest.mark.parametrize("link", ["https://127.0.0.1/x", "ftp://x", "http://[", "http://127.0.0.1:x/", "?", "//evil/x"])
-def test_a_next_page_of_another_kind_is_refused(link: str) -> None:
-    with pytest.raises(CannotList):
+def test_a_next_page_with_an_unexpected_address_is_refused(link: str) -> None:
+    with pytest.raises(AzureMlError):
         list_answers({"value": [], "nextLink": link}, {"value": [], "nextLink": link})
 
 
-def test_a_redirect_is_not_followed(site: Site) -> None:
-    stranger = Answers([CONTAINERS])
-    with Server(stranger) as server:
-        site.azure_ml.misbehave(Fault(status=302, headers={"Location": f"{server.url}/models"}))
+def test_a_redirect_is_not_followed(workspace: LocalWorkspace) -> None:
+    other = Answers([CONTAINERS])
+    with Server(other) as server:
+        workspace.azure_ml.misbehave(Fault(status=302, headers={"Location": f"{server.url}/models"}))
 
-        with pytest.raises(CannotList, match="Azure answered 302"):
-            site.versions()
-    assert stranger.requests == []
+        with pytest.raises(AzureMlError, match="Azure Resource Manager answered 302"):
+            workspace.versions()
+    assert other.requests == []
 
 
-@pytest.mark.parametrize("usual", ["https://management.azure.com", "http://127.0.0.1"])
-def test_a_next_page_may_name_the_usual_port(usual: str) -> None:
-    port = {"https": 443, "http": 80}[usual.partition(":")[0]]
-
-    assert azure_ml._origin(f"{usual.upper()}:{port}/subscriptions?$skip=x") == azure_ml._origin(usual)
-    assert azure_ml._origin(f"{usual}:8080/") != azure_ml._origin(usual)
+@pytest.mark.parametrize(("address", "port"), [("https://management.azure.com", 443), ("http://127.0.0.1", 80)])
+def test_a_next_page_may_name_the_default_port(address: str, port: int) -> None:
+    assert _origin(f"{address.upper()}:{port}/subscriptions?$skip=x") == _origin(address)
+    assert _origin(f"{address}:8080/") != _origin(address)
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
-def test_a_busy_azure_is_asked_again(site: Site, status: int) -> None:
-    site.add("churn", *range(7))
-    site.azure_ml.misbehave(Fault(path="versions", status=status, headers=AT_ONCE, times=3))
+def test_a_temporary_error_is_retried(workspace: LocalWorkspace, status: int) -> None:
+    workspace.add("churn", *range(7))
+    workspace.azure_ml.misbehave(Fault(path="versions", status=status, headers=NO_PAUSE, times=3))
 
-    assert len(site.names()) == 7
-    assert len(site.azure_ml.requests) == 1 + 3 + 3
+    assert len(workspace.names()) == 7
+    assert len(workspace.azure_ml.requests) == 1 + 3 + 3
 
 
 @pytest.mark.parametrize("status", [429, 503])
-def test_an_azure_that_stays_busy_is_given_up(site: Site, status: int) -> None:
-    site.azure_ml.misbehave(Fault(status=status, headers=AT_ONCE, body={"error": {"code": "Busy", "message": "Later"}}))
+def test_a_temporary_error_that_persists_is_raised(workspace: LocalWorkspace, status: int) -> None:
+    workspace.azure_ml.misbehave(
+        Fault(status=status, headers=NO_PAUSE, body={"error": {"code": "ServerBusy", "message": "Later"}})
+    )
 
-    with pytest.raises(CannotList, match=f"Azure answered {status} Busy: Later"):
-        site.versions()
-    assert len(site.azure_ml.requests) == 4
+    with pytest.raises(AzureMlError, match=f"Azure Resource Manager answered {status} ServerBusy: Later"):
+        workspace.versions()
+    assert len(workspace.azure_ml.requests) == 4
 
 
 @pytest.mark.parametrize("pause", ["3600", "soon"])
-def test_a_pause_too_long_or_unreadable_is_not_waited_for(site: Site, pause: str) -> None:
-    site.azure_ml.misbehave(Fault(status=429, headers={"Retry-After": pause}))
+def test_a_retry_after_that_is_too_long_or_unreadable_is_not_waited_for(workspace: LocalWorkspace, pause: str) -> None:
+    workspace.azure_ml.misbehave(Fault(status=429, headers={"Retry-After": pause}))
 
-    with pytest.raises(CannotList):
-        site.versions()
-    assert len(site.azure_ml.requests) == 1
+    with pytest.raises(AzureMlError):
+        workspace.versions()
+    assert len(workspace.azure_ml.requests) == 1
 
 
-def test_an_azure_that_cannot_be_reached_is_told() -> None:
-    with Server(Answers([CONTAINERS])) as server:
-        url = server.url
-
-    with pytest.raises(CannotList, match="workspace Prod cannot be read: Azure did not answer"):
+@pytest.mark.parametrize(
+    ("server", "reason"),
+    [broken.REFUSED, broken.UNKNOWN_HOST, broken.RESET, broken.CLOSED, broken.CUT_OFF, broken.UNTRUSTED],
+)
+def test_a_failed_connection_is_reported_in_plain_words(
+    server: broken.BrokenServer, reason: str, tmp_path: Path
+) -> None:
+    with server(tmp_path) as url, pytest.raises(AzureMlError) as caught:
         list(listed(AzureMl(CREDENTIAL, endpoint=url), WORKSPACE))
 
-
-@pytest.mark.parametrize("fault", [Fault(close="before"), Fault(truncate=True), Fault(unparsable=True)])
-def test_an_answer_that_breaks_off_is_told(site: Site, fault: Fault) -> None:
-    site.add("churn", 1)
-    site.azure_ml.misbehave(fault)
-
-    with pytest.raises(CannotList):
-        site.versions()
+    assert str(caught.value) == (
+        f"the model versions of workspace Prod cannot be read: Azure Resource Manager cannot be reached: {reason}"
+    )
 
 
 @pytest.mark.parametrize(
@@ -319,80 +318,105 @@ def test_an_answer_that_breaks_off_is_told(site: Site, fault: Fault) -> None:
         (CONTAINERS, version(properties={"tags": ["a"]})),
     ],
 )
-def test_an_answer_that_is_not_as_documented_is_told(bodies: tuple[Any, ...]) -> None:
-    with pytest.raises(CannotList, match="is not what is documented"):
+def test_an_answer_that_is_not_as_documented_is_reported_without_python_text(bodies: tuple[Any, ...]) -> None:
+    reason = r"Azure Resource Manager answered 200: the answer is not (as documented|JSON)$"
+
+    with pytest.raises(AzureMlError, match=reason):
         list_answers(*bodies)
 
 
-@pytest.mark.parametrize(
-    ("status", "told"),
-    [
-        (401, r"does not accept this identity's sign-in.*401 Code: Message"),
-        (403, r"models/read and Microsoft\.MachineLearningServices/workspaces/models/versions/read.*403 Code: Message"),
-        (400, r"cannot be read: Azure answered 400 Code: Message"),
-    ],
+READ_ACTIONS = (
+    "grant this identity the actions Microsoft.MachineLearningServices/workspaces/models/read and "
+    "Microsoft.MachineLearningServices/workspaces/models/versions/read on the workspace"
 )
-def test_a_refusal_says_what_to_do(site: Site, status: int, told: str) -> None:
-    site.azure_ml.misbehave(Fault(status=status, body={"error": {"code": "Code", "message": "Message"}}))
-
-    with pytest.raises(CannotList, match=told):
-        site.versions()
-    assert len(site.azure_ml.requests) == 1
 
 
-def test_a_workspace_that_is_not_there_is_told(site: Site) -> None:
-    elsewhere = Workspace.parse(ID.replace("Prod", "Gone"))
-    versions = listed(AzureMl(CREDENTIAL, endpoint=site.url), elsewhere)
+@pytest.mark.parametrize(
+    ("status", "fix"), [(401, "use an identity of the workspace's tenant"), (403, READ_ACTIONS), (400, "")]
+)
+def test_a_refusal_has_a_problem_and_a_fix(workspace: LocalWorkspace, status: int, fix: str) -> None:
+    workspace.azure_ml.misbehave(Fault(status=status, body={"error": {"code": "Code", "message": "Message"}}))
 
-    with pytest.raises(CannotList, match=r"workspace Gone .*is the workspace there.*404 ResourceNotFound"):
-        list(versions)
+    with pytest.raises(AzureMlError) as caught:
+        workspace.versions()
+
+    assert caught.value.problem == (
+        f"the model versions of workspace Prod cannot be read: Azure Resource Manager answered {status} Code: Message"
+    )
+    assert caught.value.fix == fix
+    assert len(workspace.azure_ml.requests) == 1
+
+
+def test_an_unknown_workspace_is_refused_with_a_fix(workspace: LocalWorkspace) -> None:
+    unknown = Workspace.parse(ID.replace("Prod", "Gone"))
+
+    with pytest.raises(AzureMlError, match=r"workspace Gone .* answered 404 ResourceNotFound") as caught:
+        list(listed(AzureMl(CREDENTIAL, endpoint=workspace.url), unknown))
+
+    assert caught.value.fix == "correct the workspace's resource ID, or remove the workspace from AML_WORKSPACES"
+
+
+@pytest.mark.parametrize(("status", "error"), [(404, ModelListError), (500, ModelListError), (403, AzureMlError)])
+def test_an_error_that_concerns_one_model_is_distinguished(
+    workspace: LocalWorkspace, status: int, error: type[AzureMlError]
+) -> None:
+    workspace.add("churn", 1)
+    workspace.azure_ml.misbehave(Fault(path="versions", status=status, headers=NO_PAUSE))
+
+    with pytest.raises(AzureMlError) as caught:
+        workspace.versions()
+
+    assert type(caught.value) is error
 
 
 @pytest.mark.parametrize("body", ["<html>", {"error": "text"}, {"error": {"code": None}}, ""])
-def test_a_refusal_in_another_form_is_told(site: Site, body: Any) -> None:
-    site.azure_ml.misbehave(Fault(status=403, body=body))
+def test_a_refusal_without_words_has_a_fix_too(workspace: LocalWorkspace, body: Any) -> None:
+    workspace.azure_ml.misbehave(Fault(status=403, body=body))
 
-    with pytest.raises(CannotList, match="this identity needs the actions"):
-        site.versions()
+    with pytest.raises(AzureMlError, match=r"answered 403( Forbidden|)") as caught:
+        workspace.versions()
+
+    assert caught.value.fix == READ_ACTIONS
 
 
-def test_a_token_is_asked_for_azure_resource_manager(site: Site) -> None:
-    asked: list[str] = []
+def test_the_token_is_for_azure_resource_manager(workspace: LocalWorkspace) -> None:
+    requested: list[str] = []
 
     def get_token(*scopes: str, **_: Any) -> AccessToken:
-        asked.extend(scopes)
+        requested.extend(scopes)
         return AccessToken("token", 2**31)
 
     credential: Any = SimpleNamespace(get_token=get_token)
-    list(listed(AzureMl(credential, endpoint=f"{site.url}/"), WORKSPACE))
+    list(listed(AzureMl(credential, endpoint=f"{workspace.url}/"), WORKSPACE))
 
-    assert asked == [f"{site.url}/.default"]
+    assert requested == [f"{workspace.url}/.default"]
 
 
-def test_no_token_is_told(site: Site) -> None:
+def test_without_a_token_nothing_is_sent(workspace: LocalWorkspace) -> None:
     def get_token(*_: str, **__: Any) -> AccessToken:
         raise ClientAuthenticationError("nobody is signed in")
 
     credential: Any = SimpleNamespace(get_token=get_token)
-    versions = listed(AzureMl(credential, endpoint=site.url), WORKSPACE)
+    versions = listed(AzureMl(credential, endpoint=workspace.url), WORKSPACE)
 
-    with pytest.raises(CannotList, match="no token for Azure could be had: nobody is signed in"):
+    with pytest.raises(AzureMlError, match="cannot get a token for Azure Resource Manager: nobody is signed in"):
         list(versions)
+    assert workspace.azure_ml.requests == []
 
 
-def test_a_token_is_not_sent_over_plain_http_to_another_machine() -> None:
+def test_no_token_is_sent_over_plain_http_to_another_machine() -> None:
     versions = listed(AzureMl(CREDENTIAL, endpoint="http://management.invalid"), WORKSPACE)
 
-    with pytest.raises(CannotList, match="not permitted for non-TLS"):
+    with pytest.raises(AzureMlError, match="not permitted for non-TLS"):
         list(versions)
 
 
-def test_a_next_page_that_was_read_already_is_refused() -> None:
-    with pytest.raises(CannotList, match="not to be trusted"):
+def test_a_next_page_that_was_read_before_is_refused() -> None:
+    with pytest.raises(AzureMlError, match="unexpected address of the next page"):
         list_answers({"value": [], "nextLink": "?page=2"})
 
 
-def test_requests_carry_who_asks_and_what_is_documented() -> None:
+def test_requests_have_the_documented_parameters_and_a_user_agent() -> None:
     answers = Answers([CONTAINERS, {"value": []}])
     with Server(answers) as server:
         list(listed(AzureMl(CREDENTIAL, endpoint=server.url), WORKSPACE))
@@ -405,25 +429,27 @@ def test_requests_carry_who_asks_and_what_is_documented() -> None:
     assert "model-release" in containers.headers["User-Agent"]
 
 
-def test_one_version_is_read_as_it_is_now(site: Site) -> None:
-    site.add("churn", 1, 2, tags={"stage": "test"})
-    site.azure_ml.archive(ID, "churn", "1")
+def test_an_archived_version_is_read_by_its_name(workspace: LocalWorkspace) -> None:
+    workspace.add("churn", 1, 2, tags={"stage": "test"})
+    workspace.azure_ml.archive(ID, "churn", "1")
 
-    read = AzureMl(CREDENTIAL, endpoint=site.url).model_version(WORKSPACE, "churn", "1")
+    read = AzureMl(CREDENTIAL, endpoint=workspace.url).model_version(WORKSPACE, "churn", "1")
 
     assert (read.model, read.version, read.created, read.tags) == ("churn", "1", START + HOUR, {"stage": "test"})
-    assert site.azure_ml.requests[0].query == "api-version=2024-10-01"
+    assert workspace.azure_ml.requests[0].query == "api-version=2024-10-01"
 
 
 @pytest.mark.parametrize(("model", "version"), [("churn", "9"), ("other", "1")])
-def test_one_version_that_is_not_registered_is_told(site: Site, model: str, version: str) -> None:
-    site.add("churn", 1)
+def test_a_version_that_is_not_registered_is_reported(workspace: LocalWorkspace, model: str, version: str) -> None:
+    workspace.add("churn", 1)
 
-    with pytest.raises(CannotList, match=rf"{model} {version} is not registered there \(Azure answered 404"):
-        AzureMl(CREDENTIAL, endpoint=site.url).model_version(WORKSPACE, model, version)
+    with pytest.raises(
+        AzureMlError, match=rf"{model}:{version} is not registered \(Azure Resource Manager answered 404"
+    ):
+        AzureMl(CREDENTIAL, endpoint=workspace.url).model_version(WORKSPACE, model, version)
 
 
 @pytest.mark.parametrize("body", [[], {}, {"name": "1"}])
-def test_one_version_that_is_not_as_documented_is_told(body: Any) -> None:
-    with Server(Answers([body])) as server, pytest.raises(CannotList, match="not what is documented"):
+def test_a_version_that_is_not_as_documented_is_reported(body: Any) -> None:
+    with Server(Answers([body])) as server, pytest.raises(AzureMlError, match="not as documented"):
         AzureMl(CREDENTIAL, endpoint=server.url).model_version(WORKSPACE, "churn", "1")

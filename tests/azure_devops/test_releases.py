@@ -1,0 +1,259 @@
+"""Releases: which definition, with which version, variables and stages, refused why, and found by which marker."""
+
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from model_release.azure_devops.releases import release_url
+from model_release.azure_devops.target_name import the_one
+from model_release.domain.targets import Target
+from model_release.errors import RefusedError
+from tests.azure_devops.plans import MARKER, client, create, release_plan
+from tests.environment import Environment, assert_refused_until_fixed
+
+ADD_A_VERSION = (
+    "add an AzureML model artifact of sklearn_regression_model, or a variable ModelVersion settable at release time"
+)
+
+
+def refusal(env: Environment, *args: Any, **changes: Any) -> tuple[str, str]:
+    with pytest.raises(RefusedError) as caught:
+        create(env, release_plan(*args, **changes))
+    return caught.value.problem, caught.value.fix
+
+
+@pytest.mark.parametrize("definition", [1, "Deploy sklearn model", "DEPLOY SKLEARN MODEL", "\\Deploy sklearn model"])
+def test_a_definition_is_found_by_id_by_name_and_by_folder(env: Environment, definition: int | str) -> None:
+    env.azure_devops.add_definition("fraud", "Deploy sklearn model 2")
+
+    assert create(env, release_plan(definition)).id == 1
+
+
+def test_definitions_with_the_same_name_are_distinguished_by_their_folder(env: Environment) -> None:
+    for folder in ("\\a", "\\a\\b"):
+        env.azure_devops.add_definition("fraud", "Twice", path=folder, variables={"ModelVersion": ""})
+
+    assert refusal(env, "Twice") == (
+        "project fraud has 2 release definitions named Twice",
+        "write the folder too: \\a\\Twice, \\a\\b\\Twice",
+    )
+    create(env, release_plan("\\a\\b\\Twice"))
+
+    assert env.azure_devops.releases[0]["releaseDefinition"]["path"] == "\\a\\b"
+
+
+def test_a_definition_that_is_not_found_is_refused_with_a_fix() -> None:
+    with pytest.raises(RefusedError) as caught:
+        the_one(Target("fraud", "\\a\\None"), [], lambda _: "")
+
+    assert caught.value.problem == (
+        "project fraud has no release definition \\a\\None, or this identity cannot view it"
+    )
+    assert caught.value.fix == "correct the route's project or definition, or grant View release pipeline"
+
+
+@pytest.mark.parametrize("form", ["{version}", "{model}:{version}"])
+def test_the_version_id_format_is_read_from_the_version_list(env: Environment, form: str) -> None:
+    env.azure_devops.model_version_id = form
+
+    create(env, release_plan())
+
+    version = env.azure_devops.releases[0]["artifacts"][0]["definitionReference"]["version"]
+    assert version == {"id": form.format(model="sklearn_regression_model", version="20"), "name": "20"}
+
+
+def test_the_version_id_format_is_not_read_from_other_artifacts(env: Environment) -> None:
+    env.azure_devops.model_version_id = "{model}:{version}"
+    create(env, release_plan())
+    artifacts = env.azure_devops.releases[0]["artifacts"]
+    image = {"alias": "_image", "type": "DockerHub", "definitionReference": {"version": {"id": "v7", "name": "v7"}}}
+    artifacts.insert(0, image)
+
+    create(env, release_plan(), version=21)
+
+    (sent,) = env.azure_devops.releases[1]["artifacts"]
+    assert sent["definitionReference"]["version"]["id"] == "sklearn_regression_model:21"
+
+
+def test_the_version_id_format_is_read_from_an_earlier_release_first(env: Environment) -> None:
+    create(env, release_plan())
+    before = len(env.azure_devops.requests)
+
+    create(env, release_plan(), version=21)
+
+    assert not any("versions" in request.path for request in env.azure_devops.requests[before:])
+
+
+def test_an_unknown_version_id_format_is_never_guessed(env: Environment) -> None:
+    env.azure_devops.add_definition(
+        "fraud", "New", model_artifacts={"_new": "sklearn_regression_model"}, variables={"ModelVersion": ""}
+    )
+    env.azure_devops.model_version_id = "opaque-{version}"
+
+    problem, fix = refusal(env, "New")
+
+    assert problem == (
+        "cannot determine the version ID format of artifact _new: definition New has no earlier release that shows it, "
+        "and no listed version"
+    )
+    assert fix == "create one release manually"
+
+
+def test_a_definition_that_accepts_no_version_is_refused_with_what_to_add(env: Environment) -> None:
+    env.azure_devops.add_definition("fraud", "Bare", variables={"ModelVersion": {"value": "", "allowOverride": False}})
+
+    assert refusal(env, "Bare") == ("definition Bare does not accept a model version", ADD_A_VERSION)
+
+
+def test_a_route_may_pass_the_version_in_another_variable(env: Environment) -> None:
+    env.azure_devops.add_definition("fraud", "Own", variables={"ToDeploy": ""})
+
+    create(env, release_plan("Own", variables={"todeploy": "20"}, passes_version=True))
+
+    assert env.azure_devops.releases[0]["variables"]["ToDeploy"]["value"] == "20"
+
+
+def test_all_faults_of_a_definition_are_reported_at_once(env: Environment) -> None:
+    env.azure_devops.add_definition("fraud", "Bare", variables={"Fixed": {"value": "", "allowOverride": False}})
+    plan = {"variables": {"Fixed": "1", "Missing": "2"}, "manual_stages": ("Prodution",)}
+
+    problem, fix = refusal(env, "Bare", **plan)
+
+    assert problem == "variable Fixed of definition Bare is not settable at release time"
+    assert fix == (
+        "make it settable, or remove it from the route. "
+        "definition Bare has no variable Missing; add it as settable at release time, or correct the route. "
+        f"definition Bare does not accept a model version; {ADD_A_VERSION}. "
+        "definition Bare has no stage Prodution; correct manual_stages in the route"
+    )
+
+
+def test_two_artifacts_of_one_model_are_refused(env: Environment) -> None:
+    artifacts = {"_a": "sklearn_regression_model", "_b": "sklearn_regression_model"}
+    env.azure_devops.add_definition("fraud", "Both", model_artifacts=artifacts)
+
+    assert refusal(env, "Both") == (
+        "definition Both has the model sklearn_regression_model in 2 artifacts: _a, _b",
+        "keep one of these artifacts",
+    )
+
+
+def test_other_models_of_the_definition_keep_their_default_version(env: Environment) -> None:
+    env.azure_devops.add_model_version("other", "5")
+    artifacts = {"_this": "sklearn_regression_model", "_other": "other"}
+    env.azure_devops.add_definition("fraud", "Both", model_artifacts=artifacts)
+
+    create(env, release_plan("Both"))
+
+    versions = {
+        a["alias"]: a["definitionReference"]["version"]["name"] for a in env.azure_devops.releases[0]["artifacts"]
+    }
+    assert versions == {"_this": "20", "_other": "5"}
+
+
+def test_a_manual_stage_is_not_started(env: Environment) -> None:
+    create(env, release_plan(manual_stages=("production",)))
+
+    (release,) = env.azure_devops.releases
+    manual = {stage["name"]: stage["conditions"] == [] for stage in release["environments"]}
+    assert manual == {"Staging": False, "Production": True}
+
+
+def test_a_variable_of_the_route_replaces_the_standard_value(env: Environment) -> None:
+    create(env, release_plan(variables={"modelversion": "v20"}))
+
+    assert env.azure_devops.releases[0]["variables"]["ModelVersion"]["value"] == "v20"
+
+
+def test_a_long_description_keeps_its_marker(env: Environment) -> None:
+    create(env, release_plan(description="x" * 10_000))
+
+    assert env.azure_devops.releases[0]["description"] == "x" * 400 + " " + MARKER
+
+
+def test_secret_variables_stay_secret(env: Environment) -> None:
+    secret = {"value": "", "allowOverride": True, "isSecret": True}
+    env.azure_devops.add_definition("fraud", "Secret", variables={"ModelVersion": "", "Key": secret})
+
+    create(env, release_plan("Secret", variables={"Key": "hidden"}))
+
+    body = json.loads(env.azure_devops.requests[-1].body)
+    assert body["variables"]["Key"] == {"isSecret": True, "value": "hidden"}
+
+
+def test_a_marker_is_found_on_any_page_of_the_list(env: Environment) -> None:
+    azure_devops = client(env)
+    create(azure_devops, release_plan())
+    marked = env.azure_devops.releases[0]
+    env.azure_devops.releases += [{**marked, "id": number, "description": "another"} for number in range(2, 103)]
+
+    found = azure_devops.find_by_marker(release_plan().target, MARKER, env.clock.now.replace(year=2020))
+
+    assert found
+    assert found.id == 1
+
+
+def test_a_marker_is_searched_only_in_releases_since_the_claim(env: Environment) -> None:
+    azure_devops = client(env)
+    create(azure_devops, release_plan())
+    env.azure_devops.releases[0]["createdOn"] = "2020-01-01T00:00:00Z"
+
+    assert azure_devops.find_by_marker(release_plan().target, MARKER, env.clock.now - timedelta(minutes=5)) is None
+
+
+def grant(env: Environment) -> None:
+    env.azure_devops.permissions |= {"Create releases", "View releases", "View release pipeline"}
+
+
+REFUSALS = {
+    "unknown definition": (
+        lambda env: setattr(env, "removed", env.azure_devops._definitions.pop(1)),
+        lambda env: env.azure_devops._definitions.update({1: env.removed}),
+        "has no release definition Deploy sklearn model",
+    ),
+    "disabled definition": (
+        lambda env: env.azure_devops._definitions[1].update(isDisabled=True),
+        lambda env: env.azure_devops._definitions[1].update(isDisabled=False),
+        "disabled",
+    ),
+    "missing permission": (
+        lambda env: env.azure_devops.permissions.discard("Create releases"),
+        grant,
+        "does not have create releases permission",
+    ),
+    "no permission to view": (
+        lambda env: env.azure_devops.permissions.clear(),
+        grant,
+        "or this identity cannot view it; correct the route's project or definition, or grant View release pipeline",
+    ),
+    "model artifact removed": (
+        lambda env: env.azure_devops._definitions[1].update(artifacts=[], variables={}),
+        lambda env: env.azure_devops._definitions[1].update(
+            variables={"ModelVersion": {"value": "", "allowOverride": True}}
+        ),
+        "does not accept a model version",
+    ),
+}
+
+
+@pytest.mark.parametrize("remembered", [False, True], ids=["cold", "remembered"])
+@pytest.mark.parametrize(("break_it", "fix_it", "problem"), REFUSALS.values(), ids=REFUSALS)
+def test_a_refusal_is_the_reason_and_the_release_starts_once_it_is_fixed(
+    env: Environment, break_it: Callable, fix_it: Callable, problem: str, *, remembered: bool
+) -> None:
+    assert_refused_until_fixed(env, break_it, fix_it, problem, remembered=remembered)
+
+
+@pytest.mark.parametrize(
+    ("organization", "releases"),
+    [
+        ("https://dev.azure.com/contoso", "https://vsrm.dev.azure.com/contoso"),
+        ("https://contoso.visualstudio.com", "https://contoso.vsrm.visualstudio.com"),
+        ("https://tfs.contoso.com/DefaultCollection", "https://tfs.contoso.com/DefaultCollection"),
+    ],
+)
+def test_releases_have_an_address_of_their_own_in_the_cloud(organization: str, releases: str) -> None:
+    assert release_url(organization) == releases
