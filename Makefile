@@ -1,32 +1,38 @@
-# The commands to remember: demo, test, check.
+# The commands to remember: demo, test, test-fast, check.
 PYTHON ?= python3
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 VENV := .venv-$(VERSION)
 BIN := $(VENV)/bin
-# The tests wait as much as they work, so more processes than cores are quicker.
+# The tests wait as much as they compute, so more processes than cores are faster.
 PYTEST := $(BIN)/python -m pytest --numprocesses=4 --dist=worksteal
 READY := $(VENV)/.ready
-# Some libraries do more where they find a tool of ours, so speed is measured with what is deployed and nothing else.
+# Some libraries do more if they find a development tool, so speed is measured with the deployed packages only.
 DEPLOYED := $(VENV)-deployed
 AZURITE_VERSION := 3.35.0
 AZURITE := .azurite/$(AZURITE_VERSION).ready
 
-.PHONY: demo test check soak bench lint types install clean
+.PHONY: demo test test-fast check soak bench lint types install clean
 MAKEFLAGS += --no-print-directory
 
-demo: install ## Start everything on this machine, send events, tell what happened; KEEP=1 leaves it running.
+demo: install ## Start everything on this machine, send events, print the results; KEEP=1 leaves it running.
 	@$(BIN)/python -m local.demo $(if $(KEEP),--keep)
 
-test: install ## The whole test suite, in four processes; ARGS="-n 0" takes one.
+test: install ## Run the complete test suite, in four processes; ARGS="-n 0" uses one.
 	$(PYTEST) $(ARGS)
 
-check: install lint types ## What CI runs: lint, types, and the tests with their coverage.
+# Pure tests, for each save: no Azurite, no browser, no other process.
+FAST := tests/domain tests/store tests/web/test_api.py tests/azure_devops tests/cli tests/test_settings.py tests/test_layout.py
+
+test-fast: $(READY) ## Run the pure tests in seconds, without Node and without a browser.
+	$(BIN)/python -m pytest --fast --numprocesses=2 $(FAST) $(ARGS)
+
+check: install lint types ## Run what CI runs: lint, types, and the tests with coverage.
 	$(PYTEST) --cov --cov-report=term $(ARGS)
 
-soak: install ## Days of trouble in minutes: 10,000 events, killed processes, outages; SEED and EVENTS may be given.
+soak: install ## Run days of trouble in minutes: 10,000 events, killed processes, outages; set SEED and EVENTS.
 	$(BIN)/python -m bench.soak $(if $(SEED),--seed $(SEED)) $(if $(EVENTS),--events $(EVENTS)) $(ARGS)
 
-bench: $(DEPLOYED)/.ready $(AZURITE) ## How fast it is, against the bare POST and the straightforward function; ARGS=--quick takes a minute.
+bench: $(DEPLOYED)/.ready $(AZURITE) ## Measure speed against the bare POST and the straightforward function; ARGS=--quick takes a minute.
 	$(DEPLOYED)/bin/python -m bench.speed --write $(if $(ARGS),/dev/null $(ARGS),bench/results.md)
 
 lint: install
@@ -36,7 +42,7 @@ lint: install
 types: install
 	$(BIN)/mypy
 
-# Python's packages and Azurite are fetched at the same time.
+# The Python packages and Azurite are installed at the same time.
 install:
 	@$(MAKE) --silent --jobs=2 $(READY) $(AZURITE)
 
@@ -48,7 +54,7 @@ $(DEPLOYED)/.ready: requirements.txt
 	@$*/bin/python -m pip install --quiet --no-compile --disable-pip-version-check -r $<
 	@touch $@
 
-# Where the machine has no Node, a wheel brings it.
+# If the machine does not have Node, a wheel provides it.
 $(AZURITE):
 	@echo "Installing Azurite $(AZURITE_VERSION)"
 	@mkdir -p .azurite

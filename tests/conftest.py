@@ -12,12 +12,39 @@ from pathlib import Path
 import pytest
 
 from local import azurite
-from tests.environment import Accounts, World
+from model_release.app import HOME
+from tests.environment import Accounts, Environment
+
+# Of these folders and files, the tests that need neither Azurite nor a browser.
+FAST = (
+    "domain",
+    "store",
+    "web",
+    "azure_devops",
+    "azure_ml",
+    "cli",
+    "test_settings.py",
+    "test_words.py",
+    "test_layout.py",
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--full", action="store_true", help="full numbers, where the suite else takes fewer")
-    parser.addoption("--pictures", action="store_true", help="take the README's pictures anew")
+    parser.addoption("--full", action="store_true", help="full numbers, where the suite uses smaller ones")
+    parser.addoption("--pictures", action="store_true", help="take the pictures of the documentation again")
+    parser.addoption("--fast", action="store_true", help="pure tests only: no Azurite, no browser, no process")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--fast"):
+        slow = [item for item in items if not _is_fast(item)]
+        config.hook.pytest_deselected(items=slow)
+        items[:] = [item for item in items if item not in slow]
+
+
+def _is_fast(item: pytest.Item) -> bool:
+    folder = item.path.relative_to(HOME / "tests").parts[0]
+    return folder in FAST and not {"accounts", "browser"} & set(getattr(item, "fixturenames", ()))
 
 
 @pytest.fixture
@@ -41,6 +68,6 @@ def accounts() -> Iterator[Accounts]:
 
 
 @pytest.fixture
-def world(accounts: Accounts, request: pytest.FixtureRequest) -> Iterator[World]:
-    with World(accounts.take(), getattr(request, "param", "release")) as world:
-        yield world
+def env(accounts: Accounts, request: pytest.FixtureRequest) -> Iterator[Environment]:
+    with Environment(accounts.take(), getattr(request, "param", "release")) as env:
+        yield env

@@ -1,4 +1,4 @@
-"""A table in memory that answers the ledger as azure.data.tables.TableClient does."""
+"""A table in memory that answers as azure.data.tables.TableClient does."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class MemoryTable:
         return self._call("create_entity", create)
 
     def get_entity(self, partition_key: str, row_key: str) -> TableEntity:
-        return self._call("get_entity", lambda: _select(self._stands((partition_key, row_key))))
+        return self._call("get_entity", lambda: _select(self._existing((partition_key, row_key))))
 
     def update_entity(
         self,
@@ -60,10 +60,10 @@ class MemoryTable:
         match_condition: MatchConditions | None = None,
     ) -> dict[str, Any]:
         def update() -> dict[str, Any]:
-            stands = self._stands(_key(entity))
-            if match_condition is MatchConditions.IfNotModified and stands.metadata["etag"] != etag:
+            existing = self._existing(_key(entity))
+            if match_condition is MatchConditions.IfNotModified and existing.metadata["etag"] != etag:
                 raise ResourceModifiedError("UpdateConditionNotSatisfied")
-            return self._put({**stands, **entity})
+            return self._put({**existing, **entity})
 
         assert mode is UpdateMode.MERGE
         return self._call("update_entity", update)
@@ -99,7 +99,7 @@ class MemoryTable:
 
     def submit_transaction(self, operations: list[tuple[str, Mapping[str, Any]]]) -> None:
         def delete() -> None:
-            for key in [_key(entity) for _, entity in operations if self._stands(_key(entity))]:
+            for key in [_key(entity) for _, entity in operations if self._existing(_key(entity))]:
                 del self.rows[key]
 
         assert {name for name, _ in operations} == {"delete"}
@@ -120,7 +120,7 @@ class MemoryTable:
         if self.before_and_after:
             self.before_and_after(moment)
 
-    def _stands(self, key: Key) -> TableEntity:
+    def _existing(self, key: Key) -> TableEntity:
         if key not in self.rows:
             raise ResourceNotFoundError("ResourceNotFound")
         return self.rows[key]

@@ -14,12 +14,12 @@ import pathspec
 import pytest
 import yaml
 
-from model_release import app as app_module
+from model_release.app import HOME, build
 from model_release.domain.events import parse
 from model_release.domain.release_map import Route
+from model_release.domain.routing import plan_run
 from tests.environment import Environment, event
 
-HOME = app_module.HOME
 # Each layer may import from the layers before it, and from its own.
 LAYERS = [
     ["errors", "text"],
@@ -67,8 +67,8 @@ def test_a_module_imports_from_its_own_layer_and_those_before_it(path: Path) -> 
     later = {name for name in imports(path) if (theirs := layer(name)) is not None and theirs > own}
 
     assert later == set(), (
-        f"{module(path)} is in the layer {', '.join(LAYERS[own])} and imports from a later one: move the code that needs "
-        "the import to the later layer, or pass what it needs as an argument"
+        f"{module(path)} is in the layer {', '.join(LAYERS[own])} and imports from a later layer: move the code that "
+        "needs the import to that layer, or pass what it needs as an argument"
     )
 
 
@@ -116,7 +116,8 @@ def test_a_class_name_occurs_once_in_the_product() -> None:
 def deployed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What .funcignore leaves, in a folder of its own."""
     folder = tmp_path_factory.mktemp("deployed")
-    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=HOME, capture_output=True, text=True)
+    command = ["git", "ls-files", "-co", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=HOME, capture_output=True, text=True, check=True)
     left_out = pathspec.GitIgnoreSpec.from_lines((HOME / ".funcignore").read_text().splitlines())
     for name in listed.stdout.splitlines():
         if not left_out.match_file(name) and (HOME / name).exists():
@@ -135,7 +136,12 @@ def test_what_is_deployed_imports_nothing_that_is_not(deployed: Path) -> None:
     values = json.loads((HOME / "local.settings.sample.json").read_text())["Values"]
 
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=deployed, env={**os.environ, **values}, capture_output=True, text=True
+        [sys.executable, "-c", code],
+        cwd=deployed,
+        env={**os.environ, **values},
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
     assert done.stderr == ""
@@ -143,10 +149,10 @@ def test_what_is_deployed_imports_nothing_that_is_not(deployed: Path) -> None:
     assert not any(name.startswith("model_release.cli") for name in modules)
 
 
-def test_the_sample_settings_suffice_to_start() -> None:
+def test_the_sample_settings_are_sufficient_to_start() -> None:
     values = json.loads((HOME / "local.settings.sample.json").read_text())["Values"]
 
-    assert app_module.build(values).start_release.release_map.routes
+    assert build(values).start_release.release_map.routes
 
 
 def test_the_map_in_the_readme_is_the_sample_map() -> None:
@@ -155,26 +161,34 @@ def test_the_map_in_the_readme_is_the_sample_map() -> None:
     assert shown in (HOME / "release_map.yaml").read_text()
 
 
-def test_every_file_that_the_readme_links_to_is_there() -> None:
-    for document in [HOME / "README.md", *HOME.glob("docs/**/*.md")]:
+def test_every_file_that_the_documentation_links_to_exists() -> None:
+    for document in [*HOME.glob("*.md"), *HOME.glob("docs/**/*.md"), *HOME.glob("bench/*.md")]:
         for link in re.findall(r"\]\((?!https?:|#)([^)#]+)", document.read_text()):
             assert (document.parent / link).exists(), f"{document.name}: {link}"
 
 
-def test_the_example_pipeline_runs_with_what_a_route_passes_when_nothing_is_said(env: Environment) -> None:
-    example = yaml.safe_load((HOME / "docs/pipelines/deploy-model.yml").read_text())
-    declared = {parameter["name"]: parameter.get("default") for parameter in example["parameters"]}
-    route = re.search(r"#   - model: .*\n#     pipeline: .*", (HOME / "docs/pipelines/deploy-model.yml").read_text())
-    start = Route(**yaml.safe_load(route[0].replace("#   ", "").replace("#", ""))[0]).pipeline
-    env.azure_devops.add_pipeline(start.project, "Example", parameters=declared)
+def test_every_heading_that_the_documentation_links_to_exists() -> None:
+    for document in [*HOME.glob("*.md"), *HOME.glob("docs/**/*.md")]:
+        for file, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#([^)]+)\)", document.read_text()):
+            headings = re.findall(
+                r"^#+ (.*)$", (document.parent / file if file else document).read_text(), re.MULTILINE
+            )
+            anchors = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+            assert anchor in anchors, f"{document.name}: {file}#{anchor}"
 
+
+def test_the_example_pipeline_runs_with_the_default_parameters_of_a_route(env: Environment) -> None:
+    text = (HOME / "docs/pipelines/deploy-model.yml").read_text()
+    declared = {parameter["name"]: parameter.get("default") for parameter in yaml.safe_load(text)["parameters"]}
+    found = re.search(r"#   - model: .*\n#     pipeline: .*", text)
+    assert found
+    options = Route(**yaml.safe_load(found[0].replace("#   ", "").replace("#", ""))[0]).pipeline
+    assert options
+    env.azure_devops.add_pipeline(options.project, "Example", parameters=declared)
     registered = parse(event(model="churn_model"))
-    azure_devops = env.app.azure_devops
-    azure_devops.start(
-        start.model_copy(update={"pipeline": "Example"}).start("churn", registered, newest_only=True),
-        registered,
-        "marker",
-    )
+    plan = plan_run(options.model_copy(update={"pipeline": "Example"}), "churn", registered, newest_only=True)
+
+    env.app.start_release.attempts.azure_devops.create(plan, registered, "marker")
 
     (run,) = env.azure_devops.runs
     assert run["templateParameters"].keys() == declared.keys()

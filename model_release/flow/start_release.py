@@ -53,14 +53,14 @@ class StartRelease:
             ours = event if event.workspace in self.workspaces else None
             ignored = self.recorder.ignore(routing.why_nothing, f"models/{event.model}:{event.version}", ours)
             return [log_entry(self._timed(began, ignored))]
-        return self._start_all(routing.plans, event)
+        return self._attempt_all(routing.plans, event, log_entry)
 
     def start_missing(self, event: ModelRegistered, recorded: RecordedVersion) -> list[HistoryEntry]:
         """Start what was cut off before it was claimed, and what matches only since a tag or property changed."""
         matched_before = {target_digest(plan.target) for plan in self._route(parse(recorded.event)).plans}
         done = (matched_before - recorded.siblings) | recorded.claimed
         missing = tuple(plan for plan in self._route(event).plans if target_digest(plan.target) not in done)
-        return self._start_all(missing, event)
+        return self._attempt_all(missing, event, log_entry)
 
     def try_now(self, claim: Claim) -> list[HistoryEntry]:
         """Attempt a pending claim before it is due; raises ClaimLeasedError while another worker processes it."""
@@ -97,9 +97,6 @@ class StartRelease:
     @traced("match")
     def _route(self, event: ModelRegistered) -> Routing:
         return route(self.release_map, self.workspaces, event)
-
-    def _start_all(self, plans: tuple[Plan, ...], event: ModelRegistered) -> list[HistoryEntry]:
-        return self._attempt_all(plans, event, log_entry)
 
     def _attempt_all(
         self,
