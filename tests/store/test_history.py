@@ -1,5 +1,6 @@
-"""What the history tells, and starting again on purpose."""
+"""The history, the records of a model version, and restarts."""
 
+import json
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -8,250 +9,261 @@ import pytest
 
 from local.azure_devops_faults import Fault
 from model_release.domain.claims import Claim, State
-from model_release.domain.events import Workspace, parse
-from model_release.domain.release_map import judge, starts
-from model_release.errors import ClaimHeld, Refused
-from model_release.store.history import History, Wanted
-from tests.environment import BOTH, WORKSPACE, World, register
+from model_release.domain.events import Workspace
+from model_release.domain.history import HistoryEntry, HistoryQuery
+from model_release.errors import ClaimLeasedError, RefusedError
+from model_release.store.history import History
+from tests.environment import BOTH, WORKSPACE, Environment, register
 
 MODEL = "sklearn_regression_model"
-WISH = "5f0c9d3e-0d53-4d0e-9a53-3d1f6f3f2b11"
+IDEMPOTENCY_KEY = "5f0c9d3e-0d53-4d0e-9a53-3d1f6f3f2b11"
 
 
 @pytest.fixture
-def history(world: World) -> History:
-    return world.build().history
+def history(env: Environment) -> History:
+    return env.start().history
 
 
-def claims(world: World, version: str = "20") -> tuple[Claim, ...]:
-    return world.app.ledger.known(Workspace.parse(WORKSPACE), MODEL, version)[version].claims
+def claims(env: Environment, version: str = "20") -> tuple[Claim, ...]:
+    return env.claims.recorded(Workspace.parse(WORKSPACE), MODEL, version)[version].claims
 
 
-def versions(history: History, wanted: Wanted) -> list[str]:
-    return [line.subject.partition(":")[2] for line in history.page(wanted).decisions]
+def versions(history: History, query: HistoryQuery) -> list[str]:
+    return [entry.subject.partition(":")[2] for entry in history.page(query).entries]
 
 
-# Lines
+def restart(env: Environment, claim: Claim, idempotency_key: str = IDEMPOTENCY_KEY) -> HistoryEntry:
+    return env.app.start_release.restart(claim, idempotency_key)
 
 
-def test_pages_follow_one_another_without_gap_or_overlap(world: World, history: History) -> None:
-    register(world, *range(1, 8))
-    seen, wanted, pages = [], Wanted(count=3), 0
+def interrupted_restart(env: Environment, claim: Claim) -> Claim:
+    """Claim a restart as a process that dies afterwards."""
+    new = env.claims.new(*env.plan(claim.event), (), IDEMPOTENCY_KEY)
+    env.app.start_release.pending.put(new, new.lease_until)
+    return env.claims.insert(new)[0]
+
+
+# Entries
+
+
+def test_pages_have_no_gap_and_no_overlap(env: Environment, history: History) -> None:
+    register(env, *range(1, 8))
+    seen, query, pages = [], HistoryQuery(limit=3), 0
 
     while True:
-        page = history.page(wanted)
-        seen += [line.subject for line in page.decisions]
+        page = history.page(query)
+        seen += [entry.subject for entry in page.entries]
         pages += 1
-        if not page.older:
+        if not page.continuation:
             break
-        wanted = Wanted(place=page.older, count=3)
+        query = HistoryQuery(continuation=page.continuation, limit=3)
 
     assert seen == [f"models/{MODEL}:{version}" for version in range(7, 0, -1)]
     assert pages == 3
 
 
-def test_ignored_events_are_told_among_the_others_when_they_are_wanted(world: World, history: History) -> None:
-    register(world, 1)
-    register(world, 2, model="churn")
-    register(world, 3)
-    register(world, 4, model="churn")
+def test_ignored_events_are_merged_by_time_if_they_are_included(env: Environment, history: History) -> None:
+    register(env, 1)
+    register(env, 2, model="churn")
+    register(env, 3)
+    register(env, 4, model="churn")
 
-    assert versions(history, Wanted()) == ["3", "1"]
-    assert versions(history, Wanted(ignored=True)) == ["4", "3", "2", "1"]
-    first = history.page(Wanted(ignored=True, count=2))
-    assert [line.subject[-1] for line in first.decisions] == ["4", "3"]
-    assert versions(history, Wanted(ignored=True, place=first.older, count=2)) == ["2", "1"]
-    assert versions(history, Wanted(state=State.IGNORED)) == ["4", "2"]
+    assert versions(history, HistoryQuery()) == ["3", "1"]
+    assert versions(history, HistoryQuery(ignored=True)) == ["4", "3", "2", "1"]
+    first = history.page(HistoryQuery(ignored=True, limit=2))
+    assert [entry.subject[-1] for entry in first.entries] == ["4", "3"]
+    second = HistoryQuery(ignored=True, continuation=first.continuation, limit=2)
+    assert versions(history, second) == ["2", "1"]
+    assert versions(history, HistoryQuery(state=State.IGNORED)) == ["4", "2"]
 
 
 @pytest.mark.parametrize(
     ("model", "found"), [("fraud_a", ["1"]), ("fraud_*", ["3", "2", "1"]), ("fraud", []), ("*", ["3", "2", "1"])]
 )
-def test_a_model_is_named_whole_or_by_its_beginning(
-    world: World, history: History, model: str, found: list[str]
+def test_the_model_is_a_whole_name_or_a_prefix_with_an_asterisk(
+    env: Environment, history: History, model: str, found: list[str]
 ) -> None:
     for version, name in enumerate(("fraud_a", "fraud_ab", "fraud_B"), 1):
-        register(world, version, model=name)
+        register(env, version, model=name)
 
-    assert versions(history, Wanted(model=model, state=State.IGNORED)) == found
-
-
-def test_state_and_time_narrow_the_lines(world: World, history: History) -> None:
-    register(world, 21)
-    began = world.clock()
-    register(world, 20, 22)
-
-    assert versions(history, Wanted(state=State.SUPERSEDED)) == ["20"]
-    assert versions(history, Wanted(since=began)) == ["22", "20"]
-    assert versions(history, Wanted(until=began)) == ["20", "21"]
-    assert versions(history, Wanted(since=began, until=began)) == ["20"]
-    assert versions(history, Wanted(since=began + timedelta(hours=1))) == []
+    assert versions(history, HistoryQuery(model=model, state=State.IGNORED)) == found
 
 
-def test_lines_are_gone_after_90_days(world: World, history: History) -> None:
-    register(world, 1)
-    register(world, 2, model="churn")
-    world.clock.advance(days=91)
-    register(world, 3)
+def test_state_and_time_filter_the_entries(env: Environment, history: History) -> None:
+    register(env, 21)
+    began = env.clock()
+    register(env, 20, 22)
 
-    world.app.unfinished()
+    assert versions(history, HistoryQuery(state=State.SUPERSEDED)) == ["20"]
+    assert versions(history, HistoryQuery(since=began)) == ["22", "20"]
+    assert versions(history, HistoryQuery(until=began)) == ["20", "21"]
+    assert versions(history, HistoryQuery(since=began, until=began)) == ["20"]
+    assert versions(history, HistoryQuery(since=began + timedelta(hours=1))) == []
 
-    assert versions(history, Wanted(ignored=True)) == ["3"]
+
+def test_the_sweep_deletes_entries_after_90_days(env: Environment, history: History) -> None:
+    register(env, 1)
+    register(env, 2, model="churn")
+    env.clock.advance(days=91)
+    register(env, 3)
+
+    env.sweep()
+
+    assert versions(history, HistoryQuery(ignored=True)) == ["3"]
 
 
-# What is known of one model version
+# The records of a model version
 
 
 @BOTH
-def test_each_attempt_is_kept_with_its_answer(world: World) -> None:
-    world.azure_devops.misbehave(
-        Fault(**world.requests.start, status=429, times=1),
-        Fault(**world.requests.start, status=403, body={"message": "No."}, times=1),
+def test_each_attempt_is_recorded_with_its_state_and_reason(env: Environment) -> None:
+    env.azure_devops.misbehave(
+        Fault(**env.requests.start, status=429, times=1),
+        Fault(**env.requests.start, status=403, body={"message": "No."}, times=1),
     )
-    register(world, 20)
-    world.later(minutes=2)
-    world.later(hours=2)
+    register(env, 20)
+    env.later(minutes=2)
+    env.later(hours=2)
 
-    (claim,) = claims(world)
-    assert [(answer.attempt, answer.state) for answer in claim.answers] == [
+    (claim,) = claims(env)
+    assert [(attempt.number, attempt.state) for attempt in claim.attempts] == [
         (1, State.WAITING),
         (2, State.REFUSED),
         (3, State.STARTED),
     ]
-    assert claim.answers[1].reason == "No."
-    assert claim.answers[2].when == world.clock()
+    assert claim.attempts[1].reason == "No."
+    assert claim.attempts[2].time == env.clock()
 
 
-def test_of_many_attempts_the_last_are_kept_whatever_their_answers_hold(world: World) -> None:
-    world.azure_devops.misbehave(
-        Fault(**world.requests.start, status=403, body={"message": "\n".join(['"\\\N{GRINNING FACE}' * 60] * 12)})
+def test_the_last_20_attempts_are_kept_whatever_their_reasons_contain(env: Environment) -> None:
+    env.azure_devops.misbehave(
+        Fault(**env.requests.start, status=403, body={"message": "\n".join(['"\\\N{GRINNING FACE}' * 60] * 12)})
     )
-    register(world, 20)
+    register(env, 20)
     for _ in range(30):
-        world.later(hours=2)
+        env.later(hours=2)
 
-    (claim,) = claims(world)
-    assert [answer.attempt for answer in claim.answers] == list(range(12, 32))
-
-
-def test_an_ignored_event_is_known_with_its_reason(world: World) -> None:
-    register(world, 1, model="churn")
-
-    known = world.app.ledger.known(Workspace.parse(WORKSPACE), "churn", "1")["1"]
-
-    assert known.ignored == "no route names churn"
-    assert known.claims == ()
+    (claim,) = claims(env)
+    assert [attempt.number for attempt in claim.attempts] == list(range(12, 32))
 
 
-def test_one_version_is_not_taken_for_another_that_begins_alike(world: World) -> None:
-    register(world, "1", "1-a", "1.0", "10")
+def test_an_ignored_event_is_recorded_with_its_reason(env: Environment) -> None:
+    register(env, 1, model="churn")
 
-    assert set(world.app.ledger.known(Workspace.parse(WORKSPACE), MODEL, "1")) == {"1"}
+    recorded = env.claims.recorded(Workspace.parse(WORKSPACE), "churn", "1")["1"]
+
+    assert recorded.ignored == "no route names the model churn"
+    assert recorded.claims == ()
 
 
-# Starting again
+def test_a_version_is_distinguished_from_versions_with_the_same_beginning(env: Environment) -> None:
+    register(env, "1", "1-a", "1.0", "10")
+
+    assert set(env.claims.recorded(Workspace.parse(WORKSPACE), MODEL, "1")) == {"1"}
 
 
-@BOTH
-def test_a_started_version_is_started_again_on_purpose_once_for_each_wish(world: World) -> None:
-    register(world, 20)
-
-    for wish in (WISH, WISH, "another-wish"):
-        decision = world.app.again(claims(world)[0], wish)
-        assert decision.state is State.STARTED
-        assert "started again on purpose" in decision.reason
-
-    assert world.versions == ["20"] * 3
-    assert [claim.again for claim in claims(world)] == ["", WISH, "another-wish"]
-    assert world.app.unfinished() == []
+# Restart and try now
 
 
 @BOTH
-def test_an_older_version_goes_again_although_a_newer_one_went(world: World) -> None:
-    register(world, 21, 20)
-    (superseded,) = claims(world)
+def test_each_idempotency_key_restarts_a_version_once(env: Environment) -> None:
+    register(env, 20)
 
-    assert world.app.again(superseded, WISH).state is State.STARTED
+    for key in (IDEMPOTENCY_KEY, IDEMPOTENCY_KEY, "another-key"):
+        entry = restart(env, claims(env)[0], key)
+        assert entry.state is State.STARTED
+        assert "restarted manually" in entry.reason
 
-    assert world.versions == ["21", "20"]
-
-
-@BOTH
-def test_a_wish_that_waits_is_fulfilled_by_the_sweep(world: World) -> None:
-    register(world, 21, 20)
-    world.azure_devops.misbehave(Fault(**world.requests.start, status=429, times=1))
-
-    assert world.app.again(claims(world)[0], WISH).state is State.WAITING
-    world.later(minutes=2)
-
-    assert world.versions == ["21", "20"]
-    assert world.app.unfinished() == []
+    assert env.versions == ["20"] * 3
+    assert [claim.idempotency_key for claim in claims(env)] == ["", IDEMPOTENCY_KEY, "another-key"]
+    assert env.sweep() == []
 
 
 @BOTH
-def test_a_wish_whose_process_died_is_fulfilled_once_by_the_sweep(world: World) -> None:
-    register(world, 20)
-    (claim,) = claims(world)
-    ledger, registered = world.app.ledger, parse(claim.event)
-    ledger.claim(starts(judge(world.app.release_map, registered), registered)[0], registered, WISH)
+def test_an_older_version_is_restarted_after_a_newer_one(env: Environment) -> None:
+    register(env, 21, 20)
+    (superseded,) = claims(env)
 
-    assert world.later(minutes=2) == []
-    (decision,) = world.later(minutes=2)
+    assert restart(env, superseded).state is State.STARTED
 
-    assert decision.state is State.STARTED
-    assert world.versions == ["20"] * 2
-    assert list(ledger.due()) == []
-
-
-def test_a_wish_that_was_cut_off_before_its_claim_is_forgotten(world: World) -> None:
-    register(world, 20)
-    (claim,) = claims(world)
-    world.app.ledger._open(replace(claim, row=f"{claim.row} {WISH}"), world.clock())
-
-    assert world.later(minutes=2) == []
-    assert list(world.app.ledger.due()) == []
-    assert world.versions == ["20"]
-
-
-def test_the_same_wish_twice_at_once_is_held(world: World) -> None:
-    register(world, 20)
-    (claim,) = claims(world)
-    registered = parse(claim.event)
-    world.app.ledger.claim(starts(judge(world.app.release_map, registered), registered)[0], registered, WISH)
-
-    with pytest.raises(ClaimHeld):
-        world.app.again(claim, WISH)
-
-
-def test_what_no_route_leads_to_is_not_started_again(world: World, tmp_path: Path) -> None:
-    register(world, 20)
-    (claim,) = claims(world)
-    (tmp_path / "map.yaml").write_text("{version: 1, routes: [{model: other, release: {project: p, definition: 1}}]}")
-
-    with pytest.raises(Refused, match=f"no route names {MODEL}"):
-        world.start(RELEASE_MAP=str(tmp_path / "map.yaml")).again(claim, WISH)
-
-    assert world.versions == ["20"]
+    assert env.versions == ["21", "20"]
 
 
 @BOTH
-def test_what_waits_is_tried_now(world: World) -> None:
-    world.azure_devops.misbehave(Fault(**world.requests.start, status=403, times=1))
-    register(world, 20)
-    (claim,) = claims(world)
+def test_the_sweep_starts_a_restart_that_waits(env: Environment) -> None:
+    register(env, 21, 20)
+    env.azure_devops.misbehave(Fault(**env.requests.start, status=429, times=1))
 
-    (decision,) = world.app.try_now(claim)
+    assert restart(env, claims(env)[0]).state is State.WAITING
+    env.later(minutes=2)
 
-    assert decision.state is State.STARTED
-    assert world.versions == ["20"]
+    assert env.versions == ["21", "20"]
+    assert env.sweep() == []
 
 
 @BOTH
-def test_what_may_exist_is_looked_for_before_it_is_tried_now(world: World) -> None:
-    world.azure_devops.misbehave(Fault(**world.requests.start, status=503, apply=True, times=1))
-    register(world, 20)
+def test_the_sweep_starts_an_interrupted_restart_once(env: Environment) -> None:
+    register(env, 20)
+    interrupted_restart(env, claims(env)[0])
 
-    (decision,) = world.app.try_now(claims(world)[0])
+    assert env.later(minutes=2) == []
+    (entry,) = env.later(minutes=2)
 
-    assert decision.state is State.STARTED
-    assert world.versions == ["20"]
+    assert entry.state is State.STARTED
+    assert env.versions == ["20"] * 2
+    assert list(env.app.sweep.pending.due()) == []
+
+
+def test_a_restart_that_was_interrupted_before_its_claim_starts_nothing(env: Environment) -> None:
+    register(env, 20)
+    (claim,) = claims(env)
+    env.app.sweep.pending.put(replace(claim, row=f"{claim.row} {IDEMPOTENCY_KEY}"), env.clock())
+
+    assert env.later(minutes=2) == []
+    assert list(env.app.sweep.pending.due()) == []
+    assert env.versions == ["20"]
+
+
+def test_a_repeated_restart_fails_while_the_first_is_processed(env: Environment) -> None:
+    register(env, 20)
+    (claim,) = claims(env)
+    interrupted_restart(env, claim)
+
+    with pytest.raises(ClaimLeasedError):
+        restart(env, claim)
+
+
+def test_a_version_without_a_route_is_not_restarted(env: Environment, tmp_path: Path) -> None:
+    register(env, 20)
+    (claim,) = claims(env)
+    route = {"model": "other", "release": {"project": "p", "definition": 1}}
+    (tmp_path / "map.yaml").write_text(json.dumps({"version": 1, "routes": [route]}))
+    env.restart(RELEASE_MAP=str(tmp_path / "map.yaml"))
+
+    with pytest.raises(RefusedError, match=f"no route names the model {MODEL}"):
+        restart(env, claim)
+
+    assert env.versions == ["20"]
+
+
+@BOTH
+def test_a_refused_claim_is_tried_now(env: Environment) -> None:
+    env.azure_devops.misbehave(Fault(**env.requests.start, status=403, times=1))
+    register(env, 20)
+    (claim,) = claims(env)
+
+    (entry,) = env.app.start_release.try_now(claim)
+
+    assert entry.state is State.STARTED
+    assert env.versions == ["20"]
+
+
+@BOTH
+def test_trying_now_finds_a_release_that_exists_already(env: Environment) -> None:
+    env.azure_devops.misbehave(Fault(**env.requests.start, status=503, apply=True, times=1))
+    register(env, 20)
+
+    (entry,) = env.app.start_release.try_now(claims(env)[0])
+
+    assert entry.state is State.STARTED
+    assert env.versions == ["20"]

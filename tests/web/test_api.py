@@ -1,8 +1,9 @@
-"""The HTTP API: history and story as JSON and as pages, starting again, health, and what docs/openapi.yaml says."""
+"""The HTTP API: history and model version detail as JSON and as pages, restarts, health, and docs/openapi.yaml."""
 
 import base64
 import hashlib
 import json
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,22 +18,22 @@ import yaml
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
+from local import azurite
 from local.azure_devops_faults import Fault
 from local.functions_host import FunctionsHost
 from local.serving import Server
-from model_release import app as wiring
-from model_release.domain.events import Workspace, parse, shorten
-from model_release.domain.release_map import judge, starts
-from model_release.web.views import visible
-from tests.environment import WORKSPACE, Size, World, event, kept_world, multiply, register
+from model_release.app import HOME
+from model_release.domain.events import Workspace
+from model_release.text import shorten, visible
+from tests.environment import WORKSPACE, Environment, Size, event, kept_environment, multiply, register
 
 MODEL = "sklearn_regression_model"
-STORY = f"releases/{MODEL}/20"
+VERSION_20 = f"releases/{MODEL}/20"
 KEY = "secret"
 POST = {"method": "POST", "path": "/releases"}
-WISH = "5f0c9d3e-0d53-4d0e-9a53-3d1f6f3f2b11"
+IDEMPOTENCY_KEY = "5f0c9d3e-0d53-4d0e-9a53-3d1f6f3f2b11"
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
-DESCRIPTION = yaml.safe_load((wiring.HOME / "docs/openapi.yaml").read_text())
+DESCRIPTION = yaml.safe_load((HOME / "docs/openapi.yaml").read_text())
 HOSTILE = [
     "<script>alert(1)</script>",
     "</pre></bdi><img src=x onerror=alert(1)>",
@@ -44,40 +45,40 @@ HOSTILE = [
 
 
 class Api:
-    """Asks the app, and holds each answer in JSON against its description."""
+    """A client of the app that validates each JSON answer against docs/openapi.yaml."""
 
     def __init__(self, url: str) -> None:
         self.url = f"{url}/api/"
         self.headers = {"Accept": "application/json", "x-functions-key": KEY}
 
-    def ask(self, path: str, method: str = "GET", **options: Any) -> requests.Response:
+    def send(self, path: str, method: str = "GET", **options: Any) -> requests.Response:
         headers = self.headers | options.pop("headers", {})
         answer = requests.request(method, self.url + path, headers=headers, allow_redirects=False, **options)
         if answer.headers.get("Content-Type", "").startswith("application/json"):
-            _fits(answer.json(), path, method, answer.status_code)
+            _validate_answer(answer.json(), path, method, answer.status_code)
         return answer
 
     def get(self, path: str, **parameters: str) -> dict[str, Any]:
-        return self.ask(path, params=parameters).json()
+        return self.send(path, params=parameters).json()
 
-    def start(self, path: str = STORY, status: int = 200, **body: str) -> dict[str, Any]:
-        answer = self.ask(path, "POST", json=body)
+    def post(self, path: str = VERSION_20, status: int = 200, **body: str) -> dict[str, Any]:
+        answer = self.send(path, "POST", json=body)
         assert answer.status_code == status, answer.text
         return answer.json()
 
-    def page(self, path: str, **options: Any) -> "Page":
-        answer = self.ask(path, headers={"Accept": BROWSER} | options.pop("headers", {}), **options)
+    def page(self, path: str, **options: Any) -> "HtmlPage":
+        answer = self.send(path, headers={"Accept": BROWSER} | options.pop("headers", {}), **options)
         assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
-        return Page(answer)
+        return HtmlPage(answer)
 
 
-def _fits(value: Any, path: str, method: str, status: int) -> None:
-    place = "/releases/{model}/{version}" if path.startswith("releases/") else f"/{path.partition('?')[0]}"
-    answer = DESCRIPTION["paths"][place][method.lower()]["responses"][str(status)]
-    _fits_media(value, _resolved(answer)["content"]["application/json"])
+def _validate_answer(value: Any, path: str, method: str, status: int) -> None:
+    described = "/releases/{model}/{version}" if path.startswith("releases/") else f"/{path.partition('?')[0]}"
+    answer = DESCRIPTION["paths"][described][method.lower()]["responses"][str(status)]
+    _validate(value, _resolved(answer)["content"]["application/json"])
 
 
-def _fits_media(value: Any, media: dict[str, Any]) -> None:
+def _validate(value: Any, media: dict[str, Any]) -> None:
     schema = media["schema"] | {"components": DESCRIPTION["components"]}
     Draft202012Validator(schema, format_checker=Draft202012Validator.FORMAT_CHECKER).validate(value)
 
@@ -88,8 +89,8 @@ def _resolved(answer: dict[str, Any]) -> dict[str, Any]:
 
 
 @dataclass
-class Page(HTMLParser):
-    """A page as a browser reads it."""
+class HtmlPage(HTMLParser):
+    """A page, parsed."""
 
     answer: requests.Response
     text: str = ""
@@ -123,38 +124,39 @@ class Page(HTMLParser):
 
     @property
     def addresses(self) -> list[str]:
-        """Where its links and forms lead in this app."""
+        """The addresses in this app that its links and forms have."""
         found = [a["href"] for a in self.all("a")] + [form["action"] for form in self.all("form") if "action" in form]
         return [address for address in found if not address.startswith(("http", "#"))]
 
 
 @contextmanager
-def served(world: World, **changes: str) -> Iterator[Api]:
-    host = FunctionsHost(world.function_app(world.build(**changes)), key=KEY)
+def served(env: Environment, **changes: str) -> Iterator[Api]:
+    host = FunctionsHost(env.function_app(env.start(**changes)), key=KEY)
     with host, Server(host) as server:
         yield Api(server.url)
 
 
 @pytest.fixture
-def api(world: World) -> Iterator[Api]:
-    with served(world) as api:
+def api(env: Environment) -> Iterator[Api]:
+    with served(env) as api:
         yield api
 
 
-def claim(api: Api, version: object = 20) -> str:
-    return api.get(f"releases/{MODEL}/{version}")["stories"][0]["claims"][0]["claim"]
+def first_claim(api: Api, path: str = VERSION_20) -> str:
+    return api.get(path)["model_versions"][0]["claims"][0]["claim"]
 
 
-def release_map(folder: Path, model: str, project: str, definition: str) -> str:
-    route = {"model": model, "release": {"project": project, "definition": definition}}
-    (folder / "map.yaml").write_text(json.dumps({"version": 1, "routes": [route]}))
-    return str(folder / "map.yaml")
+def release_map(folder: Path, **route: Any) -> str:
+    release = {"project": "fraud", "definition": "Deploy sklearn model"}
+    path = folder / "map.yaml"
+    path.write_text(json.dumps({"version": 1, "routes": [{"model": MODEL, "release": release} | route]}))
+    return str(path)
 
 
-# The description
+# docs/openapi.yaml
 
 
-def test_the_description_is_valid_and_its_examples_fit() -> None:
+def test_the_description_is_valid_and_its_examples_match_their_schemas() -> None:
     validate(DESCRIPTION)
 
     for operations in DESCRIPTION["paths"].values():
@@ -162,15 +164,16 @@ def test_the_description_is_valid_and_its_examples_fit() -> None:
             answers = [_resolved(answer) for answer in operation["responses"].values()]
             for has_content in [*answers, operation.get("requestBody", {})]:
                 for media in has_content.get("content", {}).values():
-                    _fits_media(media["example"], media)
+                    _validate(media["example"], media)
 
 
-def test_the_description_names_what_the_host_serves(world: World) -> None:
-    functions = [json.loads(function.get_function_json()) for function in world.function_app().get_functions()]
+def test_the_description_has_the_routes_and_methods_of_the_host(env: Environment) -> None:
+    functions = [json.loads(function.get_function_json()) for function in env.function_app().get_functions()]
     routes = [f["bindings"][0] for f in functions if f["bindings"][0]["type"] == "httpTrigger"]
 
     described = {
-        path: {name for name in told if name in ("get", "post")} for path, told in DESCRIPTION["paths"].items()
+        path: {name for name in operations if name in ("get", "post")}
+        for path, operations in DESCRIPTION["paths"].items()
     }
     assert {f"/{route['route']}": {m.lower() for m in route["methods"]} for route in routes} == described
 
@@ -178,52 +181,52 @@ def test_the_description_names_what_the_host_serves(world: World) -> None:
 # The history
 
 
-def test_the_same_address_answers_json_where_it_is_asked_for_and_a_page_otherwise(world: World, api: Api) -> None:
-    register(world, 20)
+def test_an_address_returns_json_if_only_json_is_accepted_and_otherwise_a_page(env: Environment, api: Api) -> None:
+    register(env, 20)
 
-    assert api.ask("releases").headers["Content-Type"] == "application/json"
+    assert api.send("releases").headers["Content-Type"] == "application/json"
     for accept in (BROWSER, "*/*", f"{BROWSER},application/json"):
         page = api.page("releases", headers={"Accept": accept})
         assert page.answer.status_code == 200
         assert f"{MODEL} 20" in page.text
 
 
-def test_pages_follow_one_another(world: World, api: Api) -> None:
-    register(world, *range(1, 6))
+def test_the_continuation_returns_the_next_page(env: Environment, api: Api) -> None:
+    register(env, *range(1, 6))
 
-    first = api.get("releases", count="2")
-    second = api.get("releases", count="2", place=first["older"])
-    third = api.get("releases", count="2", place=second["older"])
+    first = api.get("releases", limit="2")
+    second = api.get("releases", limit="2", continuation=first["continuation"])
+    third = api.get("releases", limit="2", continuation=second["continuation"])
 
-    seen = [[line["version"] for line in page["decisions"]] for page in (first, second, third)]
+    seen = [[entry["version"] for entry in page["entries"]] for page in (first, second, third)]
     assert seen == [["5", "4"], ["3", "2"], ["1"]]
-    assert third["older"] is None
+    assert third["continuation"] is None
 
 
-def test_a_first_page_costs_one_request_however_long_the_history_is(tmp_path: Path, size: Size) -> None:
-    with kept_world(tmp_path) as world:
-        assert _lines_and_cost_of_a_page(world) == (0, 1)
-        register(world, 1)
-        assert _lines_and_cost_of_a_page(world) == (1, 1)
+def test_the_first_page_costs_one_storage_request_at_any_size_of_the_history(tmp_path: Path, size: Size) -> None:
+    with kept_environment(tmp_path) as env:
+        assert _entries_and_requests_of_a_page(env) == (0, 1)
+        register(env, 1)
+        assert _entries_and_requests_of_a_page(env) == (1, 1)
     for more in (49, size(2_000, 100_000)):
-        multiply(tmp_path, "recent", more)
-        with kept_world(tmp_path) as world:
-            assert _lines_and_cost_of_a_page(world) == (50, 1)
+        multiply(tmp_path, "history", more)
+        with kept_environment(tmp_path) as env:
+            assert _entries_and_requests_of_a_page(env) == (50, 1)
 
 
-def _lines_and_cost_of_a_page(world: World) -> tuple[int, int]:
-    with served(world) as api:
+def _entries_and_requests_of_a_page(env: Environment) -> tuple[int, int]:
+    with served(env) as api:
         api.page("releases")
-        before = len(world.storage.passed)
+        before = len(env.storage.passed)
         page = api.page("releases")
-    return len(page.all("time")), len(world.storage.passed) - before
+    return len(page.all("time")), len(env.storage.passed) - before
 
 
-def test_the_query_narrows_the_history(world: World, api: Api) -> None:
-    register(world, 21, 20, 22)
-    register(world, 1, model="churn")
+def test_the_parameters_filter_the_history(env: Environment, api: Api) -> None:
+    register(env, 21, 20, 22)
+    register(env, 1, model="churn")
 
-    for asked, found in (
+    for parameters, found in (
         ({}, ["22", "20", "21"]),
         ({"model": "sklearn*"}, ["22", "20", "21"]),
         ({"model": "sklearn"}, []),
@@ -235,216 +238,238 @@ def test_the_query_narrows_the_history(world: World, api: Api) -> None:
         ({"since": "2999-01-01"}, []),
         ({"until": "2000-01-01T00:00:00+02:00"}, []),
     ):
-        assert [line["version"] for line in api.get("releases", **asked)["decisions"]] == found, asked
+        assert [entry["version"] for entry in api.get("releases", **parameters)["entries"]] == found, parameters
 
 
-def test_a_day_is_meant_whole_and_a_time_to_the_moment(world: World, api: Api) -> None:
-    world.clock.now = world.clock.now.replace(hour=12, minute=0, second=0, microsecond=0)
-    register(world, 20)
-    day = world.clock().date().isoformat()
+def test_a_day_is_included_completely_and_a_time_is_exact(env: Environment, api: Api) -> None:
+    env.clock.now = env.clock.now.replace(hour=12, minute=0, second=0, microsecond=0)
+    register(env, 20)
+    day = env.clock().date().isoformat()
 
-    for asked, found in (
+    for parameters, found in (
         ({"since": day, "until": day}, 1),
         ({"since": f"{day}T12:00"}, 1),
         ({"since": f"{day} 12:00:01"}, 0),
         ({"until": f"{day} 11:59"}, 0),
         ({"until": f"{day}T12:00:00Z"}, 1),
     ):
-        assert len(api.get("releases", **asked)["decisions"]) == found, asked
+        assert len(api.get("releases", **parameters)["entries"]) == found, parameters
 
 
-def test_what_is_wrong_in_the_query_is_told_at_once(api: Api) -> None:
-    wrong = {
+def test_all_invalid_parameters_are_reported_at_once(api: Api) -> None:
+    invalid = {
         "model": "<b>",
         "state": "done",
         "since": "yesterday",
         "until": "9999-99-99",
         "ignored": "maybe",
-        "place": "1",
-        "count": "201",
+        "continuation": "1",
+        "limit": "201",
     }
 
-    answer = api.ask("releases", params=wrong)
-    page = api.page("releases", params=wrong)
+    answer = api.send("releases", params=invalid)
+    page = api.page("releases", params=invalid)
 
     assert answer.status_code == page.answer.status_code == 400
-    for name, value in wrong.items():
+    for name, value in invalid.items():
         assert f"{name}: '{value}'" in answer.json()["error"]
     assert answer.json()["error"] in page.texts
 
 
-def test_a_count_out_of_bounds_is_told(api: Api) -> None:
-    for count in ("0", "-1", "many", "9" * 10_000):
-        answer = api.ask("releases", params={"count": count})
+def test_an_invalid_limit_is_refused_with_its_bounds(api: Api) -> None:
+    for limit in ("0", "-1", "many", "9" * 10_000):
+        answer = api.send("releases", params={"limit": limit})
 
         assert answer.status_code == 400
         assert "is not a whole number from 1 to 200" in answer.json()["error"]
         assert len(answer.json()["error"]) < 300
 
 
-# The story
+def test_the_reason_of_an_ignored_event_contains_the_values_of_its_tags(env: Environment, tmp_path: Path) -> None:
+    reason = "tag stage is 'test', not 'production'"
+    with served(env, RELEASE_MAP=release_map(tmp_path, tags={"stage": "production"})) as api:
+        env.restart(RELEASE_MAP=str(tmp_path / "map.yaml"))
+        env.registered(event(ModelTags={"stage": "test"}))
+
+        (entry,) = api.get("releases", ignored="yes")["entries"]
+        (detail,) = api.get(VERSION_20)["model_versions"]
+        history, page = api.page("releases?ignored=yes"), api.page(VERSION_20)
+
+    assert (entry["state"], entry["reason"]) == ("ignored", reason)
+    assert detail["ignored"] == {"state": "ignored", "reason": reason}
+    assert detail["routes"] == [{"route": MODEL, "matches": False, "reason": reason}]
+    assert reason in history.texts
+    assert page.texts.count(reason) == 2
 
 
-def test_a_story_has_claims_answers_routes_and_the_event(world: World, api: Api) -> None:
-    world.azure_devops.misbehave(Fault(**POST, status=429, times=1))
-    register(world, 20)
-    world.later(minutes=2)
+# The model version detail
 
-    (story,) = api.get(STORY)["stories"]
 
-    assert story["workspace"] == Workspace.parse(WORKSPACE).id
-    (told,) = story["claims"]
-    assert [answer["state"] for answer in told["answers"]] == ["waiting", "started"]
-    assert told["release"]["name"] == "Release-1"
-    assert [(route["route"], route["takes"]) for route in story["routes"]] == [
+def test_a_model_version_has_claims_attempts_routes_and_the_event(env: Environment, api: Api) -> None:
+    env.azure_devops.misbehave(Fault(**POST, status=429, times=1))
+    register(env, 20)
+    env.later(minutes=2)
+
+    (detail,) = api.get(VERSION_20)["model_versions"]
+
+    assert detail["workspace"] == Workspace.parse(WORKSPACE).id
+    (claim,) = detail["claims"]
+    assert [(attempt["attempt"], attempt["state"]) for attempt in claim["attempts"]] == [(1, "waiting"), (2, "started")]
+    assert claim["release"]["name"] == "Release-1"
+    assert [(route["route"], route["matches"]) for route in detail["routes"]] == [
         (MODEL, True),
         ("fraud models to production", False),
     ]
-    assert story["event"] == json.loads(event(version="20"))
+    assert detail["event"] == json.loads(event(version="20"))
 
 
-def test_workspaces_have_stories_of_their_own(world: World) -> None:
+def test_each_workspace_has_its_own_records_of_a_model_version(env: Environment) -> None:
     dev = WORKSPACE.replace("workspaces/prod", "workspaces/dev")
-    with served(world, AML_WORKSPACES=f"{WORKSPACE},{dev}") as api:
-        app = world.start(AML_WORKSPACES=f"{WORKSPACE},{dev}")
+    env.restart(AML_WORKSPACES=f"{WORKSPACE},{dev}")
+    with served(env, AML_WORKSPACES=f"{WORKSPACE},{dev}") as api:
         for body in (event(), event().replace(WORKSPACE, dev)):
-            app.registered(body)
+            env.registered(body)
 
-        assert [story["workspace"][-4:] for story in api.get(STORY)["stories"]] == ["/dev", "prod"]
+        assert [detail["workspace"][-4:] for detail in api.get(VERSION_20)["model_versions"]] == ["/dev", "prod"]
         for name in ("dev", "DEV", dev, dev.upper()):
-            (story,) = api.get(STORY, workspace=name)["stories"]
-            assert story["workspace"] == dev.lower()
-        assert "name one as `workspace`" in api.start(status=400)["error"]
-        assert api.start(f"{STORY}?workspace=dev", claim=story["claims"][0]["claim"], wish=WISH)["decisions"]
+            (detail,) = api.get(VERSION_20, workspace=name)["model_versions"]
+            assert detail["workspace"] == dev.lower()
+        assert "set `workspace` to one of them" in api.post(status=400)["error"]
+        claim = detail["claims"][0]["claim"]
+        assert api.post(f"{VERSION_20}?workspace=dev", claim=claim, idempotency_key=IDEMPOTENCY_KEY)["entries"]
 
-    assert world.versions == ["20"] * 3
+    assert env.versions == ["20"] * 3
 
 
-def test_what_is_not_known_is_told_in_both_forms(world: World, api: Api) -> None:
-    register(world, 20)
+def test_a_model_version_that_is_not_recorded_is_not_found(env: Environment, api: Api) -> None:
+    register(env, 20)
 
     for path, status in (
         (f"releases/{MODEL}/7", 404),
         ("releases/churn/20", 404),
-        (f"{STORY}?workspace=dev", 404),
-        (f"{STORY}?workspace=/subscriptions/x", 400),
+        (f"{VERSION_20}?workspace=dev", 404),
+        (f"{VERSION_20}?workspace=/subscriptions/x", 400),
         (f"releases/%22%3E%3Cscript%3E/{'9' * 5_000}", 404),
         ("releases/..%5C..%5C/'%20or%20'1'='1", 404),
     ):
-        answer, page = api.ask(path), api.page(path)
+        answer, page = api.send(path), api.page(path)
 
         assert answer.status_code == page.answer.status_code == status
         assert answer.json()["error"] in page.texts
-        assert api.ask(path, "POST", json={}).status_code == status
+        assert api.send(path, "POST", json={}).status_code == status
 
 
-# Starting again
+# Restart, try now, match again
 
 
-def test_one_wish_starts_one_release_however_often_it_is_sent(world: World, api: Api) -> None:
-    register(world, 20)
-    key = claim(api)
+def test_repeating_an_idempotency_key_restarts_nothing_more(env: Environment, api: Api) -> None:
+    register(env, 20)
+    claim = first_claim(api)
 
-    decisions = [api.start(claim=key, wish=wish)["decisions"][0] for wish in (WISH, WISH, "another-wish")]
+    entries = [
+        api.post(claim=claim, idempotency_key=key)["entries"][0]
+        for key in (IDEMPOTENCY_KEY, IDEMPOTENCY_KEY, "another-key")
+    ]
 
-    assert [decision["release"]["name"] for decision in decisions] == ["Release-2", "Release-2", "Release-3"]
-    assert world.versions == ["20"] * 3
-    on_purpose = [claim["on_purpose"] for claim in api.get(STORY)["stories"][0]["claims"]]
-    assert on_purpose == [False, True, True]
+    assert [entry["release"]["name"] for entry in entries] == ["Release-2", "Release-2", "Release-3"]
+    assert env.versions == ["20"] * 3
+    restarts = [claim["restart"] for claim in api.get(VERSION_20)["model_versions"][0]["claims"]]
+    assert restarts == [False, True, True]
 
 
-def test_what_waits_is_tried_now_and_answers_afterwards_how_it_ended(world: World, api: Api) -> None:
-    world.azure_devops.misbehave(Fault(**POST, status=403, times=1))
-    register(world, 20)
-    key = claim(api)
+def test_a_pending_claim_is_tried_now_and_a_final_one_only_returned(env: Environment, api: Api) -> None:
+    env.azure_devops.misbehave(Fault(**POST, status=403, times=1))
+    register(env, 20)
+    claim = first_claim(api)
 
     for _ in range(2):
-        (decision,) = api.start(claim=key)["decisions"]
-        assert (decision["state"], decision["release"]["name"]) == ("started", "Release-1")
+        (entry,) = api.post(claim=claim)["entries"]
+        assert (entry["state"], entry["release"]["name"]) == ("started", "Release-1")
 
-    assert world.versions == ["20"]
-
-
-def test_a_wish_may_have_any_name(world: World, api: Api) -> None:
-    register(world, 20)
-
-    api.start(claim=claim(api), wish="was-ignored")
-
-    (story,) = api.get(f"releases/{MODEL}/20")["stories"]
-    assert [one["on_purpose"] for one in story["claims"]] == [False, True]
-    assert story["ignored"] is None
+    assert env.versions == ["20"]
 
 
-def test_a_wish_for_what_is_not_done_is_refused(world: World, api: Api) -> None:
-    world.azure_devops.misbehave(Fault(**POST, status=429, times=1))
-    register(world, 20)
+def test_the_idempotency_key_ignored_does_not_make_a_version_ignored(env: Environment, api: Api) -> None:
+    register(env, 20)
 
-    assert api.start(status=409, claim=claim(api), wish=WISH)["error"].startswith("this claim is waiting")
+    api.post(claim=first_claim(api), idempotency_key="was-ignored")
 
-    assert world.versions == []
-
-
-def test_a_claim_in_other_hands_is_left_alone(world: World, api: Api) -> None:
-    registered = parse(event())
-    (start,) = starts(judge(world.app.release_map, registered), registered)
-    world.app.ledger.claim(start, registered)
-
-    assert "in other hands" in api.start(status=409, claim=claim(api))["error"]
-    assert "in other hands" in api.start(status=409)["error"]
-
-    assert world.versions == []
+    (detail,) = api.get(VERSION_20)["model_versions"]
+    assert [claim["restart"] for claim in detail["claims"]] == [False, True]
+    assert detail["ignored"] is None
 
 
-def test_what_no_route_leads_to_any_more_is_not_started(world: World, tmp_path: Path) -> None:
-    register(world, 20)
+def test_a_pending_claim_is_not_restarted(env: Environment, api: Api) -> None:
+    env.azure_devops.misbehave(Fault(**POST, status=429, times=1))
+    register(env, 20)
 
-    with served(world, RELEASE_MAP=release_map(tmp_path, "other", "fraud", "Other")) as api:
-        told = api.start(status=409, claim=claim(api), wish=WISH)
+    error = api.post(status=409, claim=first_claim(api), idempotency_key=IDEMPOTENCY_KEY)["error"]
 
-    assert told["error"] == f"no route names {MODEL}"
-    assert world.versions == ["20"]
+    assert error == "this claim is waiting; to try it now, leave out `idempotency_key`"
+    assert env.versions == []
 
 
-def test_an_ignored_version_starts_when_the_map_takes_it_by_now(world: World, api: Api, tmp_path: Path) -> None:
-    register(world, 20, model="churn")
-    (ignored,) = api.start("releases/churn/20")["decisions"]
-    assert (ignored["state"], ignored["reason"]) == ("ignored", "no route names churn")
-    world.azure_devops.add_definition("growth", "Churn", variables={"ModelVersion": ""})
+def test_a_claim_that_another_worker_has_leased_is_not_attempted(env: Environment, api: Api) -> None:
+    env.claim(event())
 
-    with served(world, RELEASE_MAP=release_map(tmp_path, "churn", "growth", "Churn")) as api_now:
+    for body in ({"claim": first_claim(api)}, {}):
+        error = api.post(status=409, **body)["error"]
+        assert error == "another worker is processing this claim; try again in a moment"
+
+    assert env.versions == []
+
+
+def test_a_version_without_a_route_is_not_restarted(env: Environment, tmp_path: Path) -> None:
+    register(env, 20)
+
+    with served(env, RELEASE_MAP=release_map(tmp_path, model="other")) as api:
+        error = api.post(status=409, claim=first_claim(api), idempotency_key=IDEMPOTENCY_KEY)["error"]
+
+    assert error == f"no route names the model {MODEL}; change the release map and deploy it"
+    assert env.versions == ["20"]
+
+
+def test_an_ignored_version_starts_once_a_route_matches_it(env: Environment, api: Api, tmp_path: Path) -> None:
+    register(env, 20, model="churn")
+    (ignored,) = api.post("releases/churn/20")["entries"]
+    assert (ignored["state"], ignored["reason"]) == ("ignored", "no route names the model churn")
+    env.azure_devops.add_definition("growth", "Churn", variables={"ModelVersion": ""})
+
+    release = {"project": "growth", "definition": "Churn"}
+    with served(env, RELEASE_MAP=release_map(tmp_path, model="churn", release=release)) as api_with_route:
         for _ in range(2):
-            (decision,) = api_now.start("releases/churn/20")["decisions"]
-            assert decision["state"] == "started"
+            (entry,) = api_with_route.post("releases/churn/20")["entries"]
+            assert entry["state"] == "started"
 
-    assert world.versions == ["20"]
+    assert env.versions == ["20"]
 
 
-def test_a_wrong_request_starts_nothing(world: World, api: Api) -> None:
-    register(world, 20)
-    key = claim(api)
+def test_an_invalid_request_starts_nothing(env: Environment, api: Api) -> None:
+    register(env, 20)
+    claim = first_claim(api)
 
-    for body, status, told in (
+    for body, status, error in (
         ({"claim": "0" * 32}, 404, "has no claim"),
-        ({"claim": "<b>", "wish": WISH}, 404, "has no claim <b>"),
-        ({"wish": WISH}, 400, "goes with the `claim`"),
-        ({"claim": key, "wish": "short"}, 400, "8 to 64"),
-        ({"claim": key, "wish": "a wish with spaces"}, 400, "8 to 64"),
-        ([], 400, "neither a form nor a JSON object"),
-        ("no", 400, "neither a form nor a JSON object"),
+        ({"claim": "<b>", "idempotency_key": IDEMPOTENCY_KEY}, 404, "has no claim <b>"),
+        ({"idempotency_key": IDEMPOTENCY_KEY}, 400, "needs the `claim` to restart"),
+        ({"claim": claim, "idempotency_key": "short"}, 400, "8 to 64"),
+        ({"claim": claim, "idempotency_key": "a key with spaces"}, 400, "8 to 64"),
+        ([], 400, "not a form or a JSON object"),
+        ("no", 400, "not a form or a JSON object"),
     ):
-        answer = api.ask(STORY, "POST", json=body)
+        answer = api.send(VERSION_20, "POST", json=body)
         assert answer.status_code == status
-        assert told in answer.json()["error"]
+        assert error in answer.json()["error"]
     for content in (b"\xff\xfe", b"[" * 100_000):
-        answer = api.ask(STORY, "POST", data=content, headers={"Content-Type": "application/json"})
+        answer = api.send(VERSION_20, "POST", data=content, headers={"Content-Type": "application/json"})
         assert answer.status_code == 400
 
-    assert world.versions == ["20"]
+    assert env.versions == ["20"]
 
 
-def test_only_who_has_the_key_and_is_no_foreign_page_starts_again(world: World, api: Api) -> None:
-    register(world, 20)
-    key, ours = claim(api), api.url.removesuffix("/api/")
+def test_a_restart_needs_the_key_and_no_page_of_another_site_can_send_it(env: Environment, api: Api) -> None:
+    register(env, 20)
+    claim, own = first_claim(api), api.url.removesuffix("/api/")
 
     for number, (headers, status) in enumerate(
         (
@@ -455,48 +480,55 @@ def test_only_who_has_the_key_and_is_no_foreign_page_starts_again(world: World, 
             ({"Origin": "http://["}, 403),
             ({"Sec-Fetch-Site": "cross-site"}, 403),
             ({"Sec-Fetch-Site": "same-site"}, 403),
-            ({"Sec-Fetch-Site": "cross-site", "Origin": ours}, 403),
-            ({"Sec-Fetch-Site": "same-origin", "Origin": ours}, 200),
-            ({"Origin": ours}, 200),
+            ({"Sec-Fetch-Site": "cross-site", "Origin": own}, 403),
+            ({"Sec-Fetch-Site": "same-origin", "Origin": own}, 200),
+            ({"Origin": own}, 200),
             ({}, 200),
         )
     ):
-        before = len(world.versions)
-        body = {"claim": key, "wish": f"wish-number-{number}"}
-        assert api.ask(STORY, "POST", json=body, headers=headers).status_code == status, headers
-        assert len(world.versions) == before + (status == 200)
+        before = len(env.versions)
+        body = {"claim": claim, "idempotency_key": f"key-number-{number}"}
+        assert api.send(VERSION_20, "POST", json=body, headers=headers).status_code == status, headers
+        assert len(env.versions) == before + (status == 200)
 
 
-def test_the_form_starts_once_and_leads_back_to_the_story(world: World, api: Api) -> None:
-    register(world, 20)
-    page = api.page(f"{STORY}?code={KEY}", headers={"x-functions-key": ""})
+def test_the_form_restarts_once_and_leads_back_to_the_model_version(env: Environment, api: Api) -> None:
+    register(env, 20)
+    page = api.page(f"{VERSION_20}?code={KEY}", headers={"x-functions-key": ""})
     (form,) = page.all("form")
     fields = {field["name"]: field["value"] for field in page.all("input")}
-    assert set(fields) == {"claim", "wish"}
+    assert set(fields) == {"claim", "idempotency_key"}
 
     for _ in range(2):
         answer = requests.post(
             urljoin(page.answer.url, form["action"]), data=fields, headers={"Accept": BROWSER}, allow_redirects=False
         )
         assert answer.status_code == 303
-        place = answer.headers["Location"]
-        assert not urlsplit(place).netloc
-        after = Page(requests.get(urljoin(answer.url, place), headers={"Accept": BROWSER}))
+        location = answer.headers["Location"]
+        assert not urlsplit(location).netloc
+        after = HtmlPage(requests.get(urljoin(answer.url, location), headers={"Accept": BROWSER}))
         assert after.answer.status_code == 200
         assert "Release-2" in after.text
 
-    assert world.versions == ["20"] * 2
+    assert env.versions == ["20"] * 2
 
 
 # The pages
 
 
-def test_the_key_in_the_address_goes_on_in_every_link_and_only_then(world: World, api: Api) -> None:
-    register(world, 20, 21, 22)
-    register(world, 1, model="churn")
-    second = f"releases?count=1&place={api.get('releases', count='1')['older'].replace(' ', '+')}"
+def test_every_link_contains_the_key_of_the_address_if_it_has_one(env: Environment, api: Api) -> None:
+    register(env, 20, 21, 22)
+    register(env, 1, model="churn")
+    continuation = api.get("releases", limit="1")["continuation"].replace(" ", "+")
 
-    for path in ("releases?ignored=yes", second, "releases?model=none", "releases?count=x", STORY, "releases/churn/1"):
+    for path in (
+        "releases?ignored=yes",
+        f"releases?limit=1&continuation={continuation}",
+        "releases?model=none",
+        "releases?limit=x",
+        VERSION_20,
+        "releases/churn/1",
+    ):
         with_key = api.page(f"{path}{'&' if '?' in path else '?'}code={KEY}", headers={"x-functions-key": ""})
         without = api.page(path)
         assert len(with_key.addresses) == len(without.addresses) > 0
@@ -507,10 +539,10 @@ def test_the_key_in_the_address_goes_on_in_every_link_and_only_then(world: World
             assert form["method"] == "post" or hidden in with_key.all("input")
 
 
-def test_every_link_leads_somewhere(world: World, api: Api) -> None:
-    register(world, 20)
+def test_every_link_opens(env: Environment, api: Api) -> None:
+    register(env, 20)
 
-    for path in ("releases", "releases/", STORY, f"{STORY}/", "releases/churn/7", "releases?count=x"):
+    for path in ("releases", "releases/", VERSION_20, f"{VERSION_20}/", "releases/churn/7", "releases?limit=x"):
         page = api.page(path)
         links = [a["href"] for a in page.all("a") if not a["href"].startswith(("http", "#"))]
         assert links
@@ -518,10 +550,10 @@ def test_every_link_leads_somewhere(world: World, api: Api) -> None:
             assert requests.get(urljoin(page.answer.url, address), headers=api.headers).status_code == 200
 
 
-def test_a_page_allows_no_script_and_is_asked_for_anew(world: World, api: Api) -> None:
-    register(world, 20)
+def test_a_page_allows_no_script_and_is_not_cached(env: Environment, api: Api) -> None:
+    register(env, 20)
 
-    for path in ("releases", STORY, "releases/churn/7", "releases?count=x"):
+    for path in ("releases", VERSION_20, "releases/churn/7", "releases?limit=x"):
         page = api.page(path)
         headers = page.answer.headers
         policy = dict(part.strip().split(" ", 1) for part in headers["Content-Security-Policy"].split(";"))
@@ -533,119 +565,139 @@ def test_a_page_allows_no_script_and_is_asked_for_anew(world: World, api: Api) -
         assert policy["frame-ancestors"] == policy["base-uri"] == "'none'"
         assert "script-src" not in policy
         assert headers["Referrer-Policy"] == "same-origin"
-        # Going back must show the form with the wish that was sent; a program's answer is kept nowhere.
-        for answer, kept in ((page.answer, "private, no-cache"), (api.ask(path), "no-store")):
+        # Going back must show the form with the idempotency key that was sent. JSON is not stored at all.
+        for answer, caching in ((page.answer, "private, no-cache"), (api.send(path), "no-store")):
             assert answer.headers["X-Content-Type-Options"] == "nosniff"
-            assert answer.headers["Cache-Control"] == kept
+            assert answer.headers["Cache-Control"] == caching
 
 
-def test_foreign_text_is_shown_as_text(world: World, tmp_path: Path) -> None:
+def test_foreign_text_is_shown_as_text(env: Environment, tmp_path: Path) -> None:
     routes = [
         {"name": text, "model": f"model{number}", "release": {"project": "risk", "definition": 42}}
         for number, text in enumerate(HOSTILE)
     ]
     (tmp_path / "map.yaml").write_text(json.dumps({"version": 1, "routes": routes}))
-    with served(world, RELEASE_MAP=str(tmp_path / "map.yaml")) as api:
-        app = world.start(RELEASE_MAP=str(tmp_path / "map.yaml"))
+    env.restart(RELEASE_MAP=str(tmp_path / "map.yaml"))
+    with served(env, RELEASE_MAP=str(tmp_path / "map.yaml")) as api:
         bodies = [event(f"model{number}", ModelTags={text: text}) for number, text in enumerate(HOSTILE)]
         for text, body in zip(HOSTILE, bodies, strict=True):
-            world.azure_devops.behave()
-            world.azure_devops.misbehave(Fault(**POST, status=403, body={"message": text}))
-            app.registered(body)
-            app.registered(json.dumps(json.loads(body) | {"subject": text, "eventType": "none"}))
+            env.azure_devops.behave()
+            env.azure_devops.misbehave(Fault(**POST, status=403, body={"message": text}))
+            env.registered(body)
+            env.registered(json.dumps(json.loads(body) | {"subject": text, "eventType": "none"}))
 
         history = api.page("releases?ignored=yes")
-        stories = [api.page(f"releases/model{number}/20") for number in range(len(HOSTILE))]
+        details = [api.page(f"releases/model{number}/20") for number in range(len(HOSTILE))]
 
-    for page in (history, *stories):
+    for page in (history, *details):
         assert page.answer.status_code == 200
         assert not page.all("script") + page.all("img") + page.all("iframe")
         assert not [name for _, attributes in page.tags for name in attributes if name.startswith("on")]
         assert not [a for a in page.all("a") if "javascript" in a["href"]]
-    for text, body, story in zip(HOSTILE, bodies, stories, strict=True):
-        # Once as the reason, and once as the subject of what is no event of ours.
+    for text, body, detail in zip(HOSTILE, bodies, details, strict=True):
+        # Once as the reason, and once as the subject of an event of another type.
         assert history.texts.count(shorten(text)) == 2
-        assert shorten(text) in story.texts
-        assert visible(text) in story.texts  # the route's name
-        assert [json.loads(shown) for shown in story.texts_of("pre")] == [json.loads(body)]
+        assert shorten(text) in detail.texts
+        assert visible(text) in detail.texts  # the route's name
+        assert [json.loads(shown) for shown in detail.texts_of("pre")] == [json.loads(body)]
 
 
-def test_a_hostile_address_is_shown_as_text(world: World) -> None:
-    register(world, 20)
-    host = FunctionsHost(world.function_app())
+def test_a_hostile_address_is_shown_as_text(env: Environment) -> None:
+    register(env, 20)
+    host = FunctionsHost(env.function_app())
     with host, Server(host) as server:
-        for path in ("releases", STORY):
+        for path in ("releases", VERSION_20):
             page = Api(server.url).page(path, params={"code": HOSTILE[0], "done": HOSTILE[1]})
             assert page.answer.status_code == 200
             assert not page.all("script") + page.all("img")
 
 
-# Storage is down
+# Storage fails
 
 
-def test_storage_that_is_down_is_told_in_both_forms(world: World, api: Api) -> None:
-    world.storage.down = True
+def test_a_storage_failure_is_reported_as_json_and_as_a_page(env: Environment, api: Api) -> None:
+    env.storage.down = True
 
-    answer, page, post = api.ask("releases"), api.page(STORY), api.ask(STORY, "POST", json={})
+    answer, page, post = api.send("releases"), api.page(VERSION_20), api.send(VERSION_20, "POST", json={})
 
     assert answer.status_code == page.answer.status_code == post.status_code == 503
-    assert answer.json()["error"].startswith("storage does not answer")
-    assert any(text.startswith("storage does not answer") for text in page.texts)
+    problem = "storage cannot be reached: connection closed before the answer"
+    assert answer.json() == post.json() == {"error": problem}
+    assert problem in page.texts
+
+
+def test_a_storage_failure_is_reported_without_python_exception_text(env: Environment) -> None:
+    # Nothing listens on a port that is only bound, and nobody else can use it.
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        nowhere = f"http://127.0.0.1:{bound.getsockname()[1]}"
+        storage = azurite.connection_string(nowhere, "devstoreaccount1")
+        with served(env, AzureWebJobsStorage=storage) as api:
+            answers = [api.send("releases"), api.send(VERSION_20), api.send(VERSION_20, "POST", json={})]
+            page, health = api.page("releases"), api.send("health")
+
+    problem = "storage cannot be reached: connection refused"
+    assert [(answer.status_code, answer.json()) for answer in answers] == [(503, {"error": problem})] * 3
+    assert (page.answer.status_code, health.status_code) == (503, 503)
+    assert problem in page.texts
+    assert health.json()["storage"] == {"ok": False, "error": problem}
+    for text in (page.answer.text, health.text):
+        assert [word for word in ("Error", "Errno", "HTTPConnection", "urllib3", "Traceback") if word in text] == []
 
 
 # Health
 
 
-def test_a_healthy_app_says_so_and_what_it_has(world: World, api: Api) -> None:
+def test_a_healthy_app_reports_each_part(env: Environment, api: Api) -> None:
     assert api.get("health") == {
         "healthy": True,
-        "storage": {"ok": True, "open_claims": 0, "oldest_open_claim_seconds": None},
+        "storage": {"ok": True, "pending_claims": 0, "oldest_pending_seconds": None},
         "release_map": {"ok": True, "routes": 2},
         "azure_devops": {"ok": True, "projects": ["fraud", "risk"]},
     }
 
 
-def test_the_age_of_the_oldest_open_claim_is_told(world: World, api: Api) -> None:
-    world.azure_devops.misbehave(Fault(**POST, status=429))
-    register(world, 20)
-    world.clock.advance(hours=2)
-    register(world, 21)
-    register(world, 1, model="churn")
+def test_health_reports_the_age_of_the_oldest_pending_claim(env: Environment, api: Api) -> None:
+    env.azure_devops.misbehave(Fault(**POST, status=429))
+    register(env, 20)
+    env.clock.advance(hours=2)
+    register(env, 21)
+    register(env, 1, model="churn")
 
-    assert api.get("health")["storage"] == {"ok": True, "open_claims": 2, "oldest_open_claim_seconds": 7203}
+    assert api.get("health")["storage"] == {"ok": True, "pending_claims": 2, "oldest_pending_seconds": 7203}
 
 
-def test_an_app_whose_storage_is_down_is_not_healthy(world: World, api: Api) -> None:
-    world.storage.down = True
+def test_an_app_without_storage_is_not_healthy(env: Environment, api: Api) -> None:
+    env.storage.down = True
 
-    answer = api.ask("health")
+    answer = api.send("health")
 
     assert answer.status_code == 503
     assert [part["ok"] for part in answer.json().values() if isinstance(part, dict)] == [False, True, True]
 
 
-def test_an_app_that_azure_devops_does_not_know_is_not_healthy(world: World, api: Api) -> None:
-    world.azure_devops.misbehave(Fault(sign_in=True))
+def test_an_app_whose_sign_in_azure_devops_does_not_accept_is_not_healthy(env: Environment, api: Api) -> None:
+    env.azure_devops.misbehave(Fault(sign_in=True))
 
-    answer = api.ask("health")
+    answer = api.send("health")
 
     assert answer.status_code == 503
     assert answer.json()["healthy"] is False
     assert "sign-in" in answer.json()["azure_devops"]["error"]
 
 
-def test_health_asks_each_project_that_an_enabled_route_leads_to(world: World, tmp_path: Path) -> None:
-    routes = yaml.safe_load((wiring.HOME / "release_map.yaml").read_text())["routes"]
+def test_health_reads_each_project_of_an_enabled_route(env: Environment, tmp_path: Path) -> None:
+    routes = yaml.safe_load((HOME / "release_map.yaml").read_text())["routes"]
     routes.append(routes[0] | {"enabled": False, "release": {"project": "closed", "definition": 1}})
     path = tmp_path / "map.yaml"
     path.write_text(yaml.safe_dump({"version": 1, "routes": routes}))
-    world.azure_devops.misbehave(Fault(path="/closed/", status=403, body={"message": "no"}))
+    env.azure_devops.misbehave(Fault(path="/closed/", status=403, body={"message": "no"}))
 
-    with served(world, RELEASE_MAP=str(path)) as api:
+    with served(env, RELEASE_MAP=str(path)) as api:
         assert api.get("health")["azure_devops"] == {"ok": True, "projects": ["fraud", "risk"]}
-        world.azure_devops.misbehave(Fault(path="/risk/", status=403, body={"message": "no"}))
-        assert api.ask("health").json()["azure_devops"] == {"ok": False, "error": "no"}
+        env.azure_devops.misbehave(Fault(path="/risk/", status=403, body={"message": "no"}))
+        assert api.send("health").json()["azure_devops"] == {"ok": False, "error": "no"}
 
 
-def test_health_wants_the_key(api: Api) -> None:
-    assert api.ask("health", headers={"x-functions-key": "wrong"}).status_code == 401
+def test_health_needs_the_key(api: Api) -> None:
+    assert api.send("health", headers={"x-functions-key": "wrong"}).status_code == 401
