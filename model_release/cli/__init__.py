@@ -1,1 +1,1 @@
-"""What can be asked of Model Release in a terminal or a pipeline; for developers, never deployed."""
+"""The command line, for developers; never deployed."""

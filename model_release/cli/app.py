@@ -1,4 +1,4 @@
-"""The app's HTTP API, as docs/openapi.yaml describes it, and what the commands that use it share."""
+"""The app's HTTP API (docs/openapi.yaml), and what the commands that use it share."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
 from model_release.domain.events import NAME
-from model_release.web.views import visible
+from model_release.text import network_reason, visible
 
 STYLES = {
     "started": "green",
@@ -22,113 +22,122 @@ STYLES = {
     "refused": "red",
     "abandoned": "red",
 }
-_NAME_IT = "Is the app running there? Its address is given by --url or MODEL_RELEASE_URL."
-_GIVE_A_KEY = (
-    "A host key is given by --key or MODEL_RELEASE_KEY:\n"
+_GET_THE_KEY = (
+    "Set a host key with --key or MODEL_RELEASE_KEY:\n"
     "az functionapp keys list -g GROUP -n APP --query functionKeys.default -o tsv"
 )
 _NO_FUNCTION = (
-    "Is it the address of Model Release, without a path? If it is, the app could not start: "
+    "Use the address of the app without a path. If it is correct, the app could not start: "
     "its log lists every fault of the settings and the release map."
 )
 _F = TypeVar("_F", bound=Callable[..., Any])
-_TIMEOUT = (10, 120)
-# A wish starts one release however often it comes, and so may every request be repeated.
+TIMEOUT_SECONDS = 120
+# Repeating any of the requests is harmless: a start has an idempotency key.
 _REPEAT = Retry(total=2, backoff_factor=0.1, allowed_methods=None, status_forcelist=(502, 504), raise_on_status=False)
+
+url_option = click.option(
+    "--url",
+    default="http://127.0.0.1:7071",
+    show_default=True,
+    envvar="MODEL_RELEASE_URL",
+    show_envvar=True,
+    help="The address of the app.",
+)
 
 
 def app_options(command: _F) -> _F:
-    """Which app is asked, and with which key."""
-    url = click.option(
-        "--url",
-        default="http://127.0.0.1:7071",
-        show_default=True,
-        envvar="MODEL_RELEASE_URL",
-        show_envvar=True,
-        help="The address of the app.",
-    )
+    """Add the options for the address and the key of the app."""
     key = click.option("--key", envvar="MODEL_RELEASE_KEY", show_envvar=True, help="A host key of the app.")
-    return url(key(command))
+    return url_option(key(command))
 
 
-class ModelVersion(click.ParamType[tuple[str, str]]):
+class ModelVersionParam(click.ParamType[tuple[str, str]]):
     """MODEL:VERSION."""
 
     name = "MODEL:VERSION"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
-        """Read it as the name and the version."""
+        """Split the text into name and version."""
         model, _, version = str(value).partition(":")
         if not (NAME.fullmatch(model) and NAME.fullmatch(version)):
             self.fail(f"{value!r} is not MODEL:VERSION, such as fraud_model:3", param, ctx)
         return model, version
 
 
-class App:
-    """The app; every method raises click.ClickException with what to do."""
+class AppClient:
+    """The app; every method raises click.ClickException."""
 
     def __init__(self, url: str, key: str | None) -> None:
-        """Take the address of the app, and a key where it wants one."""
         self._url = url.rstrip("/")
         self._session = requests.Session()
         self._session.headers.update({"Accept": "application/json"} | ({"x-functions-key": key} if key else {}))
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, HTTPAdapter(max_retries=_REPEAT))
 
-    def history(self, **wanted: Any) -> dict[str, Any]:
-        """One page of the history."""
-        return self._ask("GET", "/api/releases", wanted)
+    def history(self, **query: Any) -> dict[str, Any]:
+        """Return one page of the history."""
+        return self._request("GET", "/api/releases", query)
 
-    def stories(self, model: str, version: str, workspace: str | None) -> list[dict[str, Any]]:
-        """The story of a model version in each workspace that has it."""
-        found = self._ask("GET", _path(model, version), {"workspace": workspace})
-        return list(found["stories"])
+    def model_versions(self, model: str, version: str, workspace: str | None) -> list[dict[str, Any]]:
+        """Return the details of a model version, from each workspace that has one."""
+        found = self._request("GET", _path(model, version), {"workspace": workspace})
+        return list(found["model_versions"])
 
-    def start(self, story: Mapping[str, Any], **wanted: str) -> dict[str, Any]:
-        """Start again, try now, or ask the map again."""
-        path, workspace = _path(story["model"], story["version"]), story["workspace"]
-        return self._ask("POST", path, {"workspace": workspace}, json=wanted)
+    def start(self, detail: Mapping[str, Any], **body: str) -> list[dict[str, Any]]:
+        """Restart a claim, try it now, or match the version again; return the history entries."""
+        path, workspace = _path(detail["model"], detail["version"]), detail["workspace"]
+        return list(self._request("POST", path, {"workspace": workspace}, json=body)["entries"])
 
-    def _ask(self, method: str, path: str, parameters: Mapping[str, Any], **body: Any) -> dict[str, Any]:
+    def _request(self, method: str, path: str, query: Mapping[str, Any], **body: Any) -> dict[str, Any]:
         try:
-            answer = self._session.request(
+            response = self._session.request(
                 method,
                 f"{self._url}{path}",
-                params=parameters,
-                timeout=_TIMEOUT,
-                # The key goes nowhere but to the address that was named.
+                params=query,
+                timeout=(10, TIMEOUT_SECONDS),
+                # A redirect would pass the key to another address.
                 allow_redirects=False,
                 **body,
             )
         except (requests.RequestException, UnicodeError) as error:
-            msg = f"{self._url} does not answer: {error}\n{_NAME_IT}"
-            raise click.ClickException(msg) from error
+            raise unreachable(self._url, error) from error
         try:
-            told = answer.json()
+            content = response.json()
         except ValueError:
-            told = None
-        if answer.ok and isinstance(told, dict):
-            return told
-        raise click.ClickException(_why(answer, told, self._url))
+            content = None
+        if response.ok and isinstance(content, dict):
+            return content
+        raise click.ClickException(_problem(response, content, self._url))
 
 
-def when(text: str) -> str:
-    """A time of the app's, as people read it."""
-    return text.replace("T", " ").removesuffix("Z")
+def unreachable(url: str, error: Exception) -> click.ClickException:
+    """Report why a request got no answer."""
+    if isinstance(error, requests.exceptions.InvalidHeader):
+        return click.ClickException("The key is not valid: it begins with a space or contains a line break.")
+    # `requests` raises a ValueError only for addresses and headers.
+    reason = "not an HTTP address" if isinstance(error, ValueError) else network_reason(error, TIMEOUT_SECONDS)
+    return click.ClickException(
+        f"{url} cannot be reached: {reason}. Is the app running? Set its address with --url or MODEL_RELEASE_URL."
+    )
+
+
+def utc(time: str) -> str:
+    """Format a time of the API for people."""
+    return time.replace("T", " ").removesuffix("Z")
 
 
 def _path(model: str, version: str) -> str:
     return f"/api/releases/{quote(model)}/{quote(version)}"
 
 
-def _why(answer: requests.Response, told: Any, url: str) -> str:
-    status, missing = answer.status_code, requests.codes.not_found
-    if isinstance(told, dict) and told.get("error"):
-        error = visible(str(told["error"]))
-        return f"{error}\nDid an event come? `history --ignored` shows all that did." if status == missing else error
+def _problem(response: requests.Response, content: Any, url: str) -> str:
+    status, missing = response.status_code, requests.codes.not_found
+    if isinstance(content, dict) and content.get("error"):
+        error = visible(str(content["error"]))
+        return f"{error}\nDid its event arrive? `history --ignored` lists every event." if status == missing else error
     if status == requests.codes.unauthorized:
-        return f"{url} does not accept the key. {_GIVE_A_KEY}"
+        return f"{url} does not accept the key. {_GET_THE_KEY}"
     if status == missing:
         return f"{url} has no such function. {_NO_FUNCTION}"
-    elsewhere = answer.headers.get("Location")
-    return f"{url} answers {status}" + (f" and points to {elsewhere}: name that" if elsewhere else "")
+    location = response.headers.get("Location")
+    return f"{url} answered {status}" + (f" and redirects to {visible(location)}; use that address" if location else "")

@@ -1,4 +1,4 @@
-"""Release definitions in raw JSON: written back whole, they must keep what the SDK's models would drop."""
+"""Release definitions in raw JSON: the SDK's models would drop unknown fields when a definition is written back."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from model_release.azure_devops.releases import ReleaseTargets
-from model_release.domain.release_map import Target
+from model_release.domain.targets import Target
 
 Json = dict[str, Any]
 
@@ -16,17 +16,17 @@ _PAGE = 100
 
 
 class ReleaseDefinitions:
-    """Reads and changes release definitions; every method raises Busy, Refused or Unknown."""
+    """Reads and changes release definitions; every method raises AzureDevOpsError."""
 
     def __init__(self, releases: ReleaseTargets) -> None:
         self._releases = releases
 
     def id_of(self, target: Target) -> int:
-        """The id of the one definition that the target names."""
+        """Return the ID of the target's definition."""
         return self._releases.id_of(target)
 
-    def listed(self, project: str) -> Iterator[Json]:
-        """Each definition of the project that this identity may view, with its artifacts."""
+    def list_all(self, project: str) -> Iterator[Json]:
+        """List the definitions of a project that this identity may view, with their artifacts."""
         query: Json = {"$expand": "artifacts", "$top": _PAGE}
         while True:
             page, query["continuationToken"] = self._send("GET", project, query=query)
@@ -35,11 +35,11 @@ class ReleaseDefinitions:
                 return
 
     def read(self, project: str, definition_id: int) -> Json:
-        """The whole definition; the values of secret variables are None."""
+        """Read a whole definition; the values of secret variables are None."""
         return dict(self._send("GET", project, definitionId=definition_id)[0])
 
     def update(self, project: str, definition: Json) -> Json:
-        """Write the definition as it is now to be; Refused when it has another revision meanwhile.
+        """Write a definition; raises RefusedError if its revision is no longer the current one.
 
         https://learn.microsoft.com/rest/api/azure/devops/release/definitions/update
         """
@@ -48,7 +48,7 @@ class ReleaseDefinitions:
     def _send(
         self, method: str, project: str, *, query: Json | None = None, body: Json | None = None, **route: Any
     ) -> tuple[Json, str | None]:
-        asked = {key: value for key, value in (query or {}).items() if value}
+        given = {key: value for key, value in (query or {}).items() if value}
         return self._releases.send(
-            method, _DEFINITIONS, _VERSION, route={"project": project, **route}, query=asked, body=body
+            method, _DEFINITIONS, _VERSION, route={"project": project, **route}, query=given, body=body
         )

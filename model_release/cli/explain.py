@@ -1,38 +1,92 @@
-"""Say what a model version would start, and why; send nothing."""
+"""The command `explain`: match and plan a model version as the app would, and create nothing."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
-from model_release import app as wiring
+from model_release import app as app_module
 from model_release.azure_devops.client import AzureDevOps
-from model_release.azure_ml.models import AzureMl, CannotList, ModelVersion
-from model_release.cli.explanation import Explanation, Wanted
-from model_release.cli.explanation import explain as explained
+from model_release.azure_devops.sdk import PostRequest
+from model_release.azure_ml.models import AzureMl, AzureMlError, ModelVersion
 from model_release.cli.send import read_events
 from model_release.cli.terminal import as_json, configuration, progress, show_json, show_table
-from model_release.domain.events import ModelRegistered, Workspace, parse, shorten
-from model_release.errors import EventError
+from model_release.domain.claims import claim_partition, claim_row, marker_of
+from model_release.domain.events import ModelRegistered, Workspace, parse
+from model_release.domain.release_map import ReleaseMap
+from model_release.domain.routing import Match, match, route
+from model_release.domain.targets import Plan
+from model_release.errors import AzureDevOpsError, EventError, RefusedError
 from model_release.flow.catch_up import event_of
 from model_release.settings import Settings
+from model_release.text import shorten, visible
 from model_release.web.views import routes
 
-_STYLES = {"takes it": "green"}
+_STYLES = {"yes": "green"}
+
+
+@dataclass(frozen=True)
+class PlannedRequest:
+    """The request that a plan would send, or the error instead of it."""
+
+    plan: Plan
+    marker: str
+    result: PostRequest | AzureDevOpsError
+
+    @property
+    def order(self) -> str:
+        """The order of the route."""
+        return "newest" if self.plan.newest_only else "every"
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the plan for --json."""
+        post = self.result if isinstance(self.result, PostRequest) else None
+        return {
+            "target": str(self.plan.target),
+            "route": self.plan.route,
+            "order": self.order,
+            "marker": self.marker,
+            "reason": "" if post else str(self.result),
+            "request": {"method": "POST", "url": post.url, "body": post.body} if post else None,
+        }
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """The matches and planned requests of a model version; `ignored` is the reason if there are none."""
+
+    event: ModelRegistered
+    matches: tuple[Match, ...]
+    requests: tuple[PlannedRequest, ...]
+    ignored: str
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the explanation for --json."""
+        return {
+            "model": self.event.model,
+            "version": self.event.version,
+            "workspace": self.event.workspace.id,
+            "tags": dict(self.event.tags),
+            "properties": dict(self.event.properties),
+            "ignored": {"state": "ignored", "reason": self.ignored} if self.ignored else None,
+            "routes": routes(self.matches),
+            "plans": [planned.as_json() for planned in self.requests],
+        }
 
 
 @click.command()
 @click.argument("subject", metavar="EVENT.json|MODEL:VERSION")
-@click.option("--workspace", "name", help="The workspace's name, where AML_WORKSPACES has several.")
-@click.option("--tag", "tags", multiple=True, metavar="KEY=VALUE", help="A tag that the version has.")
-@click.option("--property", "properties", multiple=True, metavar="KEY=VALUE", help="A property that the version has.")
-@click.option("--registered", is_flag=True, help="Take tags and properties from Azure ML, as they are now.")
+@click.option("--workspace", "name", help="The name of the workspace, if AML_WORKSPACES has several.")
+@click.option("--tag", "tags", multiple=True, metavar="KEY=VALUE", help="A tag of the version.")
+@click.option("--property", "properties", multiple=True, metavar="KEY=VALUE", help="A property of the version.")
+@click.option("--registered", is_flag=True, help="Read the current tags and properties from Azure ML.")
 @click.option("--map", "map_path", type=click.Path(path_type=Path), help="Another release map. [env: RELEASE_MAP]")
 @as_json
 def explain(
@@ -45,44 +99,65 @@ def explain(
     registered: bool,
     as_json: bool,
 ) -> None:
-    """Say which routes match a model version and why, and the exact request that would be sent.
+    """Show which routes match a model version, why, and the exact request that would be sent.
 
-    Asks Azure DevOps about the release definitions, and sends nothing. Ends with 1 when it could not find out.
+    Reads from Azure DevOps and creates nothing. The exit code is 1 if Azure DevOps cannot be read.
     """
     settings, release_map = configuration(map_path)
-    credential = wiring.LateCredential(settings.storage.client_id)
+    credential = app_module.LazyCredential(settings.storage.client_id)
     azure_devops = AzureDevOps(
         settings.azure_devops_url,
-        wiring.sign_in(settings.azure_devops_pat, credential),
+        app_module.sign_in(settings.azure_devops_pat, credential),
         timeout=settings.timeout.total_seconds(),
     )
     if Path(subject).is_file():
         if name or tags or properties or registered:
-            raise click.UsageError("a file says all of it: no --workspace, --tag, --property, --registered")  # noqa: EM101, TRY003
+            raise click.UsageError("Remove --workspace, --tag, --property and --registered: the file has all values.")
         bodies = [json.dumps(event) for event in read_events(Path(subject))]
     else:
         version = _model_version(subject, _workspace(settings.workspaces, name), tags, properties)
         if registered:
-            version = _registered(version, settings, credential, given=tags + properties)
+            version = _registered(version, settings, credential)
         bodies = [event_of(version)]
-    events = [_parsed(body) for body in bodies]
+    events = [_parse(body) for body in bodies]
     explanations = [
-        explained(release_map, settings.workspaces, azure_devops, event)
-        for event in progress(events, "Asking Azure DevOps")
+        _explain(release_map, settings.workspaces, azure_devops, event)
+        for event in progress(events, "Reading from Azure DevOps")
     ]
     if as_json:
-        show_json([_told(explanation) for explanation in explanations])
+        show_json([explanation.as_json() for explanation in explanations])
     else:
         for explanation in explanations:
             _show(explanation)
-    sys.exit(any(not (w.request or w.refused) for explanation in explanations for w in explanation.wanted))
+    results = [planned.result for explanation in explanations for planned in explanation.requests]
+    sys.exit(not all(isinstance(result, (PostRequest, RefusedError)) for result in results))
 
 
-def _parsed(body: str) -> ModelRegistered:
+def _explain(
+    release_map: ReleaseMap, workspaces: Collection[Workspace], azure_devops: AzureDevOps, event: ModelRegistered
+) -> Explanation:
+    routing = route(release_map, workspaces, event)
+    return Explanation(
+        event,
+        match(release_map, event),
+        tuple(_request(plan, event, azure_devops) for plan in routing.plans),
+        "" if routing.plans else routing.why_nothing.text,
+    )
+
+
+def _request(plan: Plan, event: ModelRegistered, azure_devops: AzureDevOps) -> PlannedRequest:
+    marker = marker_of(claim_partition(event.workspace, event.model), claim_row(event.version, plan.target))
+    try:
+        return PlannedRequest(plan, marker, azure_devops.request(plan, event, marker))
+    except AzureDevOpsError as error:
+        return PlannedRequest(plan, marker, error)
+
+
+def _parse(body: str) -> ModelRegistered:
     try:
         return parse(body)
     except EventError as error:
-        raise click.ClickException(f"{error.subject or 'the event'} would be ignored: {error}") from error  # noqa: EM102, TRY003
+        raise click.ClickException(f"{error.subject or 'The event'} would be ignored: {error}") from error
 
 
 def _workspace(workspaces: Collection[Workspace], name: str | None) -> Workspace:
@@ -90,14 +165,16 @@ def _workspace(workspaces: Collection[Workspace], name: str | None) -> Workspace
     if len(found) == 1:
         return found[0]
     names = ", ".join(sorted(workspace.name for workspace in workspaces))
-    what = f"choose one of {names}" if found or not name else f"AML_WORKSPACES has no {name}, but {names}"
-    raise click.BadParameter(what, param_hint="--workspace")
+    problem = f"AML_WORKSPACES does not contain {name!r}; " if name and not found else ""
+    raise click.BadParameter(f"{problem}choose one of: {names}", param_hint="--workspace")
 
 
 def _model_version(subject: str, workspace: Workspace, tags: Sequence[str], properties: Sequence[str]) -> ModelVersion:
     model, colon, version = subject.partition(":")
     if not colon:
-        raise click.BadParameter(f"{shorten(subject)} is neither a file nor MODEL:VERSION", param_hint="EVENT.json")  # noqa: EM102, TRY003
+        raise click.BadParameter(
+            f"{shorten(subject)!r} is neither a file nor MODEL:VERSION", param_hint="EVENT.json|MODEL:VERSION"
+        )
     return ModelVersion(
         workspace=workspace,
         model=model,
@@ -111,66 +188,35 @@ def _model_version(subject: str, workspace: Workspace, tags: Sequence[str], prop
 def _pairs(option: str, given: Sequence[str]) -> dict[str, str]:
     pairs = [pair.partition("=") for pair in given]
     if wrong := [key for key, equals, _ in pairs if not (key and equals)]:
-        raise click.BadParameter(f"{', '.join(wrong)}: write KEY=VALUE", param_hint=option)  # noqa: EM102, TRY003
+        raise click.BadParameter(f"{', '.join(wrong)} is not KEY=VALUE", param_hint=option)
     return {key: value for key, _, value in pairs}
 
 
-def _registered(
-    version: ModelVersion, settings: Settings, credential: wiring.LateCredential, *, given: Sequence[str]
-) -> ModelVersion:
-    if given:
-        raise click.UsageError("--registered reads tags and properties: no --tag, --property")  # noqa: EM101, TRY003
+def _registered(version: ModelVersion, settings: Settings, credential: app_module.LazyCredential) -> ModelVersion:
+    if version.tags or version.properties:
+        raise click.UsageError("Remove --tag and --property: --registered reads both from Azure ML.")
     azure_ml = AzureMl(credential, endpoint=settings.resource_manager_url)
     try:
         return azure_ml.model_version(version.workspace, version.model, version.version)
-    except CannotList as error:
+    except AzureMlError as error:
         raise click.ClickException(str(error)) from error
-
-
-def _told(explanation: Explanation) -> dict[str, Any]:
-    event = explanation.event
-    return {
-        "model": event.model,
-        "version": event.version,
-        "workspace": event.workspace.id,
-        "tags": dict(event.tags),
-        "properties": dict(event.properties),
-        "ignored": explanation.ignored,
-        "routes": routes(explanation.verdicts),
-        "starts": [_told_start(wanted) for wanted in explanation.wanted],
-    }
-
-
-def _told_start(wanted: Wanted) -> Mapping[str, Any]:
-    post = wanted.request
-    return {
-        "target": str(wanted.start.target),
-        "route": wanted.start.route,
-        "order": _order(wanted),
-        "marker": wanted.marker,
-        "reason": wanted.reason,
-        "request": {"method": "POST", "url": post.url, "body": post.body} if post else None,
-    }
-
-
-def _order(wanted: Wanted) -> str:
-    return "newest" if wanted.start.newest_only else "every"
 
 
 def _show(explanation: Explanation) -> None:
     event = explanation.event
-    click.echo(f"{event.model} {event.version} of workspace {event.workspace.name}\n")
+    click.echo(f"{event.model}:{event.version} in workspace {event.workspace.name}\n")
     rows = [
-        (f"routes[{place}]", shorten(v.route.title), "takes it" if v.takes else "does not", shorten(v.reason))
-        for place, v in enumerate(explanation.verdicts)
+        (f"routes[{position}]", shorten(one.route.title), "yes" if one.matches else "no", shorten(one.reason))
+        for position, one in enumerate(explanation.matches)
     ]
-    show_table(("", "route", "", "because"), rows, _STYLES)
+    show_table(("", "Route", "Matches", "Reason"), rows, _STYLES)
     if explanation.ignored:
-        click.echo(f"\nNothing would start: {explanation.ignored}")
-    for wanted in explanation.wanted:
-        click.echo(f"\n{wanted.start.target}, by route {wanted.start.route}, order {_order(wanted)}")
-        if wanted.request:
-            click.echo(f"POST {wanted.request.url}\n{wanted.request.body}")
+        click.echo(visible(f"\nIgnored: {explanation.ignored}"))
+    for planned in explanation.requests:
+        click.echo(f"\n{planned.plan.target}, route {planned.plan.route}, order {planned.order}")
+        if isinstance(planned.result, PostRequest):
+            click.echo(f"POST {planned.result.url}\n{planned.result.body}")
         else:
-            click.echo(f"{'refused' if wanted.refused else 'not known'}: {wanted.reason}")
+            state = "refused" if isinstance(planned.result, RefusedError) else "not determined"
+            click.echo(visible(f"{state}: {planned.result}"))
     click.echo()

@@ -1,4 +1,4 @@
-"""Show the whole story of a model version."""
+"""The command `show`."""
 
 from __future__ import annotations
 
@@ -7,56 +7,55 @@ from typing import Any
 
 import click
 
-from model_release.cli.app import STYLES, App, ModelVersion, app_options, when
+from model_release.cli.app import STYLES, AppClient, ModelVersionParam, app_options, utc
 from model_release.cli.terminal import as_json, show_json, show_table
-from model_release.web.views import visible
+from model_release.text import visible
 
 
 @click.command()
-@click.argument("model_version", metavar="MODEL:VERSION", type=ModelVersion())
-@click.option("--workspace", help="The name or the resource id of a workspace; all of them otherwise.")
+@click.argument("model_version", metavar="MODEL:VERSION", type=ModelVersionParam())
+@click.option("--workspace", help="The name or the resource ID of a workspace; default: all.")
 @app_options
 @as_json
 def show(*, model_version: tuple[str, str], workspace: str | None, url: str, key: str | None, as_json: bool) -> None:
-    """Show the whole story of a model version.
+    """Show all that is recorded of a model version.
 
-    Its claims with each attempt and its answer, the routes as the release map is now, and the event as it was received.
+    Prints its claims with each attempt, the routes of the current release map, and the event as received.
     """
-    stories = App(url, key).stories(*model_version, workspace)
+    details = AppClient(url, key).model_versions(*model_version, workspace)
     if as_json:
-        show_json({"stories": stories})
+        show_json({"model_versions": details})
         return
-    for story in stories:
-        _tell(story)
+    for detail in details:
+        _show(detail)
 
 
-def _tell(story: dict[str, Any]) -> None:
-    click.echo(f"{story['model']}:{story['version']} in {story['workspace']}")
-    for claim in story["claims"]:
-        _tell_claim(claim)
-    if story["ignored"]:
-        click.echo(f"\nIgnored: {visible(story['ignored'])}")
-    click.echo("\nRoutes, as the release map is now")
-    routes = [(route["route"], "yes" if route["takes"] else "no", route["reason"]) for route in story["routes"]]
-    show_table(("Route", "Takes it", "Why"), routes)
-    click.echo(f"\nThe event as it was received\n{visible(json.dumps(story['event'], indent=2, ensure_ascii=False))}")
+def _show(detail: dict[str, Any]) -> None:
+    click.echo(f"{detail['model']}:{detail['version']} in {detail['workspace']}")
+    for claim in detail["claims"]:
+        _show_claim(claim)
+    if detail["ignored"]:
+        click.echo(f"\nIgnored: {visible(detail['ignored']['reason'])}")
+    click.echo("\nRoutes of the current release map")
+    routes = [(route["route"], "yes" if route["matches"] else "no", route["reason"]) for route in detail["routes"]]
+    show_table(("Route", "Matches", "Reason"), routes)
+    click.echo(f"\nEvent as received\n{visible(json.dumps(detail['event'], indent=2, ensure_ascii=False))}")
 
 
-def _tell_claim(claim: dict[str, Any]) -> None:
+def _show_claim(claim: dict[str, Any]) -> None:
     release = claim["release"]
-    told = {
-        "State": f"{claim['state']}: {claim['reason']}",
+    values = {
+        "State": claim["state"],
+        "Reason": claim["reason"],
         "Release": release and f"{release['name']}  {release['url']}",
         "Route": claim["route"],
-        "Claimed": f"{when(claim['created'])} UTC",
-        "Next try": claim["next_try"] and f"{when(claim['next_try'])} UTC",
+        "Claimed": f"{utc(claim['created'])} UTC",
+        "Next attempt": claim["next_attempt"] and f"{utc(claim['next_attempt'])} UTC",
     }
-    click.echo(f"\n{visible(claim['target'])}{', started again on purpose' if claim['on_purpose'] else ''}")
-    for name, text in told.items():
+    click.echo(f"\n{visible(claim['target'])}{' (restarted manually)' if claim['restart'] else ''}")
+    for name, text in values.items():
         if text:
-            click.echo(f"  {name:<9} {visible(text)}")
-    answers = [
-        (str(answer["attempt"]), when(answer["when"]), answer["state"], answer["reason"]) for answer in claim["answers"]
-    ]
-    if answers:
-        show_table(("Attempt", "When (UTC)", "Came to", "Answer"), answers, STYLES)
+            click.echo(f"  {name:<13} {visible(text)}")
+    attempts = [(str(one["attempt"]), utc(one["time"]), one["state"], one["reason"]) for one in claim["attempts"]]
+    if attempts:
+        show_table(("Attempt", "Time (UTC)", "State", "Reason"), attempts, STYLES)

@@ -1,4 +1,4 @@
-"""What all commands share: the settings of this machine, and answers as a table or as JSON."""
+"""What all commands share: this machine's settings, and results as a table or as JSON."""
 
 from __future__ import annotations
 
@@ -15,41 +15,61 @@ from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 
-from model_release import app as wiring
+from model_release import app as app_module
 from model_release.domain.release_map import ReleaseMap
 from model_release.errors import ConfigurationError
 from model_release.settings import Settings
-from model_release.web.views import visible
+from model_release.text import visible
 
 _T = TypeVar("_T")
 
-as_json = click.option("--json", "as_json", is_flag=True, help="Answer in JSON.")
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file; raises ValueError with the problem."""
+    try:
+        return json.loads(path.read_text("utf-8-sig"))
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from error
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is not JSON: line {error.lineno}, column {error.colno}") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 text") from error
 
 
 def environment(folder: Path = Path()) -> dict[str, str]:
-    """The app's settings: the environment's, and those of local.settings.json that it does not have."""
+    """Return the environment variables, and the values of local.settings.json that they do not override."""
     path = folder / "local.settings.json"
     try:
-        values = json.loads(path.read_text("utf-8-sig")).get("Values", {}) if path.exists() else {}
-    except (ValueError, AttributeError) as error:
-        raise click.ClickException(f"{path} cannot be read: {error}") from error  # noqa: EM102, TRY003
+        content = read_json(path) if path.exists() else {}
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+    values = content.get("Values", {}) if isinstance(content, dict) else None
+    if not isinstance(values, dict):
+        raise click.ClickException(f"{path} has no object `Values`; copy local.settings.sample.json")
     return {**values, **os.environ}
 
 
 def configuration(map_path: Path | None = None) -> tuple[Settings, ReleaseMap]:
-    """This machine's settings and release map, for commands that ask no storage; every fault of both ends the command.
+    """Read this machine's settings and release map, for commands without storage; ends the command with every fault.
 
-    Another release map may take the place of the settings'.
+    `map_path` replaces the release map of the settings.
     """
-    chosen = {"RELEASE_MAP": str(map_path.absolute())} if map_path else {}
+    values = environment()
+    if not any(name.startswith("AzureWebJobsStorage") for name in values):
+        values["AzureWebJobsStorage"] = "UseDevelopmentStorage=true"
+    if map_path:
+        values["RELEASE_MAP"] = str(map_path.absolute())
     try:
-        return wiring.configuration({"AzureWebJobsStorage": "not asked", **environment(), **chosen})
+        return app_module.configuration(values)
     except ConfigurationError as error:
-        raise click.ClickException("\n  ".join(["this cannot be used:", *error.faults])) from error
+        lines = ["Correct the settings and the release map:", *(str(fault) for fault in error.faults)]
+        raise click.ClickException("\n  ".join(lines)) from error
 
 
 def show_json(value: Any) -> None:
-    """Print it as JSON."""
+    """Print a value as JSON."""
     click.echo(visible(json.dumps(value, indent=2, ensure_ascii=False, default=str)))
 
 
@@ -58,19 +78,16 @@ def show_table(
     rows: Iterable[Sequence[str]],
     styles: Mapping[str, str] | None = None,
     *,
-    aside: bool = False,
+    on_stderr: bool = False,
 ) -> None:
-    """Print a table that fits the terminal's width; cells are text, never markup, `styles` are by a cell's word.
-
-    `aside` prints it on stderr, where stdout is for something else.
-    """
+    """Print a table that fits the terminal; cells are plain text, and `styles` maps the text of a cell to its style."""
     table = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for row in rows:
         table.add_row(*(Text(visible(cell), style=(styles or {}).get(cell, ""), overflow="fold") for cell in row))
-    Console(highlight=False, stderr=aside).print(table)
+    Console(highlight=False, stderr=on_stderr).print(table)
 
 
-def progress(work: Iterable[_T], what: str) -> Iterator[_T]:
-    """The pieces of long work, with a bar on stderr where that is a terminal."""
+def progress(work: Iterable[_T], description: str) -> Iterator[_T]:
+    """Yield the items of long work, with a progress bar if stderr is a terminal."""
     console = Console(stderr=True)
-    yield from track(work, what, console=console, transient=True, disable=not console.is_terminal)
+    yield from track(work, description, console=console, transient=True, disable=not console.is_terminal)

@@ -1,4 +1,4 @@
-"""Checking before a model does: each fault planted is found and named, and none is invented."""
+"""`check` finds each planted fault, and no other."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -21,18 +21,19 @@ from local.event_subscriptions import as_az_shows, event_filter, event_subscript
 from local.serving import Server
 from model_release.__main__ import main
 from model_release.app import HOME
-from model_release.cli.check import azure_devops as check_azure_devops
-from model_release.cli.check import permissions as check_permissions
+from model_release.cli.check import permissions
+from model_release.cli.check.definition import DefinitionCheck
 from model_release.domain.release_map import load
 
 TOPIC = "/subscriptions/1/resourceGroups/ml-prod/providers/Microsoft.EventGrid/systemTopics/models"
 OF_TOPIC = f"{TOPIC}/eventSubscriptions/model-release"
 OF_WORKSPACE = f"{WORKSPACE}/providers/Microsoft.EventGrid/eventSubscriptions/model-release"
+TWO_WORKSPACES = f"{WORKSPACE},{WORKSPACE.replace('/prod', '/test')}"
 
 
 @dataclass
-class Site:
-    """A local Azure DevOps and a local Azure, and the command between them."""
+class Checked:
+    """A local Azure DevOps, a local Azure, a release map and settings, to be checked."""
 
     folder: Path
     azure_devops: AzureDevOps = field(default_factory=sample)
@@ -45,7 +46,7 @@ class Site:
     def definition(self, number: int = 1) -> dict[str, Any]:
         return self.azure_devops._definitions[number]
 
-    def check(self, *arguments: str) -> Result:
+    def check(self, *arguments: str, columns: int = 300) -> Result:
         (self.folder / "map.yaml").write_text(yaml.safe_dump({"version": 1, "routes": self.routes}))
         env = {
             "AzureWebJobsStorage": "UseDevelopmentStorage=true",
@@ -57,134 +58,125 @@ class Site:
             "IDENTITY_ENDPOINT": f"{self.azure_url}/msi/token",
             "IDENTITY_HEADER": "local",
             "RELEASE_MAP": str(self.folder / "map.yaml"),
-            "COLUMNS": "300",
+            "COLUMNS": str(columns),
         }
         return CliRunner(env=env | self.settings).invoke(main, ["check", *arguments])
 
     def findings(self, *arguments: str) -> list[dict[str, str]]:
         done = self.check("--json", *arguments)
-        told = json.loads(done.stdout)
-        faults = sum(finding["state"] == "fault" for finding in told["findings"])
-        assert (done.exit_code, told["faults"]) == (bool(faults), faults), done.output
-        return list(told["findings"])
+        report = json.loads(done.stdout)
+        faults = sum(finding["severity"] == "fault" for finding in report["findings"])
+        assert (done.exit_code, report["faults"]) == (bool(faults), faults), done.output
+        return list(report["findings"])
 
     def wrong(self, *arguments: str) -> list[dict[str, str]]:
-        return [finding for finding in self.findings(*arguments) if finding["state"] != "ok"]
+        return [finding for finding in self.findings(*arguments) if finding["severity"] != "ok"]
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
-    site = Site(tmp_path, routes=yaml.safe_load((HOME / "release_map.yaml").read_text())["routes"])
+def checked(tmp_path: Path) -> Iterator[Checked]:
+    checked = Checked(tmp_path, routes=yaml.safe_load((HOME / "release_map.yaml").read_text())["routes"])
     with ExitStack() as stack:
-        site.server = stack.enter_context(Server(site.azure_devops))
-        site.url = site.server.url
-        site.azure_url = stack.enter_context(Server(site.azure)).url
-        site.azure.event_subscriptions.append(event_subscription(OF_TOPIC))
-        yield site
+        checked.server = stack.enter_context(Server(checked.azure_devops))
+        checked.url = checked.server.url
+        checked.azure_url = stack.enter_context(Server(checked.azure)).url
+        checked.azure.event_subscriptions.append(event_subscription(OF_TOPIC))
+        yield checked
 
 
-def test_nothing_is_invented_where_all_is_well(site: Site) -> None:
-    findings = site.findings("--subscription", OF_TOPIC)
+def test_a_correct_configuration_has_no_faults_and_is_only_read(checked: Checked) -> None:
+    findings = checked.findings("--subscription", OF_TOPIC)
 
-    assert [(finding["state"], finding["what"]) for finding in findings] == [
+    assert [(finding["severity"], finding["message"]) for finding in findings] == [
         (
             "ok",
             (
-                "definition Deploy sklearn model takes the version by artifact _sklearn_regression_model "
+                "definition Deploy sklearn model receives the version in artifact _sklearn_regression_model "
                 "and variables ModelName, ModelVersion, ModelWorkspace"
             ),
         ),
         (
             "ok",
             (
-                "definition Deploy fraud model takes the version by variables "
+                "definition Deploy fraud model receives the version in variables "
                 "ModelName, ModelVersion, ModelWorkspace, Stage"
             ),
         ),
-        ("ok", "lets the map's models through to the app"),
+        ("ok", "the subscription delivers the events of the map's models"),
     ]
-    assert {received.method for received in site.azure_devops.requests} <= {"GET", "OPTIONS"}
+    assert {received.method for received in checked.azure_devops.requests} <= {"GET", "OPTIONS"}
 
 
-def fixed(value: str = "") -> dict[str, Any]:
-    return {"value": value, "allowOverride": False}
+FIXED = {"value": "", "allowOverride": False}
 
 
 def trigger(alias: str) -> dict[str, Any]:
     return {"artifactAlias": alias, "triggerType": "artifactSource", "triggerConditions": []}
 
 
-def by_hand(site: Site) -> None:
-    for stage in site.definition()["environments"]:
+def start_no_stage(checked: Checked) -> None:
+    for stage in checked.definition()["environments"]:
         stage["conditions"] = []
 
 
-def double(site: Site) -> None:
-    site.routes.append({"model": "sklearn_*", "release": {"project": "fraud", "definition": 1}})
+def spell_differently(checked: Checked) -> None:
+    checked.routes.append({"model": "sklearn_*", "release": {"project": "fraud", "definition": 1}})
 
 
-def two_artifacts(site: Site) -> None:
-    first = site.definition()["artifacts"][0]
-    site.definition()["artifacts"].append({**first, "alias": "_again"})
+def add_second_artifact(checked: Checked) -> None:
+    first = checked.definition()["artifacts"][0]
+    checked.definition()["artifacts"].append({**first, "alias": "_again"})
 
 
-def no_versions(site: Site) -> None:
-    site.azure_devops._versions.clear()
+def match_a_glob(checked: Checked) -> None:
+    checked.routes[0]["model"] = "sklearn_*"
+    checked.definition()["variables"] = {}
 
 
-def of_a_glob(site: Site) -> None:
-    site.routes[0]["model"] = "sklearn_*"
-    site.definition()["variables"] = {}
+def add_namesake(checked: Checked) -> None:
+    checked.azure_devops.add_definition("fraud", "Deploy sklearn model", path="\\old")
 
 
-def namesake(site: Site) -> None:
-    site.azure_devops.add_definition("fraud", "Deploy sklearn model", path="\\old")
+def route(number: int, **changes: Any) -> Callable[[Checked], None]:
+    return lambda checked: checked.routes[number].update(changes)
 
 
-def route(number: int, **changes: Any) -> Callable[[Site], None]:
-    return lambda site: site.routes[number].update(changes)
+def release(number: int, **changes: Any) -> Callable[[Checked], None]:
+    return lambda checked: checked.routes[number]["release"].update(changes)
 
 
-def release(number: int, **changes: Any) -> Callable[[Site], None]:
-    return lambda site: site.routes[number]["release"].update(changes)
+def definition(**changes: Any) -> Callable[[Checked], None]:
+    return lambda checked: checked.definition().update(changes)
 
 
-def definition(**changes: Any) -> Callable[[Site], None]:
-    return lambda site: site.definition().update(changes)
-
-
-def denied(*permissions: str, number: int = 42) -> Callable[[Site], None]:
-    return lambda site: site.azure_devops.denied.update({definition_token(site.definition(number)): set(permissions)})
+def denied(*names: str, number: int = 42) -> Callable[[Checked], None]:
+    return lambda checked: checked.azure_devops.denied.update(
+        {definition_token(checked.definition(number)): set(names)}
+    )
 
 
 FIRST, SECOND = "routes[0] sklearn_regression_model", "routes[1] fraud models to production"
+CORRECT_ROUTE = "correct the route's project or definition, or grant View release pipeline"
 
-PLANTED: dict[str, tuple[Callable[[Site], object], list[tuple[str, str, str, str]]]] = {
+PLANTED: dict[str, tuple[Callable[[Checked], object], list[tuple[str, str, str, str]]]] = {
     "no such definition": (
         release(0, definition="Deploy"),
-        [
-            (
-                "fault",
-                "project fraud has no release definition Deploy",
-                FIRST,
-                "correct the route's project or definition",
-            )
-        ],
+        [("fault", "project fraud has no release definition Deploy", FIRST, CORRECT_ROUTE)],
     ),
-    "no such id": (
+    "no such ID": (
         release(1, definition=43),
-        [("fault", "Release pipeline with ID 43 does not exist", SECOND, "correct the route's project or definition")],
+        [("fault", "Release pipeline with ID 43 does not exist", SECOND, CORRECT_ROUTE)],
     ),
     "no such project": (
         release(0, project="nowhere"),
-        [("fault", "project does not exist: nowhere", FIRST, "correct the route's project or definition")],
+        [("fault", "project does not exist: nowhere", FIRST, CORRECT_ROUTE)],
     ),
-    "two of that name": (
-        namesake,
+    "two definitions of that name": (
+        add_namesake,
         [
             (
                 "fault",
-                "has 2 release definitions of that name",
+                "project fraud has 2 release definitions named Deploy sklearn model",
                 FIRST,
                 "write the folder too: \\Deploy sklearn model, \\old",
             )
@@ -192,123 +184,116 @@ PLANTED: dict[str, tuple[Callable[[Site], object], list[tuple[str, str, str, str
     ),
     "disabled": (
         definition(isDisabled=True),
-        [("fault", "definition Deploy sklearn model is disabled", FIRST, "enable it")],
+        [("fault", "definition Deploy sklearn model is disabled", FIRST, "enable it, or disable the route")],
     ),
     "deleted": (
         definition(isDeleted=True),
-        [("fault", "has no release definition Deploy sklearn model", FIRST, "correct the route")],
+        [("fault", "has no release definition Deploy sklearn model", FIRST, CORRECT_ROUTE)],
     ),
-    "one definition by id and by name": (
-        double,
+    "one definition by ID and by name": (
+        spell_differently,
         [
             (
                 "fault",
-                "fraud/Deploy sklearn model and fraud/1 are one definition",
+                "fraud/Deploy sklearn model and fraud/1 are the same definition",
                 f"{FIRST} and routes[2] sklearn_*",
-                "the same way in both",
+                "write project and definition the same way in both routes",
             )
         ],
     ),
-    "nothing takes the version": (
+    "nothing receives the version": (
         definition(artifacts=[], variables={}),
         [
             (
                 "fault",
-                "definition Deploy sklearn model takes no model version",
+                "definition Deploy sklearn model",
                 FIRST,
                 "add an AzureML model artifact of sklearn_regression_model, or a variable ModelVersion",
             )
         ],
     ),
     "the variable is not settable": (
-        lambda site: site.definition(42)["variables"].update(ModelVersion=fixed()),
+        lambda checked: checked.definition(42)["variables"].update(ModelVersion=FIXED),
         [
             (
                 "fault",
-                "definition Deploy fraud model takes no model version",
+                "definition Deploy fraud model",
                 SECOND,
-                "add an AzureML model artifact of fraud_*, or a variable ModelVersion that is settable",
+                "add an AzureML model artifact of fraud_*, or a variable ModelVersion settable",
             )
         ],
     ),
     "a variable of the route is not settable": (
-        lambda site: site.definition(42)["variables"].update(Stage=fixed()),
-        [("fault", "variable Stage of definition Deploy fraud model is not settable", SECOND, "let it be settable")],
+        lambda checked: checked.definition(42)["variables"].update(Stage=FIXED),
+        [("fault", "variable Stage of definition Deploy fraud model is not settable", SECOND, "settable")],
     ),
-    "a variable of the route is not there": (
-        lambda site: site.definition(42)["variables"].pop("Stage"),
-        [("fault", "definition Deploy fraud model has no variable Stage", SECOND, "add it, settable at release time")],
+    "a variable of the route does not exist": (
+        lambda checked: checked.definition(42)["variables"].pop("Stage"),
+        [("fault", "definition Deploy fraud model has no variable Stage", SECOND, "settable at release time")],
     ),
     "two artifacts of the model": (
-        two_artifacts,
-        [("fault", "in the artifacts _sklearn_regression_model and _again", FIRST, "keep one")],
+        add_second_artifact,
+        [("fault", "in 2 artifacts: _sklearn_regression_model, _again", FIRST, "keep one")],
     ),
-    "Azure DevOps does not tell how it names versions": (
-        no_versions,
-        [("fault", "does not tell how it names the versions", FIRST, "create one release by hand")],
+    "the version ID format is not known": (
+        lambda checked: checked.azure_devops._versions.clear(),
+        [("fault", "version ID format of artifact _sklearn_regression_model", FIRST, "create one release")],
     ),
-    "artifact for some of a glob's models": (
-        of_a_glob,
+    "an artifact for some of a glob's models": (
+        match_a_glob,
         [
             (
                 "warning",
-                "takes the versions of sklearn_regression_model, and refuses others of sklearn_*",
+                "accepts versions of sklearn_regression_model and refuses others of sklearn_*",
                 "routes[0] sklearn_*",
                 "add a variable ModelVersion",
             )
         ],
     ),
-    "a manual stage that is not there": (
+    "no such manual stage": (
         release(1, manual_stages=["Prodution"]),
-        [
-            (
-                "fault",
-                "definition Deploy fraud model has no stage Prodution",
-                SECOND,
-                "correct the route's manual_stages",
-            )
-        ],
+        [("fault", "definition Deploy fraud model has no stage Prodution", SECOND, "manual_stages")],
     ),
     "its own trigger is on": (
         definition(triggers=[trigger("_sklearn_regression_model")]),
-        [("fault", "its own trigger on artifact _sklearn_regression_model", FIRST, "switch that trigger off")],
+        [("fault", "its own trigger on artifact _sklearn_regression_model", FIRST, "switch off that trigger")],
     ),
     "may not create releases": (
         denied("Create releases"),
         [
             (
                 "fault",
-                "no permission Create releases on definition Deploy fraud model",
+                "does not have the permission Create releases on definition Deploy fraud model",
                 SECOND,
-                "give it Create releases",
+                "grant Create releases in the definition's security",
             )
         ],
     ),
     "may not view releases": (
         denied("View releases"),
-        [("fault", "no permission View releases on definition Deploy fraud model", SECOND, "give it View releases")],
+        [("fault", "permission View releases on definition Deploy fraud model", SECOND, "grant View releases")],
     ),
-    "may not do either": (
+    "may neither view nor create releases": (
         denied("View releases", "Create releases", number=1),
         [
-            ("fault", "no permission View releases on definition Deploy sklearn", FIRST, "give it View releases"),
-            ("fault", "no permission Create releases on definition Deploy sklearn", FIRST, "give it Create releases"),
+            ("fault", "permission View releases on definition Deploy sklearn", FIRST, "grant View releases"),
+            ("fault", "permission Create releases on definition Deploy sklearn", FIRST, "grant Create releases"),
         ],
     ),
-    "may not view the definition": (
+    "may not view the definition with this ID": (
         denied("View release pipeline"),
-        [("fault", "does not have view release pipeline permission", SECOND, "give View release pipeline")],
+        [("fault", "does not have view release pipeline permission", SECOND, CORRECT_ROUTE)],
     ),
-    "may not view the definition that is named": (
+    "may not view the definition of this name": (
         denied("View release pipeline", number=1),
-        [("fault", "or this identity may not view it", FIRST, "give View release pipeline")],
+        [("fault", "or this identity cannot view it", FIRST, CORRECT_ROUTE)],
     ),
-    "no stage starts by itself": (
-        by_hand,
+    "no stage starts automatically": (
+        start_no_stage,
         [
             (
                 "warning",
-                "no stage of definition Deploy sklearn model starts by itself",
+                "no stage of definition Deploy sklearn model starts automatically",
                 FIRST,
                 "let the first stage start",
             )
@@ -316,38 +301,38 @@ PLANTED: dict[str, tuple[Callable[[Site], object], list[tuple[str, str, str, str
     ),
     "the first stage is a manual one": (
         release(1, manual_stages=["test", "Production"]),
-        [("warning", "manual_stages names every stage", SECOND, "take the first stage out")],
+        [("warning", "manual_stages names every stage", SECOND, "remove the first stage from manual_stages")],
     ),
     "versions without order": (
         route(0, version="2024-*"),
-        [("warning", "versions such as 2024-* are no whole numbers", FIRST, "write `order: every`")],
+        [("warning", "versions such as 2024-* are not whole numbers", FIRST, "write `order: every`")],
     ),
     "an artifact of one workspace for the versions of two": (
-        lambda site: site.settings.update(AML_WORKSPACES=f"{WORKSPACE},{WORKSPACE.replace('/prod', '/test')}"),
+        lambda checked: checked.settings.update(AML_WORKSPACES=TWO_WORKSPACES),
         [
             (
                 "warning",
                 (
-                    "artifact _sklearn_regression_model of definition Deploy sklearn model is of one workspace, "
-                    "and the route takes the versions of all 2"
+                    "artifact _sklearn_regression_model of definition Deploy sklearn model belongs to one workspace, "
+                    "but the route matches versions of all 2"
                 ),
                 FIRST,
-                "say `workspace` in the route",
+                "set the route's `workspace`",
             )
         ],
     ),
     "a workspace that is not the app's": (
         route(1, workspace="test"),
-        [("warning", "workspace test is not in AML_WORKSPACES", SECOND, "add its resource id")],
+        [("warning", "workspace test is not in AML_WORKSPACES", SECOND, "add its resource ID")],
     ),
-    "sign-in is not accepted": (
-        lambda site: setattr(site.azure_devops, "_pat", "another"),
+    "the sign-in is not accepted": (
+        lambda checked: setattr(checked.azure_devops, "_pat", "another"),
         [("fault", "does not accept the sign-in (status 203)", f"{FIRST}, {SECOND}", "renew the token")],
     ),
     "permissions cannot be read": (
-        lambda site: site.azure_devops.misbehave(Fault(path="/_apis/permissions/", status=403)),
+        lambda checked: checked.azure_devops.misbehave(Fault(path="/_apis/permissions/", status=403)),
         [
-            ("warning", f"permissions on definition {name} could not be read", where, "look whether this identity has")
+            ("warning", f"permissions on definition {name} cannot be read", where, "verify that this identity has")
             for name, where in (("Deploy sklearn model", FIRST), ("Deploy fraud model", SECOND))
         ],
     ),
@@ -356,132 +341,134 @@ PLANTED: dict[str, tuple[Callable[[Site], object], list[tuple[str, str, str, str
 
 def assert_found(wrong: list[dict[str, str]], expected: list[tuple[str, str, str, str]]) -> None:
     assert len(wrong) == len(expected), wrong
-    for finding, (state, what, where, what_to_do) in zip(wrong, expected, strict=True):
-        assert (finding["state"], finding["where"]) == (state, where)
-        assert what in finding["what"]
-        assert what_to_do in finding["what_to_do"]
+    for finding, (severity, message, where, fix) in zip(wrong, expected, strict=True):
+        assert (finding["severity"], finding["where"]) == (severity, where)
+        assert message in finding["message"]
+        assert fix in finding["fix"]
 
 
 @pytest.mark.parametrize(("plant", "expected"), PLANTED.values(), ids=PLANTED)
 def test_a_planted_fault_is_found_and_no_other(
-    site: Site, plant: Callable[[Site], object], expected: list[tuple[str, str, str, str]]
+    checked: Checked, plant: Callable[[Checked], object], expected: list[tuple[str, str, str, str]]
 ) -> None:
-    plant(site)
+    plant(checked)
 
-    assert_found(site.wrong(), expected)
+    assert_found(checked.wrong(), expected)
 
 
-HARMLESS: dict[str, Callable[[Site], object]] = {
-    "a trigger on another artifact": lambda site: (
-        site.definition()["artifacts"].append({**site.definition()["artifacts"][0], "type": "Build", "alias": "_code"})
-        or site.definition()["triggers"].append(trigger("_code"))
+HARMLESS: dict[str, Callable[[Checked], object]] = {
+    "a trigger on another artifact": lambda checked: (
+        checked.definition()["artifacts"].append(
+            {**checked.definition()["artifacts"][0], "type": "Build", "alias": "_code"}
+        )
+        or checked.definition()["triggers"].append(trigger("_code"))
     ),
-    "a trigger for a model of no route": lambda site: (
-        site.definition()["artifacts"].append(model_artifact("_o", "other"))
-        or site.definition()["triggers"].append(trigger("_o"))
+    "a trigger for a model without a route": lambda checked: (
+        checked.definition()["artifacts"].append(model_artifact("_o", "other"))
+        or checked.definition()["triggers"].append(trigger("_o"))
     ),
-    "a stage with a schedule": lambda site: (
-        by_hand(site) or site.definition()["environments"][0].update(schedules=[{"daysToRelease": "all"}])
+    "a stage with a schedule": lambda checked: (
+        start_no_stage(checked) or checked.definition()["environments"][0].update(schedules=[{"daysToRelease": "all"}])
     ),
-    "the same definition twice by the same name": lambda site: (
-        site.routes.append({"model": "other", "release": {"project": "FRAUD", "definition": "deploy SKLEARN model"}})
-        or site.definition()["variables"].update(ModelVersion={"value": "", "allowOverride": True})
+    "one definition, with its name in another case": lambda checked: (
+        checked.routes.append({"model": "other", "release": {"project": "FRAUD", "definition": "deploy SKLEARN model"}})
+        or checked.definition()["variables"].update(ModelVersion={"value": "", "allowOverride": True})
     ),
-    "versions in order": route(0, version="2*"),
-    "versions without order, each started on purpose": route(0, version="2024-*", order="every"),
-    "a disabled route to nowhere": lambda site: (
-        site.routes[1].update(enabled=False) or site.routes[1]["release"].update(definition=99)
+    "versions with order": route(0, version="2*"),
+    "versions without order, and order every": route(0, version="2024-*", order="every"),
+    "a disabled route to a missing definition": lambda checked: (
+        checked.routes[1].update(enabled=False) or checked.routes[1]["release"].update(definition=99)
     ),
-    "one definition by id and by name, for versions that no two routes share": lambda site: (
-        site.routes.extend(
+    "one definition by ID and by name, for versions that match one route each": lambda checked: (
+        checked.routes.extend(
             {"model": "fraud_*", "release": {"project": "risk", "definition": "Deploy fraud model"}, **only}
             for only in ({"workspace": "test", "version": ">1"}, {"tags": {"stage": "test"}})
         )
-        or site.routes[0].update(workspace="prod")
-        or site.settings.update(AML_WORKSPACES=f"{WORKSPACE},{WORKSPACE.replace('/prod', '/test')}")
+        or checked.routes[0].update(workspace="prod")
+        or checked.settings.update(AML_WORKSPACES=TWO_WORKSPACES)
     ),
-    "models that two globs cannot share": lambda site: site.routes.append(
+    "globs without a common model": lambda checked: checked.routes.append(
         {"model": "churn_*", "release": {"project": "risk", "definition": "\\models\\Deploy fraud model"}}
     ),
 }
 
 
 @pytest.mark.parametrize("change", HARMLESS.values(), ids=HARMLESS)
-def test_what_is_no_fault_is_not_found(site: Site, change: Callable[[Site], object]) -> None:
-    change(site)
+def test_a_harmless_configuration_has_no_faults(checked: Checked, change: Callable[[Checked], object]) -> None:
+    change(checked)
 
-    assert site.wrong() == []
-
-
-def test_a_deleted_definition_that_is_still_told_is_found(site: Site) -> None:
-    (site.folder / "map.yaml").write_text(yaml.safe_dump({"version": 1, "routes": site.routes}))
-    first = load(site.folder / "map.yaml").routes[0]
-
-    found = list(
-        check_azure_devops._check_definition(first, first.release, {**site.definition(), "isDeleted": True}, FIRST)
-    )
-
-    assert [finding.what for finding in found if finding.state == "fault"] == [
-        "definition Deploy sklearn model is deleted"
-    ]
+    assert checked.wrong() == []
 
 
-def test_permissions_that_cannot_be_asked_for_are_told() -> None:
-    definition = check_permissions.release_definition({"id": 1, "name": "Deploy", "path": "\\"})
-    (found,) = check_permissions.check_permissions(definition, AzureDevOps(), FIRST)
+def test_a_deleted_definition_that_azure_devops_returns_is_a_fault(checked: Checked) -> None:
+    (checked.folder / "map.yaml").write_text(yaml.safe_dump({"version": 1, "routes": checked.routes}))
+    first = load(checked.folder / "map.yaml").routes[0]
+    content = {**checked.definition(), "isDeleted": True}
 
-    assert (found.state, "does not tell the project's id" in found.what) == ("warning", True)
+    (found,) = DefinitionCheck(first, first.options, content, FIRST).state()
+
+    assert (found.severity, found.message) == ("fault", "definition Deploy sklearn model is deleted")
 
 
-def test_faults_come_first_and_a_person_is_told_what_to_do(site: Site) -> None:
-    PLANTED["no stage starts by itself"][0](site)
-    PLANTED["may not create releases"][0](site)
+def test_permissions_of_a_project_without_an_id_are_a_warning() -> None:
+    definition = permissions.release_definition({"id": 1, "name": "Deploy", "path": "\\"})
 
-    done = site.check()
+    (found,) = permissions.check_permissions(definition, AzureDevOps(), FIRST)
+
+    assert (found.severity, "the project's ID is not known" in found.message) == ("warning", True)
+
+
+def test_the_table_lists_faults_first_with_their_fixes(checked: Checked) -> None:
+    PLANTED["no stage starts automatically"][0](checked)
+    PLANTED["may not create releases"][0](checked)
+
+    done = checked.check()
 
     lines = [line for line in done.stdout.splitlines() if line.startswith(("fault", "warning", "ok"))]
+    assert done.stdout.split()[:4] == ["Severity", "Message", "Where", "Fix"]
     assert [line.split()[0] for line in lines] == ["fault", "warning", "ok", "ok"]
-    assert "give it Create releases in the definition's security" in lines[0]
+    assert "grant Create releases in the definition's security" in lines[0]
     assert done.stdout.endswith("\n1 fault\n")
     assert (done.exit_code, done.stderr) == (1, "")
 
 
-def test_an_azure_devops_that_is_away_is_told_once_and_not_asked_again(site: Site) -> None:
-    site.server.stop()
+def test_an_unreachable_azure_devops_is_one_fault_and_ends_the_check(checked: Checked) -> None:
+    checked.server.stop()
 
-    (found,) = site.wrong()
+    (found,) = checked.wrong()
 
-    assert "Azure DevOps cannot be reached" in found["what"]
-    assert found["where"] == FIRST
-
-
-def test_every_fault_of_settings_and_map_is_told_at_once(site: Site) -> None:
-    site.settings = {"AML_WORKSPACES": "", "AzureWebJobsStorage": ""}
-    site.routes[0]["modle"] = "x"
-
-    wrong = site.wrong()
-
-    assert sorted(finding["where"] for finding in wrong) == ["release map", "settings", "settings"]
-    assert site.azure_devops.requests == []
+    assert found["message"] == "Azure DevOps cannot be reached: connection refused"
+    assert (found["where"], found["fix"]) == (FIRST, "check again; the remaining checks were skipped")
 
 
-def test_a_pull_request_needs_no_settings_of_the_app(site: Site) -> None:
-    site.settings = {"AML_WORKSPACES": "", "AzureWebJobsStorage": "", "AZURE_DEVOPS_URL": "", "RELEASE_MAP": ""}
-    arguments = "--map", str(site.folder / "map.yaml"), "--url", f"{site.url}/contoso"
+def test_all_faults_of_settings_and_map_are_reported_at_once(checked: Checked) -> None:
+    checked.settings = {"AML_WORKSPACES": "", "AzureWebJobsStorage": ""}
+    checked.routes[0]["modle"] = "x"
 
-    assert site.wrong(*arguments) == []
-    site.definition()["isDisabled"] = True
-    assert [finding["state"] for finding in site.wrong(*arguments)] == ["fault"]
+    wrong = checked.wrong()
+
+    assert sorted(finding["where"] for finding in wrong) == ["AML_WORKSPACES", "AzureWebJobsStorage", "map.yaml"]
+    assert all(finding["fix"].endswith("; the remaining checks were skipped") for finding in wrong)
+    assert checked.azure_devops.requests == []
 
 
-def test_a_map_that_cannot_be_read_fails_a_pull_request(site: Site) -> None:
-    site.routes[0]["modle"] = "x"
+def test_with_map_and_url_no_settings_are_needed(checked: Checked) -> None:
+    checked.settings = {"AML_WORKSPACES": "", "AzureWebJobsStorage": "", "AZURE_DEVOPS_URL": "", "RELEASE_MAP": ""}
+    arguments = "--map", str(checked.folder / "map.yaml"), "--url", f"{checked.url}/contoso"
 
-    wrong = site.wrong("--map", str(site.folder / "map.yaml"), "--url", "contoso")
+    assert checked.wrong(*arguments) == []
+    checked.definition()["isDisabled"] = True
+    assert [finding["severity"] for finding in checked.wrong(*arguments)] == ["fault"]
 
-    assert [finding["what"] for finding in wrong] == [
-        "--url 'contoso' does not begin with https://",
-        "map.yaml: routes[0].modle: there is no such key",
+
+def test_faults_of_the_options_map_and_url_are_reported(checked: Checked) -> None:
+    checked.routes[0]["modle"] = "x"
+
+    wrong = checked.wrong("--map", str(checked.folder / "map.yaml"), "--url", "contoso")
+
+    assert [(finding["where"], finding["message"]) for finding in wrong] == [
+        ("--url", "'contoso' does not begin with https://"),
+        ("map.yaml", "routes[0].modle: unknown key"),
     ]
 
 
@@ -494,256 +481,250 @@ def filtered(**changes: Any) -> Callable[[], dict[str, Any]]:
 
 
 def destination(kind: str = "AzureFunction", **changes: Any) -> Callable[[], dict[str, Any]]:
-    here = event_subscription(OF_TOPIC)["properties"]["destination"]["properties"]
-    return properties(destination={"endpointType": kind, "properties": {**here, **changes}})
+    default = event_subscription(OF_TOPIC)["properties"]["destination"]["properties"]
+    return properties(destination={"endpointType": kind, "properties": {**default, **changes}})
 
 
 SUBSCRIPTIONS: dict[str, tuple[Callable[[], dict[str, Any]], list[tuple[str, str, str]]]] = {
-    "holds one model back": (
+    "excludes a model": (
         filtered(subjectBeginsWith="models/sklearn_regression_model:"),
-        [("fault", "holds back fraud_*", "shorten it to 'models/'")],
+        [("fault", "excludes fraud_*", "shorten it to 'models/'")],
     ),
-    "holds some of a glob back": (
+    "excludes some of a glob": (
         filtered(subjectBeginsWith="models/fraud_eu"),
         [
-            ("fault", "holds back sklearn_regression_model", "shorten it to 'models/'"),
-            ("fault", "lets only some of what fraud_* names through", "shorten it to 'models/'"),
+            ("fault", "excludes sklearn_regression_model", "shorten it to 'models/'"),
+            ("fault", "excludes some models or versions that match fraud_*", "shorten it to 'models/'"),
         ],
     ),
     "wrong case": (
         filtered(subjectBeginsWith="Models/", isSubjectCaseSensitive=True),
-        [("fault", "differs in case from 'models/", "write it as the model is written")] * 2,
+        [("fault", "differs in case from 'models/", "use the case of the model's name")] * 2,
     ),
-    "ends with": (
+    "suffix": (
         filtered(subjectEndsWith=":3"),
-        [("fault", "holds back the versions of", "leave it empty")] * 2,
+        [("fault", "subjectEndsWith ':3' excludes versions of", "leave it empty")] * 2,
     ),
     "other event types": (
         filtered(includedEventTypes=["Microsoft.MachineLearningServices.RunCompleted"]),
-        [("fault", "no model arrives", "include it")],
+        [("fault", "no event arrives", "include it")],
     ),
     "all event types": (
         filtered(includedEventTypes=None),
-        [("warning", "delivers other events too", "alone")],
+        [("warning", "delivers other events too", "include only")],
     ),
     "advanced filter": (
         filtered(advancedFilters=[{"key": "data.ModelTags.stage", "operatorType": "StringIn", "values": ["prod"]}]),
-        [("warning", "data.ModelTags.stage StringIn ['prod'] holds events back", "let the map filter")],
+        [("warning", "data.ModelTags.stage StringIn ['prod'] excludes events", "filter in the release map")],
     ),
     "batches": (
         destination(maxEventsPerBatch=10),
-        [("warning", "up to 10 events at once", "set maxEventsPerBatch to 1")],
+        [("warning", "up to 10 events", "set maxEventsPerBatch to 1")],
     ),
     "no dead letters": (
         properties(deadLetterDestination=None),
-        [("warning", "no dead-letter destination", "give it one")],
+        [("warning", "no dead-letter destination", "add a dead-letter destination")],
     ),
     "another function": (
         destination(resourceId="/subscriptions/1/sites/app/functions/other"),
-        [("fault", "its destination is other, not the function model_registered", "let it lead to")],
+        [("fault", "the destination is other, not the function model_registered", "APP_ID/functions/model_registered")],
     ),
     "a queue": (
         destination("StorageQueue"),
-        [("fault", "its destination is StorageQueue", "let it lead to")],
+        [("fault", "the destination is StorageQueue", "APP_ID/functions/model_registered")],
     ),
     "another function's webhook": (
         destination("WebHook", endpointUrl="https://a.net/runtime/webhooks/eventgrid?functionName=other&code=x"),
-        [("fault", "its destination is other", "let it lead to")],
+        [("fault", "the destination is other", "APP_ID/functions/model_registered")],
     ),
-    "a schema of its own": (
+    "another schema": (
         properties(eventDeliverySchema="CustomInputSchema"),
-        [("fault", "delivers in the schema CustomInputSchema", "EventGridSchema or CloudEventSchemaV1_0")],
+        [("fault", "delivery schema is CustomInputSchema", "EventGridSchema or CloudEventSchemaV1_0")],
     ),
     "not ready": (
         properties(provisioningState="AwaitingManualAction"),
-        [("warning", "AwaitingManualAction", "look at it")],
+        [("warning", "AwaitingManualAction, not Succeeded", "open the subscription")],
     ),
     "expires": (
         properties(expirationTimeUtc="2027-01-01T00:00:00Z"),
-        [("warning", "expires at 2027-01-01T00:00:00Z", "take the expiration off")],
+        [("warning", "expires at 2027-01-01T00:00:00Z", "remove the expiration")],
     ),
-    "of another workspace": (
+    "another workspace": (
         lambda: event_subscription(OF_WORKSPACE.replace("workspaces/prod", "workspaces/test")),
         [("fault", "workspaces/test, which is not in AML_WORKSPACES", "add the workspace")],
     ),
-    "of the workspace itself": (lambda: event_subscription(OF_WORKSPACE), []),
-    "dead letters by identity": (
+    "the workspace itself": (lambda: event_subscription(OF_WORKSPACE), []),
+    "dead letters with an identity": (
         properties(deadLetterDestination=None, deadLetterWithResourceIdentity={"identity": {}}),
         [],
     ),
-    "cloud events to the webhook": (
+    "CloudEvents to the webhook": (
         lambda: {
             **destination("WebHook", endpointBaseUrl="https://a.net/runtime/webhooks/EventGrid")(),
             "eventDeliverySchema": "CloudEventSchemaV1_0",
         },
         [],
     ),
-    "a prefix of all": (filtered(subjectBeginsWith="MODELS/"), []),
+    "a prefix of all models": (filtered(subjectBeginsWith="MODELS/"), []),
 }
+
+
+def assert_subscription(wrong: list[dict[str, str]], expected: list[tuple[str, str, str]]) -> None:
+    assert len(wrong) == len(expected), wrong
+    for finding, (severity, message, fix) in zip(wrong, expected, strict=True):
+        assert finding["severity"] == severity
+        assert finding["where"].startswith("subscription model-release")
+        assert message in finding["message"]
+        assert fix in finding["fix"]
 
 
 @pytest.mark.parametrize("shown", [lambda content: content, as_az_shows], ids=["Azure's JSON", "az show"])
 @pytest.mark.parametrize(("content", "expected"), SUBSCRIPTIONS.values(), ids=SUBSCRIPTIONS)
-def test_what_a_subscription_holds_back_is_found_and_nothing_else(
-    site: Site,
+def test_a_fault_of_a_subscription_is_found_and_no_other(
+    checked: Checked,
     content: Callable[[], dict[str, Any]],
     expected: list[tuple[str, str, str]],
     shown: Callable[[dict[str, Any]], dict[str, Any]],
 ) -> None:
-    file = site.folder / "subscription.json"
+    file = checked.folder / "subscription.json"
     file.write_text(json.dumps(shown(content())))
 
-    wrong = site.wrong("--subscription", str(file))
-
-    assert len(wrong) == len(expected), wrong
-    for finding, (state, what, what_to_do) in zip(wrong, expected, strict=True):
-        assert finding["state"] == state
-        assert finding["where"].startswith("subscription model-release")
-        assert what in finding["what"]
-        assert what_to_do in finding["what_to_do"]
+    assert_subscription(checked.wrong("--subscription", str(file)), expected)
 
 
 @pytest.mark.parametrize(
-    ("prefix", "case_sensitive", "found"),
+    ("prefix", "case_sensitive", "expected"),
     [
-        ("models/fraud", False, [("warning", "also matches fraud-v2", "write 'models/fraud:', with the colon")]),
+        ("models/fraud", False, [("warning", "such as fraud-v2", "write 'models/fraud:' with the colon")]),
         ("models/fraud:", False, []),
         ("models/FRAUD:", False, []),
-        (
-            "models/FRAUD:",
-            True,
-            [("fault", "differs in case from 'models/fraud:'", "write it as the model is written")],
-        ),
-        ("models/fraud:2", False, [("fault", "lets only some of what fraud names", "shorten it to 'models/fraud:'")]),
-        ("models/fraud-v2:", False, [("fault", "holds back fraud", "shorten it to 'models/fraud:'")]),
+        ("models/FRAUD:", True, [("fault", "differs in case from 'models/fraud:'", "use the case")]),
+        ("models/fraud:2", False, [("fault", "versions that match fraud", "shorten it to 'models/fraud:'")]),
+        ("models/fraud-v2:", False, [("fault", "excludes fraud", "shorten it to 'models/fraud:'")]),
         ("", False, []),
     ],
 )
 def test_the_prefix_of_one_model(
-    site: Site, prefix: str, *, case_sensitive: bool, found: list[tuple[str, ...]]
+    checked: Checked, prefix: str, *, case_sensitive: bool, expected: list[tuple[str, str, str]]
 ) -> None:
-    site.routes[:] = [{"model": "fraud", "release": {"project": "risk", "definition": 42}}]
-    site.azure.event_subscriptions[:] = [
+    checked.routes[:] = [{"model": "fraud", "release": {"project": "risk", "definition": 42}}]
+    checked.azure.event_subscriptions[:] = [
         filtered(subjectBeginsWith=prefix, isSubjectCaseSensitive=case_sensitive)(),
     ]
 
-    wrong = site.wrong("--subscription", OF_TOPIC)
-
-    assert len(wrong) == len(found)
-    for finding, (state, what, what_to_do) in zip(wrong, found, strict=True):
-        assert (finding["state"], what in finding["what"], what_to_do in finding["what_to_do"]) == (state, True, True)
+    assert_subscription(checked.wrong("--subscription", OF_TOPIC), expected)
 
 
-def test_a_version_that_the_map_asks_for_may_be_all_that_is_let_through(site: Site) -> None:
-    site.routes[:] = [{"model": "fraud", "version": 3, "release": {"project": "risk", "definition": 42}}]
-    site.azure.event_subscriptions[:] = [filtered(subjectBeginsWith="models/fraud:3", subjectEndsWith=":3")()]
+def test_a_subscription_may_deliver_only_the_versions_of_the_map(checked: Checked) -> None:
+    checked.routes[:] = [{"model": "fraud", "version": 3, "release": {"project": "risk", "definition": 42}}]
+    checked.azure.event_subscriptions[:] = [filtered(subjectBeginsWith="models/fraud:3", subjectEndsWith=":3")()]
 
-    assert site.wrong("--subscription", OF_TOPIC) == []
-
-
-def test_a_subscription_that_is_not_there_is_a_fault(site: Site) -> None:
-    site.azure.event_subscriptions.clear()
-
-    (found,) = site.wrong("--subscription", OF_TOPIC)
-
-    assert "could not be read: Azure answered 404" in found["what"]
-    assert found["what_to_do"].startswith("correct its resource id")
+    assert checked.wrong("--subscription", OF_TOPIC) == []
 
 
-def test_an_answer_that_is_no_subscription_is_a_fault(site: Site) -> None:
-    site.azure.misbehave(Fault(path="/eventSubscriptions/", unparsable=True))
+def test_a_missing_subscription_is_a_fault(checked: Checked) -> None:
+    checked.azure.event_subscriptions.clear()
 
-    (found,) = site.wrong("--subscription", OF_TOPIC)
+    (found,) = checked.wrong("--subscription", OF_TOPIC)
 
-    assert "Azure's answer is no event subscription" in found["what"]
+    assert "the subscription cannot be read: Azure Resource Manager answered 404" in found["message"]
+    assert found["fix"].startswith("correct its resource ID")
 
 
-@pytest.mark.parametrize("text", ["[]", "{}", "no JSON"])
-def test_a_file_that_is_no_subscription_is_a_fault(site: Site, text: str) -> None:
-    file = site.folder / "subscription.json"
+def test_an_answer_without_a_subscription_is_a_fault(checked: Checked) -> None:
+    checked.azure.misbehave(Fault(path="/eventSubscriptions/", unparsable=True))
+
+    (found,) = checked.wrong("--subscription", OF_TOPIC)
+
+    assert "Azure's answer is not an event subscription" in found["message"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("[]", "is not a JSON object"), ("{}", "not an event subscription"), ("no JSON", "is not JSON: line 1, column 1")],
+)
+def test_a_file_without_a_subscription_is_a_fault(checked: Checked, text: str, message: str) -> None:
+    file = checked.folder / "subscription.json"
     file.write_text(text)
 
-    (found,) = site.wrong("--subscription", str(file))
+    (found,) = checked.wrong("--subscription", str(file))
 
-    assert found["what_to_do"] == "give what `az eventgrid … show` prints"
+    assert message in found["message"]
+    assert found["fix"] == "pass what `az eventgrid … show` prints"
 
 
-def test_what_is_no_subscription_at_all_is_told(site: Site) -> None:
-    done = site.check("--subscription", "model-release")
+def test_a_subscription_is_a_file_or_a_resource_id(checked: Checked) -> None:
+    done = checked.check("--subscription", "model-release")
 
     assert done.exit_code == 2
-    assert "neither a file nor the resource id of an event subscription" in done.output
+    assert "neither a file nor the resource ID of an event subscription" in done.output
 
 
 CHURN = "routes[0] churn"
 
 
-def run(**changes: Any) -> Callable[[Site], object]:
-    return lambda site: site.routes[0]["pipeline"].update(changes)
+def run(**changes: Any) -> Callable[[Checked], object]:
+    return lambda checked: checked.routes[0]["pipeline"].update(changes)
 
 
-def pipeline(**changes: Any) -> Callable[[Site], object]:
-    return lambda site: site.azure_devops.pipelines.change(1, **changes)
+def pipeline(**changes: Any) -> Callable[[Checked], object]:
+    return lambda checked: checked.azure_devops.pipelines.change(1, **changes)
 
 
-def declare(**parameters: str | None) -> Callable[[Site], object]:
+def declare(**parameters: str | None) -> Callable[[Checked], object]:
     return pipeline(parameters={name: {"default": default} for name, default in parameters.items()})
 
 
-CORRECT = "correct the route or the pipeline"
-OF_A_PIPELINE: dict[str, tuple[Callable[[Site], object], str, str]] = {
-    "gone": (
-        pipeline(name="Other"),
-        "project growth has no pipeline Deploy churn",
-        CORRECT,
-    ),
-    "gone id": (run(pipeline=7), "Pipeline with id 7 was not found", CORRECT),
-    "equal names": (
-        lambda site: site.azure_devops.add_pipeline("growth", "Deploy churn", folder="\\more"),
-        "growth has 2 pipelines of that name",
+CORRECT = "correct the route or the pipeline, or grant View build pipeline and Queue builds"
+OF_A_PIPELINE: dict[str, tuple[Callable[[Checked], object], str, str]] = {
+    "no such pipeline": (pipeline(name="Other"), "project growth has no pipeline Deploy churn", CORRECT),
+    "no such ID": (run(pipeline=7), "Pipeline with id 7 was not found", CORRECT),
+    "two pipelines of that name": (
+        lambda checked: checked.azure_devops.add_pipeline("growth", "Deploy churn", folder="\\more"),
+        "growth has 2 pipelines named Deploy churn",
         "write the folder too: \\Deploy churn, \\more\\Deploy churn",
     ),
-    "project": (run(project="gone"), "project does not exist: gone", CORRECT),
+    "no such project": (run(project="gone"), "project does not exist: gone", CORRECT),
     "disabled": (pipeline(disabled=True), "Deploy churn is disabled", CORRECT),
-    "no such stage": (run(stages_to_skip=["Prodution"]), "Deploy churn has no stage Prodution", CORRECT),
-    "no such branch": (run(branch="refs/heads/gone"), "a commit of refs/heads/gone", CORRECT),
-    "no such parameter": (
-        run(parameters={"version": "{version}"}),
-        "Unexpected parameter 'version'",
-        CORRECT,
+    "no such stage": (
+        run(stages_to_skip=["Prodution"]),
+        "Deploy churn has no stage Prodution",
+        "correct stages_to_skip",
     ),
-    "undeclared marker": (
+    "no such branch": (run(branch="refs/heads/gone"), "a commit of refs/heads/gone", CORRECT),
+    "no such parameter": (run(parameters={"version": "{version}"}), "Unexpected parameter 'version'", CORRECT),
+    "the marker is not declared": (
         declare(modelName=None, modelVersion=None),
-        "Unexpected parameter 'modelReleaseMarker'; declare it in the pipeline's YAML",
-        CORRECT,
+        "Unexpected parameter 'modelReleaseMarker'",
+        "declare the parameter modelReleaseMarker",
     ),
     "a parameter without a value": (
         declare(modelName=None, modelVersion=None, modelReleaseMarker="", more=None),
         "A value for the 'more' parameter must be provided",
         CORRECT,
     ),
-    "may not be viewed": (
-        lambda site: site.azure_devops.permissions.clear(),
-        "or this identity may not view it",
-        "give View build pipeline and Queue builds",
+    "may not view the pipeline": (
+        lambda checked: checked.azure_devops.permissions.clear(),
+        "or this identity cannot view it",
+        CORRECT,
     ),
-    "may not be run": (
-        lambda site: site.azure_devops.permissions.discard("Queue builds"),
+    "may not run the pipeline": (
+        lambda checked: checked.azure_devops.permissions.discard("Queue builds"),
         "needs Queue builds permissions",
-        "give View build pipeline and Queue builds",
+        CORRECT,
     ),
-    "its runs may not be viewed": (
-        lambda site: site.azure_devops.permissions.discard("View builds"),
-        "has no permission View builds on pipeline Deploy churn",
-        "give it View builds in the pipeline's security",
+    "may not view its runs": (
+        lambda checked: checked.azure_devops.permissions.discard("View builds"),
+        "does not have the permission View builds on pipeline Deploy churn",
+        "grant View builds in the pipeline's security",
     ),
-    "its runs may not be viewed, though those of others": (
-        lambda site: site.azure_devops.denied.update({pipeline_token(pipeline()(site)): {"View builds"}}),
-        "has no permission View builds on pipeline Deploy churn",
-        "give it View builds in the pipeline's security",
+    "may view other runs but not its runs": (
+        lambda checked: checked.azure_devops.denied.update({pipeline_token(pipeline()(checked)): {"View builds"}}),
+        "does not have the permission View builds on pipeline Deploy churn",
+        "grant View builds in the pipeline's security",
     ),
-    "sign-in": (
-        lambda site: site.azure_devops.misbehave(Fault(sign_in=True)),
+    "the sign-in is not accepted": (
+        lambda checked: checked.azure_devops.misbehave(Fault(sign_in=True)),
         "does not accept the sign-in (status 203)",
         "renew the token",
     ),
@@ -751,25 +732,25 @@ OF_A_PIPELINE: dict[str, tuple[Callable[[Site], object], str, str]] = {
 
 
 @pytest.fixture
-def of_a_pipeline(site: Site) -> Site:
-    site.routes = [{"model": "churn", "pipeline": {"project": "growth", "pipeline": "Deploy churn"}}]
-    return site
+def of_a_pipeline(checked: Checked) -> Checked:
+    checked.routes = [{"model": "churn", "pipeline": {"project": "growth", "pipeline": "Deploy churn"}}]
+    return checked
 
 
-def test_nothing_is_invented_where_all_is_well_with_a_pipeline_and_no_run_is_started(of_a_pipeline: Site) -> None:
+def test_a_correct_pipeline_has_no_faults_and_no_run_is_started(of_a_pipeline: Checked) -> None:
     findings = of_a_pipeline.findings()
 
-    assert [(finding["state"], finding["what"], finding["where"]) for finding in findings] == [
-        ("ok", "growth/Deploy churn (pipeline) takes what the route hands over", CHURN)
+    assert [(finding["severity"], finding["message"], finding["where"]) for finding in findings] == [
+        ("ok", "growth/Deploy churn (pipeline) accepts the route's parameters", CHURN)
     ]
     assert of_a_pipeline.azure_devops.runs == []
 
 
-@pytest.mark.parametrize(("plant", "what", "what_to_do"), OF_A_PIPELINE.values(), ids=OF_A_PIPELINE)
+@pytest.mark.parametrize(("plant", "message", "fix"), OF_A_PIPELINE.values(), ids=OF_A_PIPELINE)
 def test_a_planted_fault_of_a_pipeline_is_found_and_no_other(
-    of_a_pipeline: Site, plant: Callable[[Site], object], what: str, what_to_do: str
+    of_a_pipeline: Checked, plant: Callable[[Checked], object], message: str, fix: str
 ) -> None:
     plant(of_a_pipeline)
 
-    assert_found(of_a_pipeline.wrong(), [("fault", what, CHURN, what_to_do)])
+    assert_found(of_a_pipeline.wrong(), [("fault", message, CHURN, fix)])
     assert of_a_pipeline.azure_devops.runs == []

@@ -1,4 +1,4 @@
-"""What a model version would start: told before, and the same that is sent then."""
+"""`explain` shows what a model version would start, exactly as it is sent later."""
 
 import json
 from collections.abc import Iterator
@@ -13,29 +13,28 @@ from local import azure_ml
 from local.demo import WORKSPACE
 from local.serving import Server
 from model_release.__main__ import main
-from model_release.domain.release_map import load
-from tests.environment import BOTH, EVENTS, World, event
+from tests.environment import BOTH, EVENTS, Environment, event
 
 OTHER = WORKSPACE.replace("/prod", "/test")
 
 
-class Site:
-    """The command in the settings of a world's app."""
+class Explainer:
+    """The command with the settings of the app."""
 
-    def __init__(self, world: World, folder: Path) -> None:
-        self.world = world
+    def __init__(self, env: Environment, folder: Path) -> None:
+        self.env = env
         self.folder = folder
-        self.settings: dict[str, str] = {}
+        self.settings: dict[str, str | None] = {}
 
-    def explain(self, *arguments: str) -> Result:
-        env = {"RELEASE_MAP": "", **self.world.environment(), "COLUMNS": "200", **self.settings}
+    def run(self, *arguments: str) -> Result:
+        env = {"RELEASE_MAP": "", **self.env.settings(), "COLUMNS": "200", **self.settings}
         return CliRunner(env=env).invoke(main, ["explain", *arguments])
 
-    def told(self, *arguments: str) -> dict[str, Any]:
-        done = self.explain(*arguments, "--json")
+    def json(self, *arguments: str) -> dict[str, Any]:
+        done = self.run(*arguments, "--json")
         assert done.exit_code == 0, done.output
-        (told,) = json.loads(done.stdout)
-        return told
+        (explanation,) = json.loads(done.stdout)
+        return explanation
 
     def file(self, text: str) -> str:
         path = self.folder / "event.json"
@@ -43,116 +42,117 @@ class Site:
         return str(path)
 
     def posts(self) -> list[tuple[str, str]]:
-        url = self.world.azure_devops_url
-        return [(f"{url}{r.path}", r.body) for r in self.world.azure_devops.requests if r.method == "POST"]
+        url = self.env.azure_devops_url
+        return [(f"{url}{r.path}", r.body) for r in self.env.azure_devops.requests if r.method == "POST"]
 
 
 @pytest.fixture
-def site(world: World, tmp_path: Path) -> Site:
-    return Site(world, tmp_path)
+def explainer(env: Environment, tmp_path: Path) -> Explainer:
+    return Explainer(env, tmp_path)
 
 
-def request_of(start: dict[str, Any]) -> tuple[str, str]:
-    return start["request"]["url"], start["request"]["body"]
+def requests_of(explanation: dict[str, Any]) -> list[tuple[str, str]]:
+    return [(plan["request"]["url"], plan["request"]["body"]) for plan in explanation["plans"]]
 
 
 FRAUD = event("fraud_model", 3, ModelTags={"stage": "production", "name": "Grüße, \N{GREEK SMALL LETTER PI}"})
 
 
 @BOTH
-@pytest.mark.parametrize("registered", [event(), FRAUD], ids=["by artifact", "by variables"])
-def test_what_is_explained_is_then_sent_byte_for_byte(site: Site, registered: str) -> None:
-    told = site.told(site.file(registered))
-    assert site.posts() == []
+@pytest.mark.parametrize("registered", [event(), FRAUD], ids=["with an artifact", "with variables"])
+def test_the_explained_request_is_sent_byte_for_byte(explainer: Explainer, registered: str) -> None:
+    explanation = explainer.json(explainer.file(registered))
+    assert explainer.posts() == []
 
-    site.world.app.registered(registered)
+    explainer.env.registered(registered)
 
-    assert site.posts() == [request_of(start) for start in told["starts"]]
-
-
-@BOTH
-def test_a_model_version_of_the_command_line_is_explained_as_its_event(site: Site) -> None:
-    told = site.told("fraud_model:3", "--tag", "stage=production")
-
-    site.world.app.registered(event("fraud_model", 3, ModelTags={"stage": "production"}))
-
-    assert site.posts() == [request_of(start) for start in told["starts"]]
-    assert told["starts"][0]["marker"] in site.posts()[0][1]
+    assert explainer.posts() == requests_of(explanation)
 
 
 @BOTH
-def test_each_route_says_why_it_does_not_match(site: Site) -> None:
-    told = site.told("fraud_model:2", "--tag", "stage=production")
+def test_a_model_version_on_the_command_line_is_explained_like_its_event(explainer: Explainer) -> None:
+    explanation = explainer.json("fraud_model:3", "--tag", "stage=production")
 
-    assert [(route["takes"], route["reason"]) for route in told["routes"]] == [
-        (False, "route sklearn_regression_model names sklearn_regression_model, not fraud_model"),
-        (False, "version 2 is not >=3"),
+    explainer.env.registered(event("fraud_model", 3, ModelTags={"stage": "production"}))
+
+    assert explainer.posts() == requests_of(explanation)
+    assert explanation["plans"][0]["marker"] in explainer.posts()[0][1]
+
+
+@BOTH
+def test_each_route_has_a_reason_not_to_match(explainer: Explainer) -> None:
+    explanation = explainer.json("fraud_model:2", "--tag", "stage=production")
+
+    assert [(route["matches"], route["reason"]) for route in explanation["routes"]] == [
+        (False, "model 'fraud_model' does not match 'sklearn_regression_model'"),
+        (False, "version '2' does not match '>=3'"),
     ]
-    assert (told["starts"], told["ignored"]) == ([], "version 2 is not >=3")
+    assert explanation["plans"] == []
+    assert explanation["ignored"] == {"state": "ignored", "reason": "version '2' does not match '>=3'"}
 
 
 @BOTH
-def test_a_person_reads_routes_reasons_and_the_request(site: Site) -> None:
-    done = site.explain("sklearn_regression_model:20")
+def test_people_read_the_routes_the_reasons_and_the_request(explainer: Explainer) -> None:
+    done = explainer.run("sklearn_regression_model:20")
 
     assert done.exit_code == 0
-    assert "takes it" in done.stdout
-    assert "names fraud_*, not sklearn_regression_model" in done.stdout
+    assert "route sklearn_regression_model matches sklearn_regression_model:20" in done.stdout
+    assert "model 'sklearn_regression_model' does not match 'fraud_*'" in done.stdout
     assert "POST http" in done.stdout
-    site.world.app.registered(event())
-    assert f"\n{site.posts()[0][1]}\n" in done.stdout
+    explainer.env.registered(event())
+    assert f"\n{explainer.posts()[0][1]}\n" in done.stdout
 
 
-def test_what_the_definition_refuses_is_an_explanation(site: Site) -> None:
-    site.world.azure_devops._definitions[1].update(artifacts=[], variables={})
+def test_a_refusal_by_the_definition_is_explained(explainer: Explainer) -> None:
+    explainer.env.azure_devops._definitions[1].update(artifacts=[], variables={})
 
-    told = site.told("sklearn_regression_model:20")
+    (plan,) = explainer.json("sklearn_regression_model:20")["plans"]
 
-    assert told["starts"][0]["request"] is None
-    assert "takes no model version: add an AzureML model artifact" in told["starts"][0]["reason"]
+    assert plan["request"] is None
+    assert "definition Deploy sklearn model does not accept a model version; add an AzureML" in plan["reason"]
 
 
 @BOTH
-def test_an_azure_devops_that_is_away_is_no_explanation(site: Site) -> None:
-    site.world.azure_devops_server.stop()
+def test_without_azure_devops_the_command_fails(explainer: Explainer) -> None:
+    explainer.env.azure_devops_server.stop()
 
-    done = site.explain("sklearn_regression_model:20")
+    done = explainer.run("sklearn_regression_model:20")
 
     assert done.exit_code == 1
-    assert "not known: Azure DevOps cannot be reached" in done.output
+    assert "not determined: Azure DevOps cannot be reached: connection refused" in done.output
 
 
-def test_an_event_of_another_workspace_is_ignored_as_the_app_does(site: Site) -> None:
-    told = site.told(site.file(event().replace("/workspaces/prod", "/workspaces/other")))
+def test_an_event_of_another_workspace_is_ignored(explainer: Explainer) -> None:
+    explanation = explainer.json(explainer.file(event().replace("/workspaces/prod", "/workspaces/other")))
 
-    assert told["starts"] == []
-    assert "/workspaces/other is not in AML_WORKSPACES" in told["ignored"]
+    assert explanation["plans"] == []
+    assert "/workspaces/other is not in AML_WORKSPACES" in explanation["ignored"]["reason"]
 
 
-def test_another_map_is_explained_without_being_deployed(site: Site) -> None:
-    path = site.folder / "other.yaml"
+def test_another_map_is_explained_without_storage(explainer: Explainer) -> None:
+    path = explainer.folder / "other.yaml"
     path.write_text("version: 1\nroutes:\n- {model: churn, release: {project: risk, definition: 42}}\n")
-    assert load(path)
+    explainer.settings = {"AzureWebJobsStorage": None}
 
-    assert site.told("churn:1", "--map", str(path))["starts"][0]["target"] == "risk/42"
+    assert explainer.json("churn:1", "--map", str(path))["plans"][0]["target"] == "risk/42"
 
 
-def test_one_of_several_workspaces_must_be_named(site: Site) -> None:
-    site.settings = {"AML_WORKSPACES": f"{WORKSPACE},{OTHER}"}
+def test_one_of_several_workspaces_must_be_chosen(explainer: Explainer) -> None:
+    explainer.settings = {"AML_WORKSPACES": f"{WORKSPACE},{OTHER}"}
 
-    unnamed, unknown = site.explain("m:1"), site.explain("m:1", "--workspace", "dev")
+    without, unknown = explainer.run("m:1"), explainer.run("m:1", "--workspace", "dev")
 
-    assert (unnamed.exit_code, unknown.exit_code) == (2, 2)
-    assert "choose one of prod, test" in unnamed.output
-    assert "AML_WORKSPACES has no dev, but prod, test" in unknown.output
-    assert site.told("m:1", "--workspace", "TEST")["workspace"] == OTHER.lower()
+    assert (without.exit_code, unknown.exit_code) == (2, 2)
+    assert "--workspace: choose one of: prod, test" in without.output
+    assert "AML_WORKSPACES does not contain 'dev'; choose one of: prod, test" in unknown.output
+    assert explainer.json("m:1", "--workspace", "TEST")["workspace"] == OTHER.lower()
 
 
 @pytest.fixture
-def registered(site: Site) -> Iterator[azure_ml.AzureMl]:
+def registered(explainer: Explainer) -> Iterator[azure_ml.AzureMl]:
     stand_in = azure_ml.AzureMl([WORKSPACE])
     with Server(stand_in) as server:
-        site.settings = {
+        explainer.settings = {
             "AZURE_RESOURCE_MANAGER_URL": server.url,
             "IDENTITY_ENDPOINT": f"{server.url}/msi/token",
             "IDENTITY_HEADER": "local",
@@ -160,53 +160,53 @@ def registered(site: Site) -> Iterator[azure_ml.AzureMl]:
         yield stand_in
 
 
-def test_tags_are_read_from_azure_ml_as_they_are_now(site: Site, registered: azure_ml.AzureMl) -> None:
+def test_current_tags_are_read_from_azure_ml(explainer: Explainer, registered: azure_ml.AzureMl) -> None:
     registered.add_version(
         WORKSPACE, "fraud_model", "3", created=datetime.now(UTC), tags={"stage": "production"}, archived=True
     )
 
-    told = site.told("fraud_model:3", "--registered")
+    explanation = explainer.json("fraud_model:3", "--registered")
 
-    assert told["tags"] == {"stage": "production"}
-    assert told["starts"][0]["target"] == "risk/42"
+    assert explanation["tags"] == {"stage": "production"}
+    assert explanation["plans"][0]["target"] == "risk/42"
     assert [r.path.rsplit("/models/")[1] for r in registered.requests] == ["fraud_model/versions/3"]
 
 
-def test_a_version_that_is_not_registered_is_told(site: Site, registered: azure_ml.AzureMl) -> None:
-    done = site.explain("fraud_model:3", "--registered")
+def test_a_version_that_is_not_registered_is_an_error(explainer: Explainer, registered: azure_ml.AzureMl) -> None:
+    done = explainer.run("fraud_model:3", "--registered")
 
     assert done.exit_code == 1
-    assert "fraud_model 3 is not registered there" in done.output
+    assert "fraud_model:3 is not registered" in done.output
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
-        (("nothing.json",), "neither a file nor MODEL:VERSION"),
-        (("m:1", "--tag", "stage"), "write KEY=VALUE"),
-        (("m:1", "--registered", "--tag", "a=b"), "--registered reads tags and properties"),
-        ((str(EVENTS / "cloud-event.json"), "--tag", "a=b"), "a file says all of it"),
+        (("nothing.json",), "'nothing.json' is neither a file nor MODEL:VERSION"),
+        (("m:1", "--tag", "stage"), "stage is not KEY=VALUE"),
+        (("m:1", "--registered", "--tag", "a=b"), "Remove --tag and --property"),
+        ((str(EVENTS / "cloud-event.json"), "--tag", "a=b"), "the file has all values"),
     ],
 )
-def test_what_cannot_be_meant_is_told(site: Site, arguments: tuple[str, ...], told: str) -> None:
-    done = site.explain(*arguments)
+def test_wrong_arguments_are_usage_errors(explainer: Explainer, arguments: tuple[str, ...], message: str) -> None:
+    done = explainer.run(*arguments)
 
     assert done.exit_code == 2
-    assert told in done.output
+    assert message in done.output
 
 
-def test_a_name_that_no_model_can_have_is_told(site: Site) -> None:
-    done = site.explain("fraud model:1")
-
-    assert done.exit_code == 1
-    assert "the model name 'fraud model' is not letters" in done.output
-
-
-def test_every_fault_of_settings_and_map_is_told(site: Site) -> None:
-    site.settings = {"AML_WORKSPACES": "", "RELEASE_MAP": "/nowhere.yaml"}
-
-    done = site.explain("m:1")
+def test_a_name_that_no_model_can_have_is_an_error(explainer: Explainer) -> None:
+    done = explainer.run("fraud model:1")
 
     assert done.exit_code == 1
-    assert "AML_WORKSPACES is missing" in done.output
-    assert "/nowhere.yaml cannot be read" in done.output
+    assert "models/fraud model:1 would be ignored: the model name is 'fraud model'" in done.output
+
+
+def test_all_faults_of_settings_and_map_are_reported(explainer: Explainer) -> None:
+    explainer.settings = {"AML_WORKSPACES": "", "RELEASE_MAP": "/nowhere.yaml"}
+
+    done = explainer.run("m:1")
+
+    assert done.exit_code == 1
+    assert "\n  AML_WORKSPACES: missing; " in done.output
+    assert "\n  /nowhere.yaml: the file cannot be read" in done.output

@@ -1,4 +1,4 @@
-"""Moving from the classic extension's triggers: the map that does the same, and the triggers off."""
+"""`migrate` writes the map that replaces the classic extension's triggers, and switches them off."""
 
 import copy
 import json
@@ -15,19 +15,20 @@ from local.azure_devops import AzureDevOps
 from local.azure_devops_faults import Fault
 from local.serving import Server
 from model_release.__main__ import main
-from model_release.azure_devops.client import client as azure_devops
-from model_release.azure_devops.client import sdk as azure_devops_sdk
+from model_release.azure_devops.client import AzureDevOps as AzureDevOpsClient
+from model_release.azure_devops.sdk import pat_sign_in
 from model_release.cli.migrate.triggers import OldDefinition
 from model_release.domain import release_map
 from model_release.domain.events import parse
-from model_release.domain.release_map import ReleaseMap, judge, starts
+from model_release.domain.release_map import ReleaseMap
+from model_release.domain.routing import match, plan
 from tests.environment import event
 
 MODELS = ("alone", "first", "second", "third", "shared", "off", "filtered", "double", "123", "nobody")
 
 
-class Site:
-    """A local Azure DevOps that can be asked through the command; `before_answer` sees each request first."""
+class Organization:
+    """A local Azure DevOps to migrate; `before_answer` receives each request first."""
 
     def __init__(self, folder: Path) -> None:
         self.azure_devops = AzureDevOps()
@@ -58,12 +59,12 @@ class Site:
         )
 
     def started_by_map(self, routes: ReleaseMap, model: str) -> list[int]:
-        """The ids of the definitions that the app starts for a version of the model."""
-        client = azure_devops.AzureDevOps(self.url, azure_devops_sdk.pat_sign_in("a token"), timeout=1)
+        """Return the IDs of the definitions that the app starts for a version of the model."""
+        client = AzureDevOpsClient(self.url, pat_sign_in("a token"), timeout=1)
         registered = parse(event(model, 7))
         before = len(self.azure_devops.releases)
-        for start in starts(judge(routes, registered), registered):
-            client.start(start, registered, "marker")
+        for planned in plan(match(routes, registered), registered):
+            client.create(planned, registered, "marker")
         return sorted(release["releaseDefinition"]["id"] for release in self.azure_devops.releases[before:])
 
     def puts(self) -> list[str]:
@@ -74,36 +75,36 @@ class Site:
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
-    site = Site(tmp_path)
+def organization(tmp_path: Path) -> Iterator[Organization]:
+    organization = Organization(tmp_path)
     for model in MODELS:
-        site.azure_devops.add_model_version(model, "6")
-    with Server(site) as server:
-        site.url = f"{server.url}/contoso"
-        yield site
+        organization.azure_devops.add_model_version(model, "6")
+    with Server(organization) as server:
+        organization.url = f"{server.url}/contoso"
+        yield organization
 
 
 def trigger_of(definition: dict[str, Any], alias: str) -> dict[str, Any]:
     return next(trigger for trigger in definition["triggers"] if trigger["artifactAlias"] == alias)
 
 
-def a_busy_project(site: Site) -> dict[str, list[int]]:
-    """Definitions of all kinds; those that the old triggers started, by model."""
-    site.add("No model")
-    site.add("One", "alone")
-    site.add("Three", "first", "second", "third")
-    some = site.add("Two of three", "first", "second", "third", path="\\models\\late")
+def add_all_kinds(organization: Organization) -> dict[str, list[int]]:
+    """Add definitions of all kinds; return those that the old triggers started, by model."""
+    organization.add("No model")
+    organization.add("One", "alone")
+    organization.add("Three", "first", "second", "third")
+    some = organization.add("Two of three", "first", "second", "third", path="\\models\\late")
     some["triggers"].remove(trigger_of(some, "_second"))
-    site.add("Three", "shared", path="\\models")
-    site.add("THREE", "shared", path="\\other")
-    site.add("Off", "off", trigger=False)
-    site.add("42", "shared")
-    site.add("Größe: {a} #1 'x'", "123")
-    site.add("Disabled", "alone", disabled=True)
-    filtered = site.add("Filtered", "filtered", "alone")
+    organization.add("Three", "shared", path="\\models")
+    organization.add("THREE", "shared", path="\\other")
+    organization.add("Off", "off", trigger=False)
+    organization.add("42", "shared")
+    organization.add("Größe: {a} #1 'x'", "123")
+    organization.add("Disabled", "alone", disabled=True)
+    filtered = organization.add("Filtered", "filtered", "alone")
     trigger_of(filtered, "_filtered")["triggerConditions"] = [{"sourceBranch": None, "tags": ["production"]}]
     trigger_of(filtered, "_alone")["triggerConditions"] = [{"sourceBranch": None, "tags": [], "tagFilter": None}]
-    site.add("Elsewhere", "alone", project="risk")
+    organization.add("Elsewhere", "alone", project="risk")
     return {
         "alone": [2, 11],
         "first": [3, 4],
@@ -117,57 +118,59 @@ def a_busy_project(site: Site) -> dict[str, list[int]]:
     }
 
 
-def test_the_map_starts_for_each_model_what_its_triggers_started_and_nothing_else(site: Site) -> None:
-    before = a_busy_project(site)
+def test_the_map_starts_for_each_model_what_its_triggers_started_and_nothing_else(organization: Organization) -> None:
+    before = add_all_kinds(organization)
 
-    routes = site.map(exit_code=1)
+    routes = organization.map(exit_code=1)
 
-    assert {model: site.started_by_map(routes, model) for model in before} == before
+    assert {model: organization.started_by_map(routes, model) for model in before} == before
     assert {route.order for route in routes.routes} == {"every"}
 
 
-def test_the_registered_model_comes_in_its_version_and_the_other_artifacts_in_their_default_version(site: Site) -> None:
-    site.add("Three", "first", "second", "third")
+def test_the_registered_model_gets_its_version_and_other_artifacts_their_default_version(
+    organization: Organization,
+) -> None:
+    organization.add("Three", "first", "second", "third")
 
-    site.started_by_map(site.map(), "second")
+    organization.started_by_map(organization.map(), "second")
 
-    artifacts = site.azure_devops.releases[0]["artifacts"]
+    artifacts = organization.azure_devops.releases[0]["artifacts"]
     versions = {artifact["alias"]: artifact["definitionReference"]["version"]["name"] for artifact in artifacts}
     assert versions == {"_first": "6", "_second": "7", "_third": "6"}
 
 
-def test_a_project_that_is_not_named_is_left_out_and_one_named_twice_is_read_once(site: Site) -> None:
-    a_busy_project(site)
+def test_only_the_given_projects_are_read_and_each_of_them_once(organization: Organization) -> None:
+    add_all_kinds(organization)
 
-    routes = site.map("risk", "RISK")
+    routes = organization.map("risk", "RISK")
 
     assert [(route.model, route.release.definition) for route in routes.routes] == [("alone", "Elsewhere")]
 
 
-def test_without_a_model_artifact_there_is_no_map(site: Site) -> None:
-    site.add("No model")
-    file = site.folder / "release_map.yaml"
+def test_without_a_model_artifact_there_is_no_map(organization: Organization) -> None:
+    organization.add("No model")
+    file = organization.folder / "release_map.yaml"
 
-    done = site.migrate("fraud", "--write", str(file))
+    done = organization.migrate("fraud", "--write", str(file))
 
     assert (done.exit_code, done.stdout) == (0, "")
     assert "nothing to migrate" in done.stderr
     assert not file.exists()
 
 
-def test_the_map_is_shown_alone_on_stdout_and_changes_nothing(site: Site) -> None:
-    a_busy_project(site)
+def test_only_the_map_is_on_stdout_and_nothing_is_changed(organization: Organization) -> None:
+    add_all_kinds(organization)
 
-    done = site.migrate("fraud")
+    done = organization.migrate("fraud")
 
-    (site.folder / "shown.yaml").write_text(done.stdout)
-    assert release_map.load(site.folder / "shown.yaml") == site.map(exit_code=1)
+    (organization.folder / "shown.yaml").write_text(done.stdout)
+    assert release_map.load(organization.folder / "shown.yaml") == organization.map(exit_code=1)
     assert "--switch" in done.stderr
-    assert {received.method for received in site.azure_devops.requests} == {"OPTIONS", "GET"}
+    assert {received.method for received in organization.azure_devops.requests} == {"OPTIONS", "GET"}
 
 
 @pytest.mark.parametrize(
-    ("name", "path", "namesakes", "written"),
+    ("name", "path", "namesakes", "in_map"),
     [
         ("Deploy", "\\", (), "Deploy"),
         ("Deploy", "\\", ("\\a\\Deploy",), "\\Deploy"),
@@ -179,111 +182,112 @@ def test_the_map_is_shown_alone_on_stdout_and_changes_nothing(site: Site) -> Non
         ("a\\b", "\\", (), 5),
     ],
 )
-def test_a_definition_is_written_so_that_it_is_taken_for_no_other(
-    name: str, path: str, namesakes: tuple[str, ...], written: int | str
+def test_the_map_identifies_each_definition_unambiguously(
+    name: str, path: str, namesakes: tuple[str, ...], in_map: int | str
 ) -> None:
     definition = OldDefinition("fraud", 5, name, path, 1, disabled=False, namesakes=namesakes)
 
-    assert definition.written == written
+    assert definition.in_map == in_map
 
 
-def test_each_route_tells_where_it_comes_from_and_the_map_what_it_leaves_out(site: Site) -> None:
-    a_busy_project(site)
-    pinned = site.add("Pinned", "first", "double")
-    site.add("Both", "shared")["artifacts"].append(
+def test_comments_name_the_origin_of_each_route_and_the_triggers_without_a_route(organization: Organization) -> None:
+    add_all_kinds(organization)
+    fixed = organization.add("Fixed", "first", "double")
+    organization.add("Both", "shared")["artifacts"].append(
         {
-            **site.definition(2)["artifacts"][0],
+            **organization.definition(2)["artifacts"][0],
             "alias": "_again",
             "definitionReference": {"definition": {"id": "shared"}},
         }
     )
-    pinned["triggers"].remove(trigger_of(pinned, "_double"))
-    pinned["artifacts"][1]["definitionReference"] |= {
+    fixed["triggers"].remove(trigger_of(fixed, "_double"))
+    fixed["artifacts"][1]["definitionReference"] |= {
         "defaultVersionType": {"id": "specificVersionType", "name": "Specific version"},
         "defaultVersionSpecific": {"id": "5", "name": "5"},
     }
 
-    text = site.migrate("fraud").stdout
+    text = organization.migrate("fraud").stdout
 
     routes, _, left = text.partition("# Without a route:")
     for comment in (
         "# fraud, definition 4, \\models\\late\\Two of three, artifact _first, model first\n  - model: first",
-        "its trigger started nothing\n  - model: alone\n    order: every\n    enabled: false",
-        '# the trigger has the filter [{"sourceBranch": null, "tags": ["production"]}]: say it with `version`',
-        "# the default version of artifact _double is not the latest: 5",
+        "so its trigger started nothing\n  - model: alone\n    order: every\n    enabled: false",
+        '# the trigger has the filter [{"sourceBranch": null, "tags": ["production"]}]; add `version`',
+        "# the default version of artifact _double is 5, not the latest",
     ):
         assert comment in routes
     for comment in (
         "\\models\\late\\Two of three, artifact _second, model second: the trigger is off.",
         "\\Off, artifact _off, model off: the trigger is off.",
-        "\\Both, artifact _shared, model shared: the model is in the artifacts _shared and _again",
+        "\\Both, artifact _shared, model shared: several artifacts have this model: _shared, _again; keep one.",
     ):
         assert comment in left
 
 
 @pytest.mark.parametrize("model", ["a,b", "", "*", "evil\n- model: '*'"])
-def test_an_artifact_that_is_not_one_model_is_left_to_a_person(site: Site, model: str) -> None:
-    site.add("Good", "alone")
-    site.add("Odd", "alone")["artifacts"][0]["definitionReference"]["definition"] = {"id": model, "name": model}
+def test_an_artifact_without_exactly_one_model_has_no_route(organization: Organization, model: str) -> None:
+    organization.add("Good", "alone")
+    organization.add("Odd", "alone")["artifacts"][0]["definitionReference"]["definition"] = {"id": model, "name": model}
 
-    routes = site.map(exit_code=1)
+    routes = organization.map(exit_code=1)
 
     assert [route.release.definition for route in routes.routes] == ["Good"]
 
 
 @pytest.mark.parametrize("to", ["releases", "pipelines"])
-def test_a_hostile_name_stays_a_name(site: Site, to: str) -> None:
+def test_a_hostile_name_cannot_change_the_map_or_the_terminal(organization: Organization, to: str) -> None:
     name = "x\n  - model: '*' #\x1b[31m"
-    site.add(name, "alone", stages=(name,))
+    organization.add(name, "alone", stages=(name,))
 
-    routes = site.map("fraud", "--to", to, exit_code=to == "pipelines")
+    routes = organization.map("fraud", "--to", to, exit_code=to == "pipelines")
 
-    assert [(route.model, str(route.starts.target.definition).strip("\\")) for route in routes.routes] == [
-        ("alone", name)
-    ]
-    assert "\x1b" not in site.migrate("fraud", "--to", to).output
+    assert [(route.model, str(route.target.definition).strip("\\")) for route in routes.routes] == [("alone", name)]
+    assert "\x1b" not in organization.migrate("fraud", "--to", to).output
 
 
-def test_service_connections_become_workspaces_when_told(site: Site) -> None:
-    site.add("Dev", "alone")
-    connection = site.add("Prod", "alone")["artifacts"][0]["definitionReference"]["connection"]
+def test_the_option_workspace_maps_a_service_connection_to_a_workspace(organization: Organization) -> None:
+    organization.add("Dev", "alone")
+    connection = organization.add("Prod", "alone")["artifacts"][0]["definitionReference"]["connection"]
     connection |= {"id": "another", "name": "Production"}
 
-    told = site.map("fraud", "--workspace", "Production=ml-prod", "--workspace", "Azure ML workspace=ml-dev")
+    routes = organization.map("fraud", "--workspace", "Production=ml-prod", "--workspace", "Azure ML workspace=ml-dev")
 
-    assert "service connection Production: add `workspace: NAME`" in site.migrate("fraud").stdout
-    assert {route.release.definition: route.workspace for route in told.routes} == {"Dev": "ml-dev", "Prod": "ml-prod"}
+    assert "service connection Production: add `workspace: NAME`" in organization.migrate("fraud").stdout
+    assert {route.release.definition: route.workspace for route in routes.routes} == {
+        "Dev": "ml-dev",
+        "Prod": "ml-prod",
+    }
 
 
-def test_a_file_that_exists_is_kept(site: Site) -> None:
-    site.add("One", "alone")
-    file = site.folder / "release_map.yaml"
+def test_an_existing_file_is_not_overwritten_without_force(organization: Organization) -> None:
+    organization.add("One", "alone")
+    file = organization.folder / "release_map.yaml"
     file.write_text("mine")
 
-    done = site.migrate("fraud", "--write", str(file))
+    done = organization.migrate("fraud", "--write", str(file))
 
     assert (done.exit_code, file.read_text()) == (1, "mine")
-    assert "exists; --force overwrites it" in done.output
-    assert site.azure_devops.requests == []
+    assert "exists; overwrite it with --force" in done.output
+    assert organization.azure_devops.requests == []
 
 
-def test_json_tells_the_same(site: Site) -> None:
-    a_busy_project(site)
+def test_json_has_the_map_and_the_triggers(organization: Organization) -> None:
+    add_all_kinds(organization)
 
-    told = json.loads(site.migrate("fraud", "--json").stdout)
+    report = json.loads(organization.migrate("fraud", "--json").stdout)
 
-    assert told["map"] == site.migrate("fraud").stdout
-    (off,) = [trigger for trigger in told["triggers"] if trigger["model"] == "off"]
-    assert (off["on"], off["becomes"], off["why"]) == (False, "nothing", "the trigger is off")
+    assert report["map"] == organization.migrate("fraud").stdout
+    (off,) = [trigger for trigger in report["triggers"] if trigger["model"] == "off"]
+    assert (off["on"], off["becomes"], off["reason"]) == (False, "nothing", "the trigger is off")
     assert off["definition"]["id"] == 7
 
 
-def test_many_definitions_are_read_page_by_page(site: Site) -> None:
+def test_many_definitions_are_read_page_by_page(organization: Organization) -> None:
     for number in range(205):
-        site.add(f"Plain {number}")
-    site.add("Last", "alone")
+        organization.add(f"Plain {number}")
+    organization.add("Last", "alone")
 
-    assert site.started_by_map(site.map(), "alone") == [206]
+    assert organization.started_by_map(organization.map(), "alone") == [206]
 
 
 # To pipelines
@@ -291,23 +295,23 @@ def test_many_definitions_are_read_page_by_page(site: Site) -> None:
 DECLARED = {"modelName": None, "modelVersion": None, "modelReleaseMarker": ""}
 
 
-def test_a_route_to_a_pipeline_is_enabled_where_the_pipeline_takes_a_run_and_the_map_starts_nothing_else(
-    site: Site,
+def test_a_route_to_a_pipeline_is_enabled_only_if_the_pipeline_accepts_a_run(
+    organization: Organization,
 ) -> None:
-    add_pipeline = site.azure_devops.add_pipeline
-    site.add("Ready", "alone", "first", path="\\models")
+    add_pipeline = organization.azure_devops.add_pipeline
+    organization.add("Ready", "alone", "first", path="\\models")
     add_pipeline("fraud", "ready", folder="\\models", parameters=DECLARED)
-    site.add("Elsewhere", "alone")
+    organization.add("Elsewhere", "alone")
     add_pipeline("fraud", "Elsewhere", folder="\\builds", parameters=DECLARED)
-    site.add("42", "alone")
+    organization.add("42", "alone")
     add_pipeline("fraud", "42", parameters=DECLARED)
-    site.add("A build of that name", "alone")
+    organization.add("A build of that name", "alone")
     add_pipeline("fraud", "A build of that name")
-    site.add("Disabled", "alone", disabled=True)
+    organization.add("Disabled", "alone", disabled=True)
     add_pipeline("fraud", "Disabled", parameters=DECLARED)
-    trigger_of(site.add("Filtered", "alone"), "_alone")["triggerConditions"] = [{"tags": ["production"]}]
+    trigger_of(organization.add("Filtered", "alone"), "_alone")["triggerConditions"] = [{"tags": ["production"]}]
 
-    routes = site.map("fraud", "--to", "pipelines", exit_code=1)
+    routes = organization.map("fraud", "--to", "pipelines", exit_code=1)
 
     assert [(route.pipeline.pipeline, route.model, route.enabled) for route in routes.routes] == [
         ("\\models\\Ready", "alone", True),
@@ -319,15 +323,15 @@ def test_a_route_to_a_pipeline_is_enabled_where_the_pipeline_takes_a_run_and_the
         ("\\Filtered", "alone", False),
     ]
     assert {route.order for route in routes.routes} == {"every"}
-    assert site.azure_devops.runs == []
-    assert site.started_by_map(routes, "alone") == []
-    assert [(run["pipeline"]["name"], run["templateParameters"]) for run in site.azure_devops.runs] == [
+    assert organization.azure_devops.runs == []
+    assert organization.started_by_map(routes, "alone") == []
+    assert [(run["pipeline"]["name"], run["templateParameters"]) for run in organization.azure_devops.runs] == [
         (name, {"modelName": "alone", "modelVersion": "7", "modelReleaseMarker": "marker"}) for name in ("ready", "42")
     ]
 
 
-def test_each_route_to_a_pipeline_tells_what_the_pipeline_must_be_and_do(site: Site) -> None:
-    definition = site.add(
+def test_a_route_to_a_pipeline_lists_the_parts_of_the_definition(organization: Organization) -> None:
+    definition = organization.add(
         "Rich",
         "alone",
         "first",
@@ -350,19 +354,22 @@ def test_each_route_to_a_pipeline_tells_what_the_pipeline_must_be_and_do(site: S
     }
     production["preDeploymentGates"] = {"gatesOptions": None, "gates": []}
 
-    told = site.migrate("fraud", "--to", "pipelines")
+    done = organization.migrate("fraud", "--to", "pipelines")
 
-    assert told.stdout.partition("routes:\n")[2].partition("\n\n")[0].splitlines()[:-1] == [
+    assert done.stdout.partition("routes:\n")[2].partition("\n\n")[0].splitlines()[:-1] == [
         "  # fraud, definition 1, \\models\\Rich, artifact _alone, model alone",
-        "  # project fraud has no pipeline \\models\\Rich, or this identity may not view it",
-        "  # the YAML pipeline \\models\\Rich declares the parameters modelName, modelVersion, modelReleaseMarker",
-        "  # (docs/pipelines/deploy-model.yml is a start), and does what the definition does:",
+        (
+            "  # project fraud has no pipeline \\models\\Rich, or this identity cannot view it; "
+            "correct the route or the pipeline, or grant View build pipeline and Queue builds"
+        ),
+        "  # The YAML pipeline \\models\\Rich must declare the parameters modelName, modelVersion, modelReleaseMarker",
+        "  # (example: docs/pipelines/deploy-model.yml), and replace these parts of the definition:",
         "  #   stages: Test, Production",
         "  #   approval before stage Production: [fraud]\\Owners",
         "  #   gates after stage Production: Query alerts",
         "  #   variables: Key (secret), Zone",
         "  #   variables of stage Production: Replicas",
-        "  #   variable groups, by id: 7",
+        "  #   IDs of variable groups: 7",
         "  #   artifacts: _alone (AzureMLMMS), _first (AzureMLMMS)",
         "  - model: alone",
         "    order: every",
@@ -373,69 +380,69 @@ def test_each_route_to_a_pipeline_tells_what_the_pipeline_must_be_and_do(site: S
         "      parameters:",
         "        modelName: '{model}'",
     ]
-    assert told.exit_code == 1
-    assert "Create the pipelines that the map tells of, and enable their routes." in told.stderr
+    assert done.exit_code == 1
+    assert "Create the pipelines that the map names, and enable their routes." in done.stderr
 
 
-def test_without_the_permission_to_run_a_pipeline_its_route_is_disabled_and_says_so(site: Site) -> None:
-    site.add("One", "alone")
-    site.azure_devops.add_pipeline("fraud", "One", parameters=DECLARED)
-    site.azure_devops.permissions.discard("Queue builds")
+def test_a_route_to_a_pipeline_that_may_not_be_run_is_disabled(organization: Organization) -> None:
+    organization.add("One", "alone")
+    organization.azure_devops.add_pipeline("fraud", "One", parameters=DECLARED)
+    organization.azure_devops.permissions.discard("Queue builds")
 
-    told = json.loads(site.migrate("fraud", "--to", "pipelines", "--json").stdout)
+    report = json.loads(organization.migrate("fraud", "--to", "pipelines", "--json").stdout)
 
-    (trigger,) = told["triggers"]
+    (trigger,) = report["triggers"]
     assert (trigger["becomes"], trigger["definition"]["in_map"]) == ("disabled route", "\\One")
-    assert "needs Queue builds permissions" in trigger["why"]
+    assert "needs Queue builds permissions" in trigger["reason"]
 
 
-def test_a_pipeline_that_cannot_be_asked_is_no_missing_one(site: Site) -> None:
-    site.add("One", "alone")
-    site.azure_devops.misbehave(Fault("GET", "/pipelines", status=503))
+def test_a_pipeline_that_cannot_be_read_ends_the_command(organization: Organization) -> None:
+    organization.add("One", "alone")
+    organization.azure_devops.misbehave(Fault("GET", "/pipelines", status=503))
 
-    done = site.migrate("fraud", "--to", "pipelines")
+    done = organization.migrate("fraud", "--to", "pipelines")
 
     assert (done.exit_code, done.stdout) == (1, "")
     assert "Azure DevOps answered 503" in done.stderr
 
 
-def test_triggers_are_switched_off_where_an_enabled_route_starts_the_pipeline_of_that_name(site: Site) -> None:
-    site.add("Ready", "alone", "first", path="\\models")
-    site.azure_devops.add_pipeline("fraud", "Ready", folder="\\models", parameters=DECLARED)
-    site.add("Missing", "alone")
-    site.map("fraud", "--to", "pipelines", exit_code=1)
+def test_an_enabled_route_to_the_pipeline_of_the_same_name_replaces_a_trigger(organization: Organization) -> None:
+    organization.add("Ready", "alone", "first", path="\\models")
+    organization.azure_devops.add_pipeline("fraud", "Ready", folder="\\models", parameters=DECLARED)
+    organization.add("Missing", "alone")
+    organization.map("fraud", "--to", "pipelines", exit_code=1)
 
-    done = site.switch("--yes")
+    done = organization.switch("--yes")
 
     assert done.exit_code == 1
-    assert [site.definition(number)["triggers"] == [] for number in (1, 2)] == [True, False]
-    assert re.search(
-        r"fraud\\Missing +_alone +alone +leave on +no enabled route starts this definition, or", done.stdout
-    )
+    assert [organization.definition(number)["triggers"] == [] for number in (1, 2)] == [True, False]
+    assert re.search(r"fraud\\Missing +_alone +alone +leave on +no enabled route starts this definition", done.stdout)
 
 
 @pytest.mark.parametrize(
     ("pipeline", "replaces"),
     [("One", True), ("\\ONE", True), ("Another", False), ("\\folder\\One", False), (1, False)],
 )
-def test_only_a_pipeline_of_the_same_name_takes_a_definitions_place(
-    site: Site, pipeline: str | int, *, replaces: bool
+def test_only_a_pipeline_of_the_same_name_replaces_a_definition(
+    organization: Organization, pipeline: str | int, *, replaces: bool
 ) -> None:
-    site.add("One", "alone")
+    organization.add("One", "alone")
     content = {"version": 1, "routes": [{"model": "alone", "pipeline": {"project": "fraud", "pipeline": pipeline}}]}
-    (site.folder / "release_map.yaml").write_text(json.dumps(content))
+    (organization.folder / "release_map.yaml").write_text(json.dumps(content))
 
-    site.switch("--yes")
+    organization.switch("--yes")
 
-    assert (site.definition(1)["triggers"] == []) is replaces
+    assert (organization.definition(1)["triggers"] == []) is replaces
 
 
 # Switching
 
 
-def rich_definition(site: Site) -> dict[str, Any]:
+def rich_definition(organization: Organization) -> dict[str, Any]:
     """A definition with triggers of several kinds, and with fields that the SDK does not know."""
-    definition = site.add("Rich", "alone", "first", disabled=False, variables={"Key": {"value": "", "isSecret": True}})
+    definition = organization.add(
+        "Rich", "alone", "first", disabled=False, variables={"Key": {"value": "", "isSecret": True}}
+    )
     definition["triggers"] += [
         {"triggerType": "artifactSource", "artifactAlias": "_build", "triggerConditions": [{"tags": ["ok"]}]},
         {"triggerType": "schedule", "schedule": {"daysToRelease": 31, "timeZoneId": "UTC"}},
@@ -445,107 +452,107 @@ def rich_definition(site: Site) -> dict[str, Any]:
     return definition
 
 
-def test_only_the_model_triggers_go_and_everything_else_is_as_it_was(site: Site) -> None:
-    rich_definition(site)
-    site.map()
-    before = site.definition(1)
+def test_switching_removes_the_model_triggers_and_changes_nothing_else(organization: Organization) -> None:
+    rich_definition(organization)
+    organization.map()
+    before = organization.definition(1)
 
-    done = site.switch("--yes")
+    done = organization.switch("--yes")
 
-    after = site.definition(1)
+    after = organization.definition(1)
     assert done.exit_code == 0
     assert [trigger.get("artifactAlias") for trigger in after["triggers"]] == ["_build", None]
     assert after == {**before, "triggers": before["triggers"][2:], "revision": 8, "modifiedOn": after["modifiedOn"]}
-    sent = json.loads(site.puts()[0])
+    sent = json.loads(organization.puts()[0])
     assert {key: value for key, value in sent.items() if key not in ("_links", "url")} == {
         **before,
         "triggers": before["triggers"][2:],
-        # As Azure DevOps gives it out; it keeps its own.
+        # Azure DevOps returns it empty and keeps its own.
         "projectReference": None,
     }
 
 
-def test_what_is_switched_is_shown_first_and_a_no_changes_nothing(site: Site) -> None:
-    site.add("One", "alone")
-    site.map()
+def test_the_plan_is_shown_first_and_without_confirmation_nothing_is_changed(organization: Organization) -> None:
+    organization.add("One", "alone")
+    organization.map()
 
-    no = site.switch(answer="n\n")
-    sent = site.puts()
-    yes = site.switch(answer="y\n")
+    no = organization.switch(answer="n\n")
+    sent = organization.puts()
+    yes = organization.switch(answer="y\n")
 
     assert (no.exit_code, sent) == (1, [])
     assert re.search(r"fraud\\One +_alone +alone +switch off +route alone", no.stdout)
     assert "Switch off 1 trigger?" in no.stderr
-    assert (yes.exit_code, len(site.puts())) == (0, 1)
+    assert (yes.exit_code, len(organization.puts())) == (0, 1)
     assert re.search(r"fraud\\One +_alone +alone +switched off", yes.stdout)
 
 
-def test_nobody_to_answer_means_no(site: Site) -> None:
-    site.add("One", "alone")
-    site.map()
+def test_without_an_answer_nothing_is_changed(organization: Organization) -> None:
+    organization.add("One", "alone")
+    organization.map()
 
-    assert site.switch().exit_code == 1
-    assert site.puts() == []
+    assert organization.switch().exit_code == 1
+    assert organization.puts() == []
 
 
-def test_only_triggers_that_the_map_replaces_are_switched_off(site: Site) -> None:
-    before = a_busy_project(site)
-    site.map(exit_code=1)
-    site.add("New", "alone")
+def test_only_triggers_that_the_map_replaces_are_switched_off(organization: Organization) -> None:
+    before = add_all_kinds(organization)
+    organization.map(exit_code=1)
+    organization.add("New", "alone")
 
-    done = site.switch("--yes", "--json")
+    done = organization.switch("--yes", "--json")
 
     results = {(t["definition"]["name"], t["model"]): t["result"] for t in json.loads(done.stdout)["triggers"]}
     left = {names for names, result in results.items() if result != "switched off"}
     assert left == {("Filtered", "filtered"), ("Disabled", "alone"), ("New", "alone")}
     assert sorted(results.keys() - left) == sorted(
-        (site.definition(number)["name"], model) for model, numbers in before.items() for number in numbers
+        (organization.definition(number)["name"], model) for model, numbers in before.items() for number in numbers
     )
-    assert [trigger["artifactAlias"] for trigger in site.definition(11)["triggers"]] == ["_filtered"]
+    assert [trigger["artifactAlias"] for trigger in organization.definition(11)["triggers"]] == ["_filtered"]
     assert done.exit_code == 1
     assert re.search(r"fraud\\New +_alone +alone +leave on +no enabled route starts this", done.stderr)
 
 
-def test_check_accepts_the_map_when_the_old_triggers_are_off(site: Site) -> None:
-    a_busy_project(site)
-    site.map(exit_code=1)
-    map_and_url = ["--map", str(site.folder / "release_map.yaml"), "--url", site.url, "--json"]
+def test_check_finds_no_fault_after_the_switch(organization: Organization) -> None:
+    add_all_kinds(organization)
+    organization.map(exit_code=1)
+    map_and_url = ["--map", str(organization.folder / "release_map.yaml"), "--url", organization.url, "--json"]
     runner = CliRunner(env={"AZURE_DEVOPS_PAT": "a token"})
 
     before = json.loads(runner.invoke(main, ["check", *map_and_url]).stdout)
-    site.switch("--yes")
+    organization.switch("--yes")
     after = runner.invoke(main, ["check", *map_and_url])
 
-    assert {fault["what"].partition(" on artifact ")[0].partition(" has ")[2] for fault in faults(before)} == {
+    assert {fault["message"].partition(" on artifact ")[0].partition(" has ")[2] for fault in faults(before)} == {
         "its own trigger"
     }
     assert faults(json.loads(after.stdout)) == []
     assert after.exit_code == 0
 
 
-def faults(told: dict[str, Any]) -> list[dict[str, Any]]:
-    return [finding for finding in told["findings"] if finding["state"] == "fault"]
+def faults(report: dict[str, Any]) -> list[dict[str, Any]]:
+    return [finding for finding in report["findings"] if finding["severity"] == "fault"]
 
 
-def test_a_second_switch_finds_nothing_to_do(site: Site) -> None:
-    site.add("One", "alone")
-    site.map()
-    site.switch("--yes")
+def test_a_second_switch_changes_nothing(organization: Organization) -> None:
+    organization.add("One", "alone")
+    organization.map()
+    organization.switch("--yes")
 
-    done = site.switch("--yes")
+    done = organization.switch("--yes")
 
-    assert (done.exit_code, len(site.puts())) == (0, 1)
-    assert "No trigger is switched off." in done.stderr
+    assert (done.exit_code, len(organization.puts())) == (0, 1)
+    assert "There is no trigger to switch off." in done.stderr
 
 
 @pytest.mark.parametrize(
-    ("moment", "told"),
-    [("/definitions/1", "revision 2 is not 1; run this again"), ("PUT", "left on: You are using an old")],
+    ("moment", "result"),
+    [("/definitions/1", "its revision is 2, not 1); run the command again"), ("PUT", "left on: You are using an old")],
 )
-def test_a_change_by_somebody_else_is_not_overwritten(site: Site, moment: str, told: str) -> None:
-    site.add("One", "alone")
-    site.add("Two", "alone")
-    site.map()
+def test_a_concurrent_change_is_not_overwritten(organization: Organization, moment: str, result: str) -> None:
+    organization.add("One", "alone")
+    organization.add("Two", "alone")
+    organization.map()
     reads = []
 
     def change(request: Request) -> None:
@@ -553,89 +560,89 @@ def test_a_change_by_somebody_else_is_not_overwritten(site: Site, moment: str, t
             f"{request.method} {request.path}".startswith("PUT") if moment == "PUT" else request.path.endswith(moment)
         )
         reads.append(is_it)
-        # The command reads each definition once to show it, and once more to change it.
+        # The command reads each definition to show it, and again to change it.
         if is_it and sum(reads) == (1 if moment == "PUT" else 2):
-            site.azure_devops._definitions[1] |= {"revision": 2, "description": "theirs"}
+            organization.azure_devops._definitions[1] |= {"revision": 2, "description": "theirs"}
 
-    site.before_answer = change
-    done = site.switch("--yes")
+    organization.before_answer = change
+    done = organization.switch("--yes")
 
     assert done.exit_code == 1
-    assert told in done.stdout
-    assert site.definition(1)["description"] == "theirs"
-    assert [len(site.definition(number)["triggers"]) for number in (1, 2)] == [1, 0]
+    assert result in done.stdout
+    assert organization.definition(1)["description"] == "theirs"
+    assert [len(organization.definition(number)["triggers"]) for number in (1, 2)] == [1, 0]
 
 
 @pytest.mark.parametrize(
-    ("fault", "told"),
+    ("fault", "result"),
     [
-        (Fault("PUT", status=503, body={"message": "away"}), "not known to be off, run this again"),
-        (Fault("PUT", close="after"), "not known to be off, run this again"),
+        (Fault("PUT", status=503, body={"message": "Unavailable."}), "not confirmed: Azure DevOps answered 503"),
+        (Fault("PUT", close="after"), "not confirmed: the request to Azure DevOps failed"),
         (Fault("PUT", sign_in=True), "left on: Azure DevOps does not accept the sign-in"),
     ],
 )
-def test_a_switch_that_fails_is_told(site: Site, fault: Fault, told: str) -> None:
-    site.add("One", "alone")
-    site.map()
-    site.azure_devops.misbehave(fault)
+def test_a_failed_switch_is_reported(organization: Organization, fault: Fault, result: str) -> None:
+    organization.add("One", "alone")
+    organization.map()
+    organization.azure_devops.misbehave(fault)
 
-    done = site.switch("--yes")
+    done = organization.switch("--yes")
 
     assert done.exit_code == 1
-    assert told in done.stdout
-    assert len(site.puts()) == 1
+    assert result in done.stdout
+    assert len(organization.puts()) == 1
 
 
-def test_a_trigger_that_azure_devops_keeps_is_told(site: Site) -> None:
-    definition = site.add("One", "alone")
-    site.map()
-    site.azure_devops.misbehave(Fault("PUT", status=200, body=definition))
+def test_a_trigger_that_azure_devops_keeps_is_reported(organization: Organization) -> None:
+    definition = organization.add("One", "alone")
+    organization.map()
+    organization.azure_devops.misbehave(Fault("PUT", status=200, body=definition))
 
-    done = site.switch("--yes")
+    done = organization.switch("--yes")
 
     assert done.exit_code == 1
     assert "kept the trigger" in done.stdout
 
 
-def test_without_the_permission_nothing_is_switched(site: Site) -> None:
-    site.add("One", "alone")
-    site.map()
-    site.azure_devops.permissions.discard("Edit release pipeline")
+def test_without_the_permission_nothing_is_switched(organization: Organization) -> None:
+    organization.add("One", "alone")
+    organization.map()
+    organization.azure_devops.permissions.discard("Edit release pipeline")
 
-    done = site.switch("--yes")
+    done = organization.switch("--yes")
 
     assert done.exit_code == 1
     assert "does not have edit release pipeline permission" in done.stdout
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
-        (["fraud", "--yes"], "--map and --yes go with --switch"),
-        (["fraud", "--force"], "--force goes with --write"),
+        (["fraud", "--yes"], "--map and --yes need --switch"),
+        (["fraud", "--force"], "--force needs --write"),
         (["fraud", "--switch", "--write", "x.yaml"], "--switch writes no map"),
         (["fraud", "--switch", "--to", "pipelines"], "--switch writes no map"),
-        (["fraud", "--workspace", "prod"], "prod: write CONNECTION=WORKSPACE"),
+        (["fraud", "--workspace", "prod"], "prod is not CONNECTION=WORKSPACE"),
         (["fraud", "--workspace", "typo=prod"], "no model artifact uses the service connection typo"),
         (["nowhere"], "The following project does not exist: nowhere"),
-        (["fraud", "--url", "ftp://x"], "does not begin with https://"),
+        (["fraud", "--url", "ftp://x"], "--url: 'ftp://x' does not begin with https://"),
         (["fraud", "--switch", "--map", "nowhere.yaml"], "does not exist"),
     ],
 )
-def test_what_cannot_be_done_is_told(site: Site, arguments: list[str], told: str) -> None:
-    site.add("One", "alone")
+def test_wrong_arguments_are_reported(organization: Organization, arguments: list[str], message: str) -> None:
+    organization.add("One", "alone")
 
-    done = site.migrate(*arguments)
+    done = organization.migrate(*arguments)
 
     assert done.exit_code in (1, 2)
-    assert told in done.stderr
+    assert message in done.stderr
 
 
-def test_definitions_that_may_not_be_viewed_are_no_empty_map(site: Site) -> None:
-    site.add("One", "alone")
-    site.azure_devops.permissions.clear()
+def test_a_project_without_visible_definitions_is_an_error(organization: Organization) -> None:
+    organization.add("One", "alone")
+    organization.azure_devops.permissions.clear()
 
-    done = site.migrate("fraud")
+    done = organization.migrate("fraud")
 
     assert done.exit_code == 1
-    assert "no release definition in fraud, or you may not view release pipelines there" in done.stderr
+    assert "no release definition in fraud, or you do not have View release pipeline there" in done.stderr

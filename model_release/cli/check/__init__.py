@@ -1,1 +1,1 @@
-"""Find every fault before a model does."""
+"""The command `check`: find faults before a model is registered."""

@@ -6,8 +6,8 @@ import re
 from typing import Any
 from urllib.parse import quote
 
-from model_release.azure_ml.resource_manager import NotRead, ResourceManager
-from model_release.domain.events import shorten
+from model_release.azure_ml.resource_manager import ResourceManager, ResourceManagerError
+from model_release.text import shorten
 
 _API_VERSION = "2025-02-15"
 _ID = re.compile(
@@ -17,12 +17,12 @@ _ID = re.compile(
 
 
 def is_subscription_id(text: str) -> bool:
-    """Whether a text is the resource id of an event subscription, of a system topic or of what sends the events."""
+    """Whether a text is the resource ID of an event subscription, of a system topic or of another source."""
     return bool(_ID.fullmatch(text))
 
 
 def read_subscription(resource_manager: ResourceManager, resource_id: str) -> dict[str, Any]:
-    """The subscription as Azure describes it; raises NotRead.
+    """Read the subscription; raises ResourceManagerError.
 
     https://learn.microsoft.com/rest/api/eventgrid/controlplane/system-topic-event-subscriptions/get
     """
@@ -31,5 +31,5 @@ def read_subscription(resource_manager: ResourceManager, resource_id: str) -> di
     try:
         return dict(response.json())
     except (TypeError, ValueError) as error:
-        msg = f"Azure's answer is no event subscription: {shorten(response.text())}"
-        raise NotRead(msg) from error
+        text = shorten(response.text())
+        raise ResourceManagerError(f"Azure's answer is not an event subscription: {text}") from error

@@ -1,4 +1,4 @@
-"""What a check finds, what it tells of the release map alone, and how patterns are compared (pure)."""
+"""Findings, those of the release map alone, and how patterns are compared (pure)."""
 
 from __future__ import annotations
 
@@ -10,12 +10,18 @@ from enum import StrEnum
 
 from model_release.domain.events import Workspace
 from model_release.domain.release_map import ReleaseMap, Route
+from model_release.domain.targets import Target
+from model_release.errors import RefusedError
 
 _GLOB = re.compile(r"\*|\?|\[[^]]*\]")
+_DEFAULT_FIX = {
+    "release": "correct the route's project or definition, or grant View release pipeline",
+    "pipeline": "correct the route or the pipeline, or grant View build pipeline and Queue builds",
+}
 
 
-class State(StrEnum):
-    """How bad it is; only a fault lets a check fail."""
+class Severity(StrEnum):
+    """The severity of a finding; only a fault fails the check."""
 
     FAULT = "fault"
     WARNING = "warning"
@@ -24,51 +30,59 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found where, and what to do about it."""
+    """One result of the check."""
 
-    state: State
-    what: str
+    severity: Severity
+    message: str
     where: str
-    what_to_do: str = ""
+    fix: str = ""
+
+    @classmethod
+    def refused(cls, error: RefusedError, target: Target, where: str) -> Finding:
+        """Report a refusal; Azure DevOps' own refusals have no fix."""
+        return cls(Severity.FAULT, error.problem, where, error.fix or _DEFAULT_FIX[target.kind])
 
 
 def worst_first(findings: Iterable[Finding]) -> list[Finding]:
-    """Faults, then warnings, then what is in order; what was found in several places is told once."""
-    places: dict[tuple[State, str, str], list[str]] = defaultdict(list)
+    """Sort by severity, and merge equal findings at several places."""
+    places: dict[tuple[Severity, str, str], list[str]] = defaultdict(list)
     for found in findings:
-        places[found.state, found.what, found.what_to_do].append(found.where)
+        places[found.severity, found.message, found.fix].append(found.where)
     merged = [
-        Finding(state, what, ", ".join(dict.fromkeys(where)), todo) for (state, what, todo), where in places.items()
+        Finding(severity, message, ", ".join(dict.fromkeys(where)), fix)
+        for (severity, message, fix), where in places.items()
     ]
-    return sorted(merged, key=lambda finding: list(State).index(finding.state))
+    return sorted(merged, key=lambda finding: list(Severity).index(finding.severity))
 
 
 def place_of(release_map: ReleaseMap, route: Route) -> str:
-    """Where in the map a route stands."""
+    """Return the path and the title of a route."""
     number = next(number for number, other in enumerate(release_map.routes) if other is route)
     return f"routes[{number}] {route.title}"
 
 
 def check_map(release_map: ReleaseMap, workspaces: Iterable[Workspace] | None) -> Iterator[Finding]:
-    """What can be seen in the map alone; `workspaces` are those of the app, None if they are not known."""
+    """Check the map alone; `workspaces` is None if the app's settings are not known."""
     names = None if workspaces is None else {workspace.name.casefold() for workspace in workspaces}
     for route in release_map.routes:
         where = place_of(release_map, route)
         if not route.enabled:
-            yield Finding(State.OK, "is disabled, and was not checked", where)
+            yield Finding(Severity.OK, "the route is disabled and was not checked", where)
             continue
         if names is not None and route.workspace and route.workspace.casefold() not in names:
-            what = f"workspace {route.workspace} is not in AML_WORKSPACES, so this route takes nothing"
+            message = f"workspace {route.workspace} is not in AML_WORKSPACES, so the route matches nothing"
             yield Finding(
-                State.WARNING, what, where, "add its resource id to AML_WORKSPACES, if this app is to take it"
+                Severity.WARNING, message, where, "add its resource ID to AML_WORKSPACES, or correct the route"
             )
         if route.order == "newest" and _has_no_order(str(route.version or "")):
-            what = f"versions such as {route.version} are no whole numbers and have no order: each is started"
-            yield Finding(State.WARNING, what, where, "write `order: every`, which says so")
+            message = (
+                f"versions such as {route.version} are not whole numbers, so they have no order and each is started"
+            )
+            yield Finding(Severity.WARNING, message, where, "write `order: every` to state this")
 
 
 def literal_start(pattern: str) -> str:
-    """What every text begins with that a glob matches."""
+    """Return the text with which each match of a glob begins."""
     return _GLOB.split(pattern, maxsplit=1)[0]
 
 
@@ -78,7 +92,7 @@ def is_glob(pattern: str) -> bool:
 
 
 def only_version(route: Route) -> str:
-    """The one version that a route takes, or nothing where it takes several."""
+    """Return the one version that a route matches, or nothing if there are several."""
     pattern = str(route.version or "")
     return "" if is_glob(pattern) or pattern[:1] in ("<", ">") else pattern
 

@@ -1,1 +1,1 @@
-"""Move from the classic extension's triggers to a release map."""
+"""The command `migrate`: move from the classic extension's triggers to a release map."""

@@ -1,4 +1,4 @@
-"""Move from the classic extension's triggers to a release map."""
+"""The command `migrate`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from model_release import app as wiring
+from model_release import app as app_module
 from model_release.azure_devops.client import AzureDevOps
 from model_release.cli.definitions import Json, ReleaseDefinitions
 from model_release.cli.migrate.switch import switch_off
@@ -19,34 +19,33 @@ from model_release.cli.migrate.triggers import (
     place,
     read_triggers,
     to_pipeline,
-    write_map,
 )
+from model_release.cli.migrate.write_map import write_map
 from model_release.cli.terminal import as_json, environment, progress, show_json, show_table
 from model_release.domain import release_map
 from model_release.domain.events import ModelRegistered, Workspace
-from model_release.errors import ConfigurationError, Refused, StartError
+from model_release.domain.routing import plan_run
+from model_release.errors import AzureDevOpsError, ConfigurationError, Fault, RefusedError
 from model_release.settings import azure_devops_url, release_map_path
 
-_STYLES = {"on": "bold", Becomes.BY_HAND: "bold red", Becomes.DISABLED_ROUTE: "yellow"}
+_STYLES = {"on": "bold", Becomes.MANUAL: "bold red", Becomes.DISABLED_ROUTE: "yellow"}
 
 
 @click.command()
 @click.argument("projects", nargs=-1, required=True, metavar="PROJECT…")
-@click.option(
-    "--url", help="The organization's address, such as https://dev.azure.com/contoso. [env: AZURE_DEVOPS_URL]"
-)
+@click.option("--url", help="The organization, such as https://dev.azure.com/contoso. [env: AZURE_DEVOPS_URL]")
 @click.option(
     "--workspace",
     "workspaces",
     multiple=True,
     metavar="CONNECTION=WORKSPACE",
-    help="The workspace of a service connection; its routes take that workspace's models only.",
+    help="The workspace of a service connection; routes of its triggers match only that workspace.",
 )
 @click.option(
     "--to",
     type=click.Choice(["releases", "pipelines"]),
     default="releases",
-    help="What the routes start: the same definitions, or YAML pipelines of their names.",
+    help="The targets of the routes: the same definitions (default), or YAML pipelines of the same names.",
 )
 @click.option("--write", "file", type=click.Path(dir_okay=False, path_type=Path), help="Write the map to this file.")
 @click.option("--force", is_flag=True, help="Overwrite the file.")
@@ -55,9 +54,9 @@ _STYLES = {"on": "bold", Becomes.BY_HAND: "bold red", Becomes.DISABLED_ROUTE: "y
     "--map",
     "map_path",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="The map that is deployed. [env: RELEASE_MAP]",
+    help="The deployed map. [env: RELEASE_MAP]",
 )
-@click.option("--yes", is_flag=True, help="Switch without asking.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @as_json
 def migrate(
     projects: tuple[str, ...],
@@ -72,20 +71,20 @@ def migrate(
     yes: bool,
     as_json: bool,
 ) -> None:
-    """Write the release map that does what AzureML model triggers do, then switch them off.
+    """Write the release map that replaces AzureML model triggers; then switch the triggers off.
 
-    Reads the release definitions of each PROJECT and changes nothing, but for --switch, which shows what it would
-    change and asks first. Deploy the map before you switch. Ends with 1 when something is left to do by hand.
+    Reads the release definitions of each PROJECT. Only --switch changes something: it shows the plan and asks for
+    confirmation. Deploy the map before you switch. The exit code is 1 if a trigger needs manual work.
     """
     pipelines = to == "pipelines"
     _check_usage(
-        (switch and (file or force or workspaces or pipelines), "--switch writes no map: that is the step before"),
-        (not switch and (yes or map_path), "--map and --yes go with --switch"),
-        (force and not file, "--force goes with --write"),
+        (switch and (file or force or workspaces or pipelines), "--switch writes no map; write and deploy it first"),
+        (not switch and (yes or map_path), "--map and --yes need --switch"),
+        (force and not file, "--force needs --write"),
     )
     by_connection = _by_connection(workspaces)
     if file and file.exists() and not force:
-        raise click.ClickException(f"{file} exists; --force overwrites it")  # noqa: EM102, TRY003
+        raise click.ClickException(f"{file} exists; overwrite it with --force")
     values = environment()
     deployed = _load(map_path or release_map_path(values, Path())) if switch else None
     azure_devops = _azure_devops(url, values)
@@ -94,12 +93,12 @@ def migrate(
     if deployed:
         sys.exit(switch_off(definitions, triggers, deployed, yes=yes, as_json=as_json))
     if unknown := by_connection.keys() - {trigger.connection for trigger in triggers}:
-        msg = f"no model artifact uses the service connection {', '.join(sorted(unknown))}"
-        raise click.BadParameter(msg, param_hint="--workspace")
+        message = f"no model artifact uses the service connection {', '.join(sorted(unknown))}"
+        raise click.BadParameter(message, param_hint="--workspace")
     if pipelines:
         triggers = _to_pipelines(azure_devops, triggers)
-    _tell_map(triggers, by_connection, file, as_json=as_json)
-    sys.exit(any(trigger.left_over for trigger in triggers))
+    _show_map(triggers, by_connection, file, as_json=as_json)
+    sys.exit(any(trigger.needs_work for trigger in triggers))
 
 
 def _check_usage(*rules: tuple[object, str]) -> None:
@@ -108,9 +107,8 @@ def _check_usage(*rules: tuple[object, str]) -> None:
 
 
 def _by_connection(options: Sequence[str]) -> dict[str, str]:
-    wrong = [option for option in options if not all(option.partition("="))]
-    if wrong:
-        raise click.BadParameter(f"{', '.join(wrong)}: write CONNECTION=WORKSPACE", param_hint="--workspace")  # noqa: EM102, TRY003
+    if wrong := [option for option in options if not all(option.partition("="))]:
+        raise click.BadParameter(f"{', '.join(wrong)} is not CONNECTION=WORKSPACE", param_hint="--workspace")
     return {connection: workspace for connection, _, workspace in (option.partition("=") for option in options)}
 
 
@@ -118,25 +116,28 @@ def _load(path: Path) -> release_map.ReleaseMap:
     try:
         return release_map.load(path)
     except ConfigurationError as error:
-        raise click.ClickException("; ".join(error.faults)) from error
+        lines = ["Correct the release map:", *(str(fault) for fault in error.faults)]
+        raise click.ClickException("\n  ".join(lines)) from error
 
 
 def _azure_devops(url: str | None, values: Mapping[str, str]) -> AzureDevOps:
     try:
         address = azure_devops_url(url or values.get("AZURE_DEVOPS_URL", ""))
     except ValueError as error:
-        raise click.ClickException(f"AZURE_DEVOPS_URL {error}") from error  # noqa: EM102, TRY003
-    sign_in = wiring.sign_in(values.get("AZURE_DEVOPS_PAT", ""), wiring.LateCredential(""))
+        where = "--url" if url else "AZURE_DEVOPS_URL"
+        raise click.ClickException(str(Fault(str(error), getattr(error, "fix", ""), where))) from error
+    sign_in = app_module.sign_in(values.get("AZURE_DEVOPS_PAT", ""), app_module.LazyCredential(""))
     return AzureDevOps(address, sign_in, timeout=20)
 
 
 def _read(definitions: ReleaseDefinitions, projects: Sequence[str]) -> list[OldTrigger]:
     unique = {project.casefold(): project for project in projects}.values()
     try:
-        listed = {project: list(progress(definitions.listed(project), f"Listing {project}")) for project in unique}
+        listed = {project: list(progress(definitions.list_all(project), f"Listing {project}")) for project in unique}
         if empty := [project for project, found in listed.items() if not found]:
-            message = f"no release definition in {', '.join(empty)}, or you may not view release pipelines there"
-            raise click.ClickException(message)
+            raise click.ClickException(
+                f"no release definition in {', '.join(empty)}, or you do not have View release pipeline there"
+            )
         using = [(project, found) for project, all_ in listed.items() for found in all_ if has_model_artifact(found)]
         return [
             trigger
@@ -145,7 +146,7 @@ def _read(definitions: ReleaseDefinitions, projects: Sequence[str]) -> list[OldT
                 project, definitions.read(project, found["id"]), _namesakes(found, listed[project])
             )
         ]
-    except StartError as error:
+    except AzureDevOpsError as error:
         raise click.ClickException(str(error)) from error
 
 
@@ -161,24 +162,24 @@ def _to_pipelines(azure_devops: AzureDevOps, triggers: Sequence[OldTrigger]) -> 
     try:
         return [
             to_pipeline(trigger, _refusal(azure_devops, trigger)) if trigger.has_route else trigger
-            for trigger in progress(triggers, "Asking pipelines")
+            for trigger in progress(triggers, "Checking pipelines")
         ]
-    except StartError as error:
+    except AzureDevOpsError as error:
         raise click.ClickException(str(error)) from error
 
 
-def _refusal(azure_devops: AzureDevOps, trigger: OldTrigger) -> str:
-    """Why the pipeline that takes the definition's place would not run; empty when it would."""
+def _refusal(azure_devops: AzureDevOps, trigger: OldTrigger) -> RefusedError | None:
+    """Return the refusal of a run of the pipeline, if there is one."""
     event = ModelRegistered("", Workspace("", "workspace"), trigger.model, "1", {}, {}, "")
     try:
-        start = trigger.definition.pipeline.start(trigger.model, event, newest_only=False)
-        azure_devops.rehearse(start, event, "")
-    except Refused as error:
-        return str(error)
-    return ""
+        plan = plan_run(trigger.definition.pipeline, trigger.model, event, newest_only=False)
+        azure_devops.preview(plan, event, "")
+    except RefusedError as error:
+        return error
+    return None
 
 
-def _tell_map(
+def _show_map(
     triggers: Sequence[OldTrigger], workspaces: Mapping[str, str], file: Path | None, *, as_json: bool
 ) -> None:
     text = write_map(triggers, workspaces)
@@ -186,9 +187,9 @@ def _tell_map(
         try:
             file.write_text(text, "utf-8")
         except OSError as error:
-            raise click.ClickException(f"{file} cannot be written: {error.strerror}") from error  # noqa: EM102, TRY003
+            raise click.ClickException(f"{file} cannot be written: {error.strerror}") from error
     if as_json:
-        show_json({"map": text, "triggers": [trigger.told() for trigger in triggers]})
+        show_json({"map": text, "triggers": [trigger.as_json() for trigger in triggers]})
         return
     if not file:
         click.echo(text, nl=False)
@@ -197,30 +198,31 @@ def _tell_map(
             *trigger.names,
             "on" if trigger.on else "off",
             trigger.becomes,
-            "; ".join(filter(None, [trigger.why, *trigger.notes])),
+            "; ".join(filter(None, [trigger.reason, *trigger.notes])),
         )
         for trigger in triggers
     ]
     if rows:
-        show_table(("definition", "artifact", "model", "trigger", "becomes", "because"), rows, _STYLES, aside=not file)
+        columns = ("Definition", "Artifact", "Model", "Trigger", "Becomes", "Reason")
+        show_table(columns, rows, _STYLES, on_stderr=not file)
     click.echo(_next_step(triggers, file, has_map=bool(text)), err=True)
 
 
 def _next_step(triggers: Sequence[OldTrigger], file: Path | None, *, has_map: bool) -> str:
     if not any(trigger.on for trigger in triggers):
-        return "No definition has the trigger of an AzureML model artifact on: there is nothing to migrate."
+        return "No AzureML model artifact has its trigger on: there is nothing to migrate."
     if not has_map:
-        return "None of the triggers that are on can become a route: there is no map."
+        return "None of the triggers can be replaced by a route, so there is no map."
     written = f"{file} is written. " if file else ""
     projects = " ".join(f'"{project}"' for project in dict.fromkeys(trigger.definition.project for trigger in triggers))
     pipelines = (
-        "Create the pipelines that the map tells of, and enable their routes.\n"
+        "Create the pipelines that the map names, and enable their routes.\n"
         if any(trigger.kind == "pipeline" and trigger.becomes is Becomes.DISABLED_ROUTE for trigger in triggers)
         else ""
     )
     return (
         f"{written}Nothing was changed in Azure DevOps. {pipelines}"
-        "When the map is deployed, switch the old triggers off with\n"
+        "After you deploy the map, switch off the old triggers:\n"
         f"  python -m model_release migrate {projects} --switch\n"
-        "A version that is registered between the two is released twice, by the app and by the trigger."
+        "A version that is registered in between is released twice: by the app and by its trigger."
     )

@@ -1,17 +1,17 @@
-"""What a release definition consists of, by name: what a pipeline in its place has to do as well (pure)."""
+"""The parts of a release definition that a pipeline in its place must have too (pure)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from model_release.domain.events import shorten
+from model_release.text import shorten
 
 Json = Mapping[str, Any]
 
 
 def parts(definition: Json) -> tuple[str, ...]:
-    """One line for each kind of thing, with names only; the definition in raw JSON.
+    """Return one line with the names of each kind of part of a definition in raw JSON.
 
     https://learn.microsoft.com/rest/api/azure/devops/release/definitions/get
     """
@@ -22,7 +22,7 @@ def parts(definition: Json) -> tuple[str, ...]:
         *(line for stage in stages for line in _approvals(stage)),
         *_line("variables", _variables(definition)),
         *(line for stage in stages for line in _line(f"variables of stage {stage['name']}", _variables(stage))),
-        *_line("variable groups, by id", sorted({group for one in (definition, *stages) for group in _groups(one)})),
+        *_line("IDs of variable groups", sorted({group for one in (definition, *stages) for group in _groups(one)})),
         *_line("artifacts", artifacts),
     )
 
@@ -50,5 +50,5 @@ def _groups(owner: Json) -> list[int]:
     return owner.get("variableGroups") or []
 
 
-def _line(what: str, names: list[Any]) -> list[str]:
-    return [f"{shorten(what)}: {', '.join(shorten(name) for name in names)}"] if names else []
+def _line(title: str, names: list[Any]) -> list[str]:
+    return [f"{shorten(title)}: {', '.join(shorten(name) for name in names)}"] if names else []
