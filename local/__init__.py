@@ -1,1 +1,1 @@
-"""Stand-ins that let Model Release run whole on one machine, without Azure."""
+"""Local replacements of Azure's services, so that the app runs on one machine."""

@@ -1,4 +1,4 @@
-"""Ways in which the local Azure DevOps misbehaves on request."""
+"""Faults of the local servers, on request."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SIGN_IN_PAGE = "<!DOCTYPE html><html><head><title>Azure DevOps Services | Sign 
 
 
 def sign_in_page() -> Response:
-    """Answer as Azure DevOps answers those it does not know: with success, of a kind."""
+    """Answer as Azure DevOps answers an unknown caller: with status 203 and a page."""
     return Response(_SIGN_IN_PAGE, 203, mimetype="text/html")
 
 
@@ -31,26 +31,20 @@ class Fault:
 
     delay: float = 0  # seconds, before anything else
     status: int | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)  # added to whatever the answer is
-    body: Mapping[str, Any] | str = ""  # goes with `status`: JSON, or text as HTML
+    headers: Mapping[str, str] = field(default_factory=dict)  # added to any answer
+    body: Mapping[str, Any] | str = ""  # used with `status`: JSON, or text as HTML
     sign_in: bool = False
     close: Literal["before", "after"] | None = None  # without an answer, the request unprocessed or processed
-    truncate: bool = False  # promise the whole body, send half of it
-    unparsable: bool = False  # send half of the body as if it were all
-    apply: bool = False  # process the request all the same
-
-    def __post_init__(self) -> None:
-        """Refuse what could not happen."""
-        if self.close not in (None, "before", "after"):
-            msg = f"close is 'before' or 'after', not {self.close!r}"
-            raise ValueError(msg)
+    truncate: bool = False  # announce the whole body, send half of it
+    unparsable: bool = False  # send half of the body as if it were complete
+    apply: bool = False  # process the request nevertheless
 
     def matches(self, request: Request) -> bool:
-        """Tell whether this request is meant."""
+        """Return whether this request is meant."""
         return self.method.upper() in ("", request.method) and self.path.lower() in request.full_path.lower()
 
     def answer(self, process: Callable[[], Response]) -> Response:
-        """Answer instead of `process`, which is how Azure DevOps answers when it behaves."""
+        """Answer instead of `process`, which is the answer without a fault."""
         time.sleep(self.delay)
         replaced = self.sign_in or self.status is not None or self.close == "before"
         response = process() if self.apply or not replaced else Response()
@@ -77,22 +71,21 @@ class Faults:
     """The faults to come; thread-safe."""
 
     def __init__(self) -> None:
-        """Begin without any."""
         self._faults: list[tuple[Fault, int | None]] = []
         self._lock = threading.Lock()
 
     def add(self, faults: Iterable[Fault]) -> None:
-        """Let these happen too."""
+        """Add faults."""
         with self._lock:
             self._faults += [(fault, fault.times) for fault in faults]
 
     def clear(self) -> None:
-        """Let nothing happen any more."""
+        """Remove all faults."""
         with self._lock:
             self._faults.clear()
 
     def take(self, request: Request) -> Fault:
-        """Return the first fault that matches, counting it, or one that does nothing."""
+        """Return the first fault that matches and count it; without a match return a fault that does nothing."""
         with self._lock:
             for index, (fault, times) in enumerate(self._faults):
                 if times != 0 and fault.matches(request):

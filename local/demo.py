@@ -1,27 +1,26 @@
-"""Start everything on this machine, send events as Event Grid does, and tell what happened."""
+"""Run everything on this machine, deliver events as Event Grid does, and print the results."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import requests
-from werkzeug.wrappers import Response
 
 from local import azurite
 from local.azure_devops import AzureDevOps, sample
+from local.program import functions_host
 from local.serving import Server
-from model_release import app as wiring
-from model_release.domain.claims import Decision, State
-from model_release.store.history import History, Wanted
+from model_release import app as app_module
+from model_release.domain.claims import State
+from model_release.domain.history import HistoryEntry, HistoryQuery
+from model_release.store.history import History
 
 WORKSPACE = (
     "/subscriptions/5ac1d0de-0000-4000-8000-3b1f0e2d9c11/resourceGroups/ml-prod"
@@ -33,7 +32,7 @@ _WIDTH = 80
 
 
 def model_registered(model: str, version: int) -> dict[str, Any]:
-    """The event as Azure ML's documentation prints it."""
+    """Return the event as Azure ML's documentation shows it."""
     return {
         "id": f"{model}-{version}",
         "topic": WORKSPACE,
@@ -52,36 +51,36 @@ def model_registered(model: str, version: int) -> dict[str, Any]:
 
 
 @dataclass
-class Story:
-    """Tells line by line, and knows at the end whether all of it was true."""
+class Report:
+    """Prints each result, and collects failed checks."""
 
-    chapter: int = 0
-    wrong: list[str] = field(default_factory=list)
+    scenes: int = 0
+    failed: list[str] = field(default_factory=list)
 
     def begin(self, title: str) -> None:
-        """Open the next chapter."""
-        self.chapter += 1
-        print(f"\n{self.chapter}. {title}")
+        """Print the title of the next scene."""
+        self.scenes += 1
+        print(f"\n{self.scenes}. {title}")
 
-    def tell(self, what: str, text: str, *, true: bool) -> None:
-        """Tell one thing that must be true."""
-        print(f"   {what:<10} {text}" + ("" if true else "   <- this is wrong"), flush=True)
-        if not true:
-            self.wrong.append(f"{self.chapter}. {what}: {text}")
+    def check(self, name: str, text: str, *, ok: bool) -> None:
+        """Print one result."""
+        print(f"   {name:<10} {text}" + ("" if ok else "   <- failed"), flush=True)
+        if not ok:
+            self.failed.append(f"{self.scenes}. {name}: {text}")
 
 
 @dataclass
 class Stage:
-    """What plays: the host with the app, the local Azure DevOps, and the ledger between them."""
+    """The host with the app, the local Azure DevOps, and the history."""
 
     host: str
     azure_devops: AzureDevOps
     azure_devops_server: Server
     history: History
-    story: Story = field(default_factory=Story)
+    report: Report = field(default_factory=Report)
 
-    def deliver(self, model: str, version: int) -> Decision:
-        """Deliver one event as Event Grid does, and tell what was answered and decided."""
+    def deliver(self, model: str, version: int) -> HistoryEntry:
+        """Deliver one event as Event Grid does, and return its history entry."""
         before = time.perf_counter()
         answer = requests.post(
             self.host + WEBHOOK,
@@ -90,77 +89,79 @@ class Stage:
             timeout=30,
         )
         seconds = time.perf_counter() - before
-        accepted = requests.codes.accepted
-        self.story.tell("answered", f"{answer.status_code} in {seconds:.2f} s", true=answer.status_code == accepted)
-        return self.decision(model, version)
+        accepted = answer.status_code == requests.codes.accepted
+        self.report.check("answered", f"{answer.status_code} in {seconds:.2f} s", ok=accepted)
+        return self.entry(model, version)
 
-    def decision(self, model: str, version: int) -> Decision:
-        """What the history says of a model version."""
+    def entry(self, model: str, version: int) -> HistoryEntry:
+        """Return the history entry of a model version."""
         subject = f"models/{model}:{version}"
-        return next(line for line in self.history.page(Wanted(ignored=True)).decisions if line.subject == subject)
+        return next(
+            entry for entry in self.history.page(HistoryQuery(ignored=True)).entries if entry.subject == subject
+        )
 
-    def expect(self, decision: Decision, state: State, releases: int) -> None:
-        """Tell the decision and how many releases there are."""
-        reason = decision.reason if len(decision.reason) <= _WIDTH else f"{decision.reason[:_WIDTH]}…"
-        self.story.tell("decided", f"{decision.state}: {reason}", true=decision.state is state)
+    def expect(self, entry: HistoryEntry, state: State, releases: int) -> None:
+        """Check the state of an entry and the number of releases in Azure DevOps."""
+        reason = entry.reason if len(entry.reason) <= _WIDTH else f"{entry.reason[:_WIDTH]}…"
+        self.report.check("state", f"{entry.state}: {reason}", ok=entry.state is state)
         count = len(self.azure_devops.releases)
-        self.story.tell("releases", f"{count} in Azure DevOps", true=count == releases)
+        self.report.check("releases", f"{count} in Azure DevOps", ok=count == releases)
 
-    def read_back(self, decision: Decision, version: str) -> None:
-        """Tell what Azure DevOps itself says of the release."""
-        url = f"{self.azure_devops_server.url}/contoso/{decision.target.partition('/')[0]}"
+    def read_back(self, entry: HistoryEntry, version: str) -> None:
+        """Check the model version that Azure DevOps shows in the release."""
+        url = f"{self.azure_devops_server.url}/contoso/{entry.target.partition('/')[0]}"
         release = requests.get(
-            f"{url}/_apis/release/releases/{decision.release_id}", auth=("", "a token"), timeout=10
+            f"{url}/_apis/release/releases/{entry.release_id}", auth=("", "a token"), timeout=10
         ).json()
         artifact = release["artifacts"][0]
-        handed_over = {
+        passed = {
             artifact["alias"]: artifact["definitionReference"]["version"]["name"],
             "ModelVersion": release["variables"]["ModelVersion"]["value"],
         }
-        self.story.tell("started", f"{release['name']}, id {release['id']}: {decision.release_url}", true=True)
-        told = ", ".join(f"{name} = {value}" for name, value in handed_over.items())
-        self.story.tell("read back", told, true=set(handed_over.values()) == {version})
+        self.report.check("created", f"{release['name']}, ID {release['id']}: {entry.release_url}", ok=True)
+        shown = ", ".join(f"{name} = {value}" for name, value in passed.items())
+        self.report.check("read back", shown, ok=set(passed.values()) == {version})
 
-    def sweep_until(self, model: str, version: int, state: State) -> Decision:
-        """Run the sweep, as the timer does every minute, until the model version has come there."""
+    def sweep_until(self, model: str, version: int, state: State) -> HistoryEntry:
+        """Run the sweep, as the timer does every minute, until the model version is in this state."""
         until = time.monotonic() + _PATIENCE_SECONDS
         while True:
             requests.post(f"{self.host}/admin/functions/unfinished_releases", json={}, timeout=30)
-            decision = self.decision(model, version)
-            if decision.state is state or time.monotonic() > until:
-                return decision
+            entry = self.entry(model, version)
+            if entry.state is state or time.monotonic() > until:
+                return entry
             time.sleep(0.2)
 
 
 def play(stage: Stage) -> list[str]:
-    """The whole story; returns what was wrong in it."""
-    story = stage.story
+    """Play all scenes, and return the failed checks."""
+    report = stage.report
     model = "sklearn_regression_model"
 
-    story.begin(f"Azure ML registers {model}, version 20")
-    decision = stage.deliver(model, 20)
-    stage.expect(decision, State.STARTED, 1)
-    stage.read_back(decision, "20")
+    report.begin(f"Azure ML registers {model}, version 20")
+    entry = stage.deliver(model, 20)
+    stage.expect(entry, State.STARTED, 1)
+    stage.read_back(entry, "20")
 
-    story.begin("Event Grid delivers the same event again")
+    report.begin("Event Grid delivers the same event again")
     stage.expect(stage.deliver(model, 20), State.STARTED, 1)
 
-    story.begin("Version 19 comes late")
+    report.begin("The event of version 19 arrives late")
     stage.expect(stage.deliver(model, 19), State.SUPERSEDED, 1)
 
-    story.begin("A model that no route names")
+    report.begin("Azure ML registers a model that no route names")
     stage.expect(stage.deliver("churn", 1), State.IGNORED, 1)
 
-    story.begin("Azure DevOps is away while version 21 is registered")
+    report.begin("Azure DevOps is unavailable while version 21 is registered")
     stage.azure_devops_server.stop()
     stage.expect(stage.deliver(model, 21), State.WAITING, 1)
 
-    story.begin("Azure DevOps is back, and the sweep runs")
+    report.begin("Azure DevOps comes back, and the sweep runs")
     stage.azure_devops_server.start()
-    decision = stage.sweep_until(model, 21, State.STARTED)
-    stage.expect(decision, State.STARTED, 2)
-    stage.read_back(decision, "21")
-    return story.wrong
+    entry = stage.sweep_until(model, 21, State.STARTED)
+    stage.expect(entry, State.STARTED, 2)
+    stage.read_back(entry, "21")
+    return report.failed
 
 
 @contextmanager
@@ -177,55 +178,31 @@ def set_up(port: int = 0) -> Iterator[Stage]:
             "AML_WORKSPACES": WORKSPACE,
             "FIRST_RETRY_SECONDS": "1",
         }
-        host = stack.enter_context(_host(os.environ | settings))
-        yield Stage(host, azure_devops, server, wiring.build(settings).history)
-
-
-@contextmanager
-def _host(environment: dict[str, str]) -> Iterator[str]:
-    with Server(lambda _: Response()) as free:
-        url = free.url
-    command = [sys.executable, "-m", "local.functions_host", "--port", url.rpartition(":")[2], "--no-timers"]
-    log = subprocess.DEVNULL
-    with subprocess.Popen(command, cwd=wiring.HOME, env=environment, stdout=log, stderr=log) as process:
-        try:
-            _wait_for(f"{url}/admin/host/status", process)
-            yield url
-        finally:
-            process.terminate()
-
-
-def _wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
-    while process.poll() is None:
-        with suppress(requests.ConnectionError):
-            requests.get(url, timeout=5)
-            return
-        time.sleep(0.05)
-    msg = "the Functions host did not start; run `python -m local.functions_host` to see why"
-    raise RuntimeError(msg)
+        host = stack.enter_context(functions_host(settings))
+        yield Stage(host.url, azure_devops, server, app_module.build(settings).history)
 
 
 def main() -> int:
-    """Play it; 0 when all of it was true."""
+    """Play the demo; return 0 if all checks passed."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--keep", action="store_true", help="leave it running, and tell what to try")
+    parser.add_argument("--keep", action="store_true", help="keep it running, and print what to try")
     arguments = parser.parse_args()
     began = time.perf_counter()
-    print("Model Release on this machine alone: Azurite, a local Azure DevOps, the Functions host.")
+    print("Model Release on this machine: Azurite, a local Azure DevOps, the Functions host.")
     with set_up() as stage:
-        wrong = play(stage)
+        failed = play(stage)
         seconds = time.perf_counter() - began
-        print(f"\n{'All of it is true.' if not wrong else 'This was wrong:'} It took {seconds:.1f} s.")
-        print(*wrong, sep="\n", end="\n" if wrong else "")
+        print(f"\n{f'{len(failed)} checks failed' if failed else 'All checks passed'} in {seconds:.1f} s.")
+        print(*failed, sep="\n", end="\n" if failed else "")
         if arguments.keep:
             _keep(stage)
-    return bool(wrong)
+    return bool(failed)
 
 
 def _keep(stage: Stage) -> None:
     event = json.dumps(model_registered("sklearn_regression_model", 22))
     print(f"""
-It goes on running; Ctrl-C stops it. Try:
+Everything is still running; Ctrl-C stops it. Try:
 
   see what happened     {stage.host}/api/releases
   see the releases      {stage.azure_devops_server.url}

@@ -8,7 +8,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from itertools import count
 from random import Random
 from typing import Any, NamedTuple, Self
@@ -26,16 +25,6 @@ _NOT_RETRIED = {
     403: "UndeliverableDueToHttpForbidden",
     413: "UndeliverableDueToHttpRequestEntityTooLarge",
 }
-_OUTCOMES = {
-    400: "BadRequest",
-    401: "Unauthorized",
-    403: "Forbidden",
-    404: "NotFound",
-    408: "TimedOut",
-    413: "PayloadTooLarge",
-    429: "Busy",
-    503: "Busy",
-}
 _HEADERS = {"aeg-event-type": "Notification"}
 
 
@@ -49,7 +38,7 @@ class Terms:
     most_attempts: int = 30
     parallel: int = 16
     duplicates: float = 0  # the share of acknowledged events that is delivered again
-    disorder: int = 0  # how many that were published before it an event may overtake
+    disorder: int = 0  # how many earlier events an event may overtake
 
 
 class _Answer(NamedTuple):
@@ -59,25 +48,23 @@ class _Answer(NamedTuple):
 
 @dataclass(frozen=True)
 class _Delivery:
-    """An event on its way, with what was heard of it so far."""
-
     event: Event
     published: float
     attempts: int = 0
-    again: bool = False
+    redelivered: bool = False
 
 
 class EventGrid:
-    """One event subscription: at least once, in disorder, in parallel, and dead-lettered when its time is over.
+    """One event subscription: at least once, out of order, in parallel, and with dead letters.
 
-    A slow answer counts as none: the event is delivered again while the first delivery may still be at work.
+    A slow answer is not an answer: the event is delivered again while the first delivery may still be processed.
     https://learn.microsoft.com/azure/event-grid/delivery-and-retry
     """
 
     def __init__(
         self, endpoint: Callable[[], str], terms: Terms | None = None, *, random: Random | None = None
     ) -> None:
-        """`endpoint` tells the webhook's URL anew for each delivery, as a front end that balances its load does."""
+        """Take `endpoint`, which returns the webhook's URL for each delivery, as a load balancer would choose it."""
         self.dead_letters: list[Event] = []
         self.outcomes: Counter[str] = Counter()
         self.acknowledged: set[str] = set()
@@ -86,7 +73,7 @@ class EventGrid:
         self._random = random or Random()
         self._numbers = count()
         self._queue: list[tuple[float, float, int, _Delivery]] = []
-        self._under_way = 0
+        self._in_progress = 0
         self._closed = False
         self._changed = threading.Condition()
         self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(self._terms.parallel)]
@@ -105,31 +92,31 @@ class EventGrid:
 
     @property
     def waiting(self) -> int:
-        """How many deliveries are to come or under way."""
+        """The number of deliveries that are queued or in progress."""
         with self._changed:
-            return len(self._queue) + self._under_way
+            return len(self._queue) + self._in_progress
 
     @property
     def deliveries(self) -> int:
-        """How many deliveries are over, whatever came of them."""
+        """The number of deliveries that have ended."""
         return self.outcomes.total()
 
     def publish(self, event: Event) -> None:
-        """Take an event for delivery, at once and for as long as it lives."""
+        """Deliver an event at once, and again until it is acknowledged or expires."""
         self._put(_Delivery(event, time.monotonic()))
 
     def redeliver_dead_letters(self) -> int:
-        """Publish again what was given up, as a person does with the blobs, and tell how many there were."""
+        """Publish the dead letters again, as a person does with the blobs, and return their number."""
         with self._changed:
-            given_up, self.dead_letters = self.dead_letters, []
-        for event in given_up:
+            dead, self.dead_letters = self.dead_letters, []
+        for event in dead:
             self.publish(event)
-        return len(given_up)
+        return len(dead)
 
     def _put(self, delivery: _Delivery, wait: float = 0) -> None:
         with self._changed:
             number = next(self._numbers)
-            # What is due now goes out in the order of its number, blurred; what waits, by its time.
+            # Events that are due now are delivered in the order of their blurred numbers; later ones by their time.
             due = time.monotonic() + wait / self._terms.compression if wait else 0
             place = number + self._random.uniform(0, self._terms.disorder)
             heapq.heappush(self._queue, (due, place, number, delivery))
@@ -140,7 +127,7 @@ class EventGrid:
             while not self._closed:
                 wait = self._queue[0][0] - time.monotonic() if self._queue else None
                 if wait is not None and wait <= 0:
-                    self._under_way += 1
+                    self._in_progress += 1
                     return heapq.heappop(self._queue)[-1]
                 self._changed.wait(wait)
         return None
@@ -150,9 +137,9 @@ class EventGrid:
             session.trust_env = False
             while delivery := self._take():
                 answer = self._send(session, delivery)
-                self._settle(replace(delivery, attempts=delivery.attempts + 1), answer)
+                self._finish(replace(delivery, attempts=delivery.attempts + 1), answer)
                 with self._changed:
-                    self._under_way -= 1
+                    self._in_progress -= 1
 
     def _send(self, session: requests.Session, delivery: _Delivery) -> _Answer:
         window = self._terms.answer_window / self._terms.compression
@@ -164,19 +151,20 @@ class EventGrid:
             return _Answer(0, "SocketError")
         if answer.status_code in _SUCCESS:
             return _Answer(answer.status_code, "Delivered")
-        return _Answer(answer.status_code, _OUTCOMES.get(answer.status_code, "Aborted"))
+        return _Answer(answer.status_code, f"status {answer.status_code}")
 
-    def _settle(self, delivery: _Delivery, answer: _Answer) -> None:
+    def _finish(self, delivery: _Delivery, answer: _Answer) -> None:
         with self._changed:
             self.outcomes[answer.outcome] += 1
             if answer.status in _SUCCESS:
                 self.acknowledged.add(str(delivery.event["id"]))
         if answer.status in _SUCCESS:
-            if not delivery.again and self._random.random() < self._terms.duplicates:
-                self._put(replace(delivery, again=True), self._wait(delivery, answer))
-        elif reason := self._why_given_up(delivery, answer):
+            if not delivery.redelivered and self._random.random() < self._terms.duplicates:
+                self._put(replace(delivery, redelivered=True), self._wait(delivery, answer))
+        elif reason := self._dead_letter_reason(delivery, answer):
+            letter = {"deadLetterReason": reason, "deliveryAttempts": delivery.attempts}
             with self._changed:
-                self.dead_letters.append(_dead_letter(delivery, answer, reason))
+                self.dead_letters.append({**delivery.event, **letter, "lastDeliveryOutcome": answer.outcome})
         else:
             self._put(delivery, self._wait(delivery, answer))
 
@@ -184,24 +172,10 @@ class EventGrid:
         planned = _SCHEDULE[min(delivery.attempts, len(_SCHEDULE)) - 1]
         return max(planned, _LEAST_WAIT.get(answer.status, 0)) * self._random.uniform(1, 1.2)
 
-    def _why_given_up(self, delivery: _Delivery, answer: _Answer) -> str:
+    def _dead_letter_reason(self, delivery: _Delivery, answer: _Answer) -> str:
         if answer.status in _NOT_RETRIED:
             return _NOT_RETRIED[answer.status]
         if delivery.attempts >= self._terms.most_attempts:
             return "MaxDeliveryAttemptsExceeded"
         age = (time.monotonic() - delivery.published) * self._terms.compression
         return "TimeToLiveExceeded" if age > self._terms.time_to_live else ""
-
-
-def _dead_letter(delivery: _Delivery, answer: _Answer, reason: str) -> Event:
-    now = datetime.now(UTC)
-    published = datetime.fromtimestamp(now.timestamp() - (time.monotonic() - delivery.published), UTC)
-    return {
-        **delivery.event,
-        "deadLetterReason": reason,
-        "deliveryAttempts": delivery.attempts,
-        "lastDeliveryOutcome": answer.outcome,
-        "lastHttpStatusCode": answer.status,
-        "publishTime": published.isoformat(),
-        "lastDeliveryAttemptTime": now.isoformat(),
-    }

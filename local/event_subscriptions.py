@@ -22,20 +22,21 @@ STORAGE = (
 
 
 def event_subscription(id_: str, **properties: Any) -> Json:
-    """Describe a subscription of a workspace, or of its system topic, as the README creates it; properties replace.
+    """Describe a subscription of a workspace, or of its system topic, as the README creates it.
+
+    `properties` replace the described ones.
 
     https://learn.microsoft.com/rest/api/eventgrid/controlplane/event-subscriptions/get
     """
-    asked = _ID.fullmatch(id_)
-    if not asked:
-        msg = f"{id_} is not the resource id of an event subscription"
-        raise ValueError(msg)
+    parts = _ID.fullmatch(id_)
+    if not parts:
+        raise ValueError(f"{id_} is not the resource ID of an event subscription")
     return {
         "id": id_,
-        "name": asked["name"],
+        "name": parts["name"],
         "type": "Microsoft.EventGrid/eventSubscriptions",
         "properties": {
-            "topic": asked["topic"],
+            "topic": parts["topic"],
             "provisioningState": "Succeeded",
             "destination": {
                 "endpointType": "AzureFunction",
@@ -60,7 +61,7 @@ def event_subscription(id_: str, **properties: Any) -> Json:
 
 
 def event_filter(**changes: Any) -> Json:
-    """Describe a filter that lets every registered model through; changes replace."""
+    """Describe a filter that passes every registered model, with these changes."""
     return {
         "subjectBeginsWith": "",
         "subjectEndsWith": "",
@@ -73,7 +74,7 @@ def event_filter(**changes: Any) -> Json:
 
 
 def as_az_shows(subscription: Json) -> Json:
-    """Return it as `az eventgrid event-subscription show` prints it: `properties` belong to what they are of."""
+    """Return a subscription as `az eventgrid event-subscription show` prints it: without the level `properties`."""
     flat = {key: value for key, value in subscription.items() if key != "properties"}
     for key, value in subscription["properties"].items():
         nested = value.get("properties") if isinstance(value, dict) else None

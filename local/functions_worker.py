@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import json
 import logging
 import os
-import re
 import secrets
 import threading
 import typing
@@ -16,8 +14,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -28,9 +24,6 @@ EVENT_GRID = "eventGridTrigger"
 HTTP = "httpTrigger"
 TIMER = "timerTrigger"
 
-# The host's own rule: https://github.com/Azure/azure-functions-host, Utility.IsValidFunctionName.
-_NAME = re.compile(r"(?!host$)[a-z][a-z0-9_-]{0,127}", re.IGNORECASE)
-_HTTP_RESULT = "http"
 _thread_local_storage = threading.local()
 _log = logging.getLogger(__name__)
 
@@ -42,8 +35,8 @@ class Function:
     name: str
     call: Callable[..., Any]
     trigger: dict[str, Any]
-    takes_text: bool
-    takes_context: bool
+    wants_text: bool
+    wants_context: bool
 
     @property
     def kind(self) -> str:
@@ -53,60 +46,26 @@ class Function:
 
 @dataclass(frozen=True)
 class Context:
-    """What a function may ask about its invocation."""
+    """The part of the invocation context that functions here use."""
 
     invocation_id: str
     function_name: str
-    function_directory: str
-    thread_local_storage: threading.local
     trace_context: SimpleNamespace
-    retry_context: SimpleNamespace
 
 
 def index(app: func.FunctionApp) -> list[Function]:
-    """Read an app's functions, or raise ValueError: one bad function takes the whole app down, as in Azure."""
-    functions = [_read(declared) for declared in app.get_functions()]
-    names = [function.name.lower() for function in functions]
-    for name in names:
-        if names.count(name) > 1:
-            msg = f"Function {name} does not have a unique function name"
-            raise ValueError(msg)
-    return functions
+    """Read an app's functions; raises ValueError for a function with another trigger."""
+    return [_read(declared) for declared in app.get_functions()]
 
 
 def _read(declared: func.Function) -> Function:
-    name = str(declared.get_function_name())
-    if not _NAME.fullmatch(name):
-        msg = f"{name!r} is not a valid function name"
-        raise ValueError(msg)
-    trigger = _trigger(name, [json.loads(binding) for binding in declared.get_raw_bindings()])
-    call = declared.get_user_function()
-    _check_parameters(name, set(inspect.signature(call).parameters), trigger["name"])
-    hint = typing.get_type_hints(call).get(trigger["name"])
-    takes_text = hint in (str, bytes)
-    if hint and not takes_text and not _converts_to(trigger["type"], hint):
-        msg = f"cannot load the {name} function: a {trigger['type']} does not give {hint!r}"
-        raise ValueError(msg)
-    return Function(name, call, trigger, takes_text, "context" in inspect.signature(call).parameters)
-
-
-def _trigger(name: str, bindings: list[dict[str, Any]]) -> dict[str, Any]:
-    kinds = {binding["type"]: binding for binding in bindings}
-    for kind in (EVENT_GRID, HTTP, TIMER):
-        if kinds.keys() <= {kind, _HTTP_RESULT} and kind in kinds:
-            return kinds[kind]
-    msg = f"the bindings {sorted(kinds)} of function {name} are not served here"
-    raise ValueError(msg)
-
-
-def _check_parameters(name: str, declared: set[str], bound: str) -> None:
-    if wrong := {bound} ^ (declared - {"context"}):
-        msg = f"cannot load the {name} function: {sorted(wrong)} must be both a parameter and a binding"
-        raise ValueError(msg)
-
-
-def _converts_to(kind: str, hint: Any) -> bool:
-    return isinstance(hint, type) and bool(_converter(kind).check_input_type_annotation(hint))
+    name, call = str(declared.get_function_name()), declared.get_user_function()
+    bindings = [json.loads(binding) for binding in declared.get_raw_bindings()]
+    trigger = next((binding for binding in bindings if binding["type"] in (EVENT_GRID, HTTP, TIMER)), None)
+    if trigger is None:
+        raise ValueError(f"function {name} has none of the triggers {EVENT_GRID}, {HTTP} and {TIMER}")
+    wants_text = typing.get_type_hints(call).get(trigger["name"]) is str
+    return Function(name, call, trigger, wants_text, "context" in inspect.signature(call).parameters)
 
 
 def _converter(kind: str) -> Any:
@@ -114,7 +73,7 @@ def _converter(kind: str) -> Any:
 
 
 class Worker:
-    """Runs functions on as many threads as the worker has, coroutines on one event loop."""
+    """Runs functions on as many threads as the worker has."""
 
     def __init__(self) -> None:
         # Without a number, Python and the worker choose the same one: min(32, processors + 4).
@@ -122,50 +81,29 @@ class Worker:
         self._pool = ThreadPoolExecutor(int(threads) if threads else None, thread_name_prefix="function")
 
     def start(self, function: Function, datum: Datum) -> Future[Any]:
-        """Begin an invocation; its result is what the function gives the host, its exception why it failed."""
-        if inspect.iscoroutinefunction(function.call):
-            return asyncio.run_coroutine_threadsafe(_call_async(function, datum), self._loop)
+        """Begin an invocation; its result is what the function returns to the host."""
         return self._pool.submit(_call, function, datum)
 
     def stop(self) -> None:
-        """Wait for the functions that run, and run no others."""
+        """Wait for running functions, and start no more."""
         self._pool.shutdown(cancel_futures=True)
-        if "_loop" in vars(self):
-            self._loop.call_soon_threadsafe(self._loop.stop)
-
-    @cached_property
-    def _loop(self) -> asyncio.AbstractEventLoop:
-        loop = asyncio.new_event_loop()
-
-        def serve() -> None:
-            loop.run_forever()
-            loop.close()
-
-        threading.Thread(target=serve, name="event loop", daemon=True).start()
-        return loop
 
 
 def _call(function: Function, datum: Datum) -> Any:
     with _invocation(function) as context:
-        return _result(function, function.call(**_arguments(function, datum, context)))
-
-
-async def _call_async(function: Function, datum: Datum) -> Any:
-    with _invocation(function) as context:
-        return _result(function, await function.call(**_arguments(function, datum, context)))
+        value = datum.value if function.wants_text else _converter(function.kind).decode(datum, trigger_metadata={})
+        arguments = {function.trigger["name"]: value} | ({"context": context} if function.wants_context else {})
+        returned = function.call(**arguments)
+        return _converter("http").encode(returned, expected_type=None) if function.kind == HTTP else None
 
 
 @contextmanager
 def _invocation(function: Function) -> Iterator[Context]:
+    trace_parent = f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
     context = Context(
         invocation_id=str(uuid.uuid4()),
         function_name=function.name,
-        function_directory=str(Path(inspect.getfile(function.call)).parent),
-        thread_local_storage=_thread_local_storage,
-        trace_context=SimpleNamespace(
-            trace_parent=f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01", trace_state="", attributes={}
-        ),
-        retry_context=SimpleNamespace(retry_count=0, max_retry_count=0, rpc_exception=None),
+        trace_context=SimpleNamespace(trace_parent=trace_parent, trace_state="", attributes={}),
     )
     _thread_local_storage.invocation_id = context.invocation_id
     try:
@@ -175,25 +113,3 @@ def _invocation(function: Function) -> Iterator[Context]:
         raise
     finally:
         _thread_local_storage.invocation_id = None
-
-
-def _arguments(function: Function, datum: Datum, context: Context) -> dict[str, Any]:
-    value = datum.value if function.takes_text else _converter(function.kind).decode(datum, trigger_metadata={})
-    return {function.trigger["name"]: value} | ({"context": context} if function.takes_context else {})
-
-
-def _result(function: Function, returned: Any) -> Any:
-    if function.kind == HTTP:
-        return _http_result(returned)
-    if returned is not None:
-        msg = f"function {function.name!r} without a $return binding returned a non-None value"
-        raise RuntimeError(msg)
-    return None
-
-
-def _http_result(returned: Any) -> Any:
-    try:
-        return _converter(_HTTP_RESULT).encode(returned, expected_type=None)
-    except NotImplementedError:
-        msg = f"unable to encode outgoing TypedData: the function returned a {type(returned).__name__}"
-        raise TypeError(msg) from None

@@ -1,4 +1,4 @@
-"""Answer HTTP requests on this machine, one thread a connection, connections kept alive."""
+"""Answer HTTP requests on this machine, with one thread for each connection and connections kept alive."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Application = Callable[[Request], Response]
 
 
 class HangUp(Exception):  # noqa: N818  not an error: an application raises it to act like a broken server
-    """Close the connection after sending these raw bytes, which may be none."""
+    """Close the connection after sending these raw bytes, if any."""
 
     def __init__(self, sent: bytes = b"") -> None:
         super().__init__(sent)
@@ -24,7 +24,7 @@ class HangUp(Exception):  # noqa: N818  not an error: an application raises it t
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    # Status, headers and body leave in one packet: separate ones wait 40 ms for each other's acknowledgement.
+    # Status, headers and body leave in one packet: separate packets wait 40 ms for an acknowledgement.
     wbufsize = -1
     disable_nagle_algorithm = True
     application: Application
@@ -57,7 +57,7 @@ class _Handler(BaseHTTPRequestHandler):
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_MERGE = _answer  # noqa: N815
 
     def log_message(self, *_: Any) -> None:
-        """Stay silent: who uses a server here prints what matters."""
+        """Print nothing: the user of a server prints what matters."""
 
 
 class _Server(ThreadingHTTPServer):
@@ -78,14 +78,14 @@ class _Server(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def handle_error(self, *_: Any) -> None:
-        """Stay silent about clients that went away; they are part of what is tested."""
+        """Print nothing about clients that disconnect; they are part of what is tested."""
 
 
 class Server:
-    """A server that can be stopped and started again at its address; a context manager that does both once."""
+    """A server that can be stopped and started again at its address; as a context manager it is started and stopped."""
 
     def __init__(self, application: Application, port: int = 0) -> None:
-        """Listen on 127.0.0.1; port 0 takes a free one."""
+        """Listen on 127.0.0.1; port 0 is a free port."""
         self._handler = type("Handler", (_Handler,), {"application": staticmethod(application)})
         self._server = _Server(("127.0.0.1", port), self._handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
@@ -98,7 +98,7 @@ class Server:
         self._thread.start()
 
     def stop(self) -> None:
-        """Refuse connections, and close those that are open."""
+        """Refuse connections, and close open ones."""
         self._server.shutdown()
         self._server.server_close()
         for connection in list(self._server.connections):

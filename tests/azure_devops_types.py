@@ -1,6 +1,6 @@
-"""The types of Azure DevOps' REST API that the local Azure DevOps answers with, as JSON schemas.
+"""The types of Azure DevOps' REST API in the answers of the local Azure DevOps, as JSON schemas.
 
-`python -m tests.azure_devops_types FILE…` writes azure_devops_types.json anew from the API descriptions of
+`python -m tests.azure_devops_types FILE…` writes azure_devops_types.json again from the API descriptions of
 https://github.com/MicrosoftDocs/vsts-rest-api-specs: release.json and pipelines.json of version 7.1.
 """
 
@@ -20,12 +20,12 @@ KEPT = ("$ref", "additionalProperties", "allOf", "enum", "format", "items", "pro
 
 
 def types() -> Json:
-    """Each type by its name."""
+    """Return each type by its name."""
     return dict(json.loads(FILE.read_text()))
 
 
 def write(descriptions: Sequence[Path]) -> None:
-    """Write the types of the answers, and those that they are made of."""
+    """Write the types of the answers, and the types in them."""
     known: Json = {}
     for description in descriptions:
         known |= json.loads(description.read_text(encoding="utf-8-sig"))["definitions"]
@@ -40,7 +40,7 @@ def write(descriptions: Sequence[Path]) -> None:
 
 
 def _plain(schema: Any) -> Any:
-    """The schema without its prose."""
+    """Return a schema without its descriptions."""
     if isinstance(schema, list):
         return [_plain(one) for one in schema]
     if not isinstance(schema, dict):

@@ -1,4 +1,4 @@
-"""Reads Bicep files: what they declare, and the values that stand in them."""
+"""Read Bicep files: their declarations, and the values in them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Each:
-    """A list with one such item for each of another list."""
+    """A list with one item of this form for each item of another list."""
 
     item: Any
 
@@ -67,21 +67,21 @@ class Bicep:
 
 
 def read(path: Path) -> Bicep:
-    """Read a file; raises ValueError where it is no Bicep."""
+    """Read a file; raises ValueError if it is not Bicep."""
     root = _parser.parse(path.read_bytes()).root_node
     if root.has_error:
-        msg = f"{path.name} cannot be parsed near line {_first_error(root).start_point.row + 1}"
-        raise ValueError(msg)
+        raise ValueError(f"{path.name} cannot be parsed near line {_first_error(root).start_point.row + 1}")
     file = Bicep(path)
     description = ""
     for node in root.named_children:
         if node.type == "decorators":
             description = _description(node)
-        elif (home := _home(file, node)) is not None:
+        elif (declarations := _declarations(file, node)) is not None:
             one = _declared(node, description)
-            home[one.name] = one
+            declarations[one.name] = one
             description = ""
-    known = {name for home in (file.parameters, file.variables, file.resources, file.modules) for name in home}
+    declared = (file.parameters, file.variables, file.resources, file.modules)
+    known = {name for declarations in declared for name in declarations}
     return Bicep(**vars(file) | {"undeclared": frozenset(_used(root) - known)})
 
 
@@ -90,15 +90,15 @@ def _first_error(node: Node) -> Node:
     return _first_error(inner) if inner else node
 
 
-def _home(file: Bicep, node: Node) -> dict[str, Declared] | None:
-    homes = {
+def _declarations(file: Bicep, node: Node) -> dict[str, Declared] | None:
+    by_type = {
         "parameter_declaration": file.parameters,
         "variable_declaration": file.variables,
         "resource_declaration": file.resources,
         "module_declaration": file.modules,
         "output_declaration": file.outputs,
     }
-    return homes.get(node.type)
+    return by_type.get(node.type)
 
 
 def _description(decorators: Node) -> str:
@@ -133,7 +133,7 @@ def _text(node: Node) -> str:
 
 
 def value(node: Node) -> Any:
-    """The value of a node, as far as it can be known without Azure."""
+    """Return the value of a node as far as it is known without Azure."""
     read_it = _READERS.get(node.type)
     return read_it(node) if read_it else Expression(_text(node))
 
@@ -179,7 +179,7 @@ _READERS: dict[str, Callable[[Node], Any]] = {
 
 
 def _used(node: Node, local: frozenset[str] = frozenset()) -> set[str]:
-    """Return the names that are used and bound to no loop or lambda."""
+    """Return the names that are used and not bound by a loop or lambda."""
     children = node.named_children
     if node.type == "identifier":
         return {_text(node)} - local
@@ -201,14 +201,14 @@ def _used(node: Node, local: frozenset[str] = frozenset()) -> set[str]:
 
 
 def resolve(found: Any, file: Bicep) -> Any:
-    """Put the values of variables in place of their names."""
+    """Return the value of a variable instead of its name."""
     if isinstance(found, Name) and found.text in file.variables:
         return resolve(file.variables[found.text].value, file)
     return found
 
 
 def value_text(found: Any) -> str:
-    """How a value reads; several are joined by `or`."""
+    """Return a value as text; several are joined by `or`."""
     if isinstance(found, Choice):
         return " or ".join(value_text(option) for option in found.options)
     return found.text if isinstance(found, Name | Expression) else str(found)

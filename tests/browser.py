@@ -1,4 +1,4 @@
-"""A person at a real browser, and what the browser complains of meanwhile."""
+"""A person at a real browser, and the errors that the browser reports."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ expect.set_options(timeout=15_000)
 
 
 class Display(NamedTuple):
-    """What the page is looked at with."""
+    """A screen size and a color scheme."""
 
     width: int
     height: int
@@ -50,7 +50,7 @@ DISPLAYS = [
 
 
 def find() -> str:
-    """The browser of this machine; nothing where there is none."""
+    """Return the path of Chromium; empty if it is not installed."""
     return os.environ.get("CHROMIUM_PATH") or next(filter(None, map(shutil.which, _NAMES)), "")
 
 
@@ -63,7 +63,7 @@ def running(path: str) -> Iterator[Browser]:
 
 
 class Visitor:
-    """Somebody who looks at a site."""
+    """A person who visits the pages."""
 
     def __init__(self, browser: Browser, home: str, display: Display = DISPLAYS[0]) -> None:
         self.home = home
@@ -73,15 +73,15 @@ class Visitor:
             locale="en-US",
             timezone_id="America/New_York",
         )
-        self.complaints: list[str] = []
+        self.errors: list[str] = []
         self.requests: list[str] = []
-        self.page.on("console", lambda message: self.complaints.append(message.text))
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("console", lambda message: self.errors.append(message.text))
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.on("request", lambda request: self.requests.append(request.url))
         self.page.on("dialog", self._refuse)
 
     def _refuse(self, dialog: object) -> None:
-        self.complaints.append(f"a dialog: {dialog.message}")
+        self.errors.append(f"a dialog: {dialog.message}")
         dialog.dismiss()
 
     def __enter__(self) -> Self:
@@ -90,25 +90,25 @@ class Visitor:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.page.context.close()
         if kind is None:
-            assert self.complaints == []
+            assert self.errors == []
             assert [url for url in self.requests if not url.startswith((self.home, "data:"))] == []
 
     def open(self, path: str) -> Response:
         return self.page.goto(self.home + path)
 
     def was_answered(self, status: int) -> None:
-        """The browser complains of this status, and of nothing else."""
-        assert f"status of {status}" in self.complaints.pop()
+        """Expect the browser's error about this status."""
+        assert f"status of {status}" in self.errors.pop()
 
     def tab_to(self, wanted: Locator, key: str = "Tab") -> None:
-        """Press Tab, or Shift+Tab, until it has the focus, which can be seen all the way."""
+        """Press Tab, or Shift+Tab, until the element has the focus; the focus is visible at each step."""
         for _ in range(_MOST_TABS):
             self.press(key)
             found, visible, focused = wanted.evaluate(_FOCUS)
             assert visible, focused
             if found:
                 return
-        raise AssertionError(f"{key} does not lead to {wanted}")
+        raise AssertionError(f"{key} does not reach {wanted}")
 
     def press(self, *keys: str) -> None:
         for key in keys:
@@ -119,7 +119,7 @@ class Visitor:
         self.page.emulate_media(color_scheme=display.scheme)
 
     def barriers(self) -> list[tuple[str, str]]:
-        """What axe finds that keeps people out, and where."""
+        """Return the accessibility problems that axe finds, each with its element."""
         if not self.page.evaluate("'axe' in window"):
             self.page.evaluate(Axe().axe_script)
         found = self.page.evaluate("options => axe.run(options)", _RULES)["violations"]

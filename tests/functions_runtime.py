@@ -1,6 +1,6 @@
 """An app as Microsoft's own worker library sees it: `python -m tests.functions_runtime APP_DIR [FUNCTION]`.
 
-Each question runs in its own process, since the library holds one app for the life of a process. The library is
+Each call runs in its own process, because the library keeps one app for the life of a process. The library is
 azure-functions-runtime, the worker of Python 3.13 and later: https://github.com/Azure/azure-functions-python-worker
 """
 
@@ -28,20 +28,20 @@ TIMER_INFO = '{"Schedule":{"AdjustForDST":true},"ScheduleStatus":null,"IsPastDue
 
 @dataclass(frozen=True)
 class IndexedFunction:
-    """What the worker tells the host of a function."""
+    """What the worker reports to the host about a function."""
 
     name: str
     bindings: list[dict[str, Any]]
 
     @property
     def trigger(self) -> str:
-        """The type of its trigger."""
+        """The type of the function's trigger."""
         return next(str(binding["type"]) for binding in self.bindings if binding["type"].endswith("Trigger"))
 
 
 @dataclass(frozen=True)
 class Invocation:
-    """How an invocation ended; the message tells a failure, and the logs are those that the host would keep."""
+    """The end of an invocation: the message of a failure, and the log that the host would keep."""
 
     ok: bool
     message: str
@@ -49,26 +49,26 @@ class Invocation:
 
 
 class FunctionsRuntime:
-    """An app indexed by the worker; RuntimeError with the worker's message if it cannot be."""
+    """An app indexed by the worker; raises RuntimeError with the worker's message."""
 
     def __init__(self, app_dir: Path, env: Mapping[str, str] | None = None) -> None:
         self._app_dir = app_dir
         self._env = os.environ | (env or {})
-        answer = self._ask()
+        answer = self._run()
         if answer["failure"]:
             raise RuntimeError(answer["failure"])
         self.functions = {name: IndexedFunction(name, bindings) for name, bindings in answer["functions"].items()}
 
     def invoke(self, name: str, trigger: str | None = None) -> Invocation:
-        """Invoke a function: one of Event Grid with its event's JSON text, a timer without."""
+        """Invoke an Event Grid function with the JSON text of an event, or a timer function without."""
         kind = self.functions[name].trigger
         if kind not in ("eventGridTrigger", "timerTrigger"):
             raise ValueError(f"{name} has a {kind}")
-        answer = self._ask(name, content=TIMER_INFO if trigger is None else trigger)
+        answer = self._run(name, content=TIMER_INFO if trigger is None else trigger)
         failure = answer["failure"]
         return Invocation(ok=failure is None, message=failure or "", logs=answer["logs"])
 
-    def _ask(self, *names: str, content: str = "") -> dict[str, Any]:
+    def _run(self, *names: str, content: str = "") -> dict[str, Any]:
         command = [sys.executable, "-m", __name__, str(self._app_dir.resolve()), *names]
         answer = subprocess.run(
             command,
@@ -86,7 +86,7 @@ class FunctionsRuntime:
 
 
 class _Message(SimpleNamespace):
-    """A protobuf message of any type: it holds what it is given."""
+    """A protobuf message of any type, with the given fields."""
 
     def WhichOneof(self, _: str) -> str | None:  # noqa: N802  protobuf's name
         return next(iter(vars(self)), None)
@@ -97,7 +97,7 @@ class _StatusResult(_Message):
 
 
 class _BindingInfo(_Message):
-    undefined = None  # azure-functions says None of a binding without data type
+    undefined = None  # azure-functions has None for a binding without data type
     out, inout = 1, 2
 
 
@@ -151,7 +151,7 @@ async def _invoke(worker: Any, app_dir: Path, name: str, content: str) -> dict[s
 
 
 class _Logs(logging.Handler):
-    """Keeps what carries the id of the invocation; the host drops the rest."""
+    """Keeps the records of the invocation; the host drops the others."""
 
     def __init__(self, invocation_id: ContextVar[str | None]) -> None:
         super().__init__()
@@ -173,7 +173,7 @@ def _failure(answer: Any) -> str | None:
 
 
 def main(app_dir: str, *names: str) -> None:
-    """Print as JSON what the worker says of the app, or of an invocation with the content of stdin."""
+    """Print as JSON how the worker indexes the app, or runs a function with the content of stdin."""
     sys.path.insert(0, app_dir)
     os.chdir(app_dir)
     debug = os.environ.get("PYTHON_ENABLE_DEBUG_LOGGING") == "1"
@@ -181,9 +181,9 @@ def main(app_dir: str, *names: str) -> None:
     worker = importlib.import_module("azure_functions_runtime")
     folder = Path(app_dir)
     content = sys.stdin.buffer.read().decode()
-    asked = _invoke(worker, folder, names[0], content) if names else _index(worker, folder)
+    call = _invoke(worker, folder, names[0], content) if names else _index(worker, folder)
     with redirect_stdout(sys.stderr):
-        answer = asyncio.run(asked)
+        answer = asyncio.run(call)
     sys.stdout.write(json.dumps(answer))
 
 

@@ -1,4 +1,4 @@
-"""A proxy in front of a server: counts what passes, lets the server vanish, and stops a request at a gate."""
+"""A proxy in front of a server: records requests, makes the server unavailable, and stops a request at a gate."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from werkzeug.wrappers import Request, Response
 
 from local.serving import HangUp, Server
 
-# (which server, method, path, "before" or "after" the server handled it)
+# Called with the name of the server, method, path, and "before" or "after" the server handles the request.
 Gate = Callable[[str, str, str, str], None]
 
 
 @dataclass
 class Proxy:
-    """Forwards to one server; a gate is called before and after the server handles a request."""
+    """Forwards requests to one server."""
 
     name: str
     upstream: str

@@ -1,7 +1,7 @@
-"""The resource types that Azure publishes, as far as the templates use them, and the check of a template against them.
+"""The resource types that Azure publishes and the templates use, and the check of a template against them.
 
-`python -m tests.published_types` writes published_types.json anew. It needs two packages that nothing else needs:
-msmcp-azure, whose `azmcp` carries the types that the Bicep compiler checks with, and azure-mgmt-monitor for the alerts,
+`python -m tests.published_types` writes published_types.json again. It needs two packages that nothing else needs:
+msmcp-azure, whose `azmcp` has the types that the Bicep compiler checks with, and azure-mgmt-monitor for the alerts,
 which `azmcp` cannot show.
 """
 
@@ -22,7 +22,7 @@ from tests.bicep import Bicep, Choice, Declared, Each, Expression, Name, read, r
 HOME = Path(__file__).parents[1]
 FILE = Path(__file__).with_suffix(".json")
 TEMPLATES = sorted(HOME.glob("infra/**/*.bicep"))
-# Bicep's own, in every declaration.
+# Keys of Bicep itself, in every declaration.
 BICEP = {"parent", "scope", "dependsOn"}
 MONITOR = {
     "Microsoft.Insights/metricAlerts@2018-03-01": ("MetricAlertResource", "_metric_alerts_operations.py"),
@@ -35,7 +35,7 @@ MONITOR = {
 
 
 def faults(resource: Declared, file: Bicep, published: dict[str, Any]) -> list[str]:
-    """Tell what of a resource its published type does not know."""
+    """Return what in a resource does not have its published type."""
     if resource.kind not in published:
         return [f"{resource.kind} is not a published type"]
     types = published[resource.kind]
@@ -56,7 +56,7 @@ def _faults(found: Any, kind: str, types: dict[str, Any], file: Bicep, path: str
     elif kind.endswith("[]"):
         items = found if isinstance(found, list) else [found.item] if isinstance(found, Each) else None
         if items is None:
-            yield f"{path} is no list"
+            yield f"{path} is not a list"
         for item in items or []:
             yield from _faults(item, kind.removesuffix("[]"), types, file, path)
     elif kind in types:
@@ -67,7 +67,7 @@ def _faults(found: Any, kind: str, types: dict[str, Any], file: Bicep, path: str
 
 def _object_faults(found: Any, kind: dict[str, Any], types: dict[str, Any], file: Bicep, path: str) -> Iterator[str]:
     if not isinstance(found, dict):
-        yield f"{path} is no object"
+        yield f"{path} is not an object"
         return
     properties = dict(kind["properties"])
     if "elements" in kind:
@@ -91,7 +91,7 @@ def _fits(found: Any, kind: str) -> bool:
     if kind in ("bool", "int", "string"):
         return type(found).__name__ == {"string": "str"}.get(kind, kind)
     options = kind.split(" | ")
-    # An open list of words ends in `string`; a word that is not among them is more likely a slip.
+    # An open list of words ends in `string`; another word is probably a mistake.
     return found in options
 
 
@@ -104,8 +104,7 @@ def _azmcp(kind: str) -> dict[str, Any]:
     given = json.loads(answer)["results"]["BicepSchemaResult"]
     resource = next(one for one in given if one["$type"] == "Resource")
     if resource["name"] != kind:
-        msg = f"{kind}: the published version is {resource['name']}"
-        raise ValueError(msg)
+        raise ValueError(f"{kind}: the published version is {resource['name']}")
     objects = {one["name"]: _object(one) for one in given if one["$type"] in ("Object", "DiscriminatedObject")}
     return _reachable(objects | {"body": _object(resource["bodyType"])})
 
@@ -144,15 +143,14 @@ def _reachable(objects: dict[str, Any]) -> dict[str, Any]:
 
 
 def _monitor(kind: str) -> dict[str, Any]:
-    from azure.mgmt import monitor  # noqa: PLC0415  only where the file is written anew
+    from azure.mgmt import monitor  # noqa: PLC0415  needed only to write the file
     from azure.mgmt.monitor import models  # noqa: PLC0415
 
     name, operations = MONITOR[kind]
     text = (Path(monitor.__file__).parent / "operations" / operations).read_text()
     versions = set(re.findall(r'"api-version", "([^"]+)"', text))
     if versions != {kind.partition("@")[2]}:
-        msg = f"{kind}: the published version is {versions}"
-        raise ValueError(msg)
+        raise ValueError(f"{kind}: the published version is {versions}")
     types: dict[str, Any] = {}
     _model(models, name, types)
     body = types.pop(name)
@@ -162,7 +160,7 @@ def _monitor(kind: str) -> dict[str, Any]:
 
 
 def _model(models: Any, name: str, types: dict[str, Any]) -> None:
-    """Add a model of the SDK, and those that it consists of, in the form of Bicep's types."""
+    """Add a model of the SDK and the models in it, in the form of Bicep's types."""
     model = getattr(models, name)
     properties: dict[str, list[str]] = {}
     inner: dict[str, list[str]] = {}
@@ -202,7 +200,7 @@ def _kind(models: Any, kind: str, types: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    """Write published_types.json anew."""
+    """Write published_types.json."""
     kinds = sorted({resource.kind for path in TEMPLATES for resource in read(path).resources.values()})
     packages = ("msmcp-azure", "azure-mgmt-monitor")
     published = {

@@ -1,4 +1,4 @@
-"""A small app in the hands of Microsoft's own worker library."""
+"""Microsoft's own worker library runs a small app."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ app = func.FunctionApp()
 
 @app.event_grid_trigger(arg_name="event")
 def keep(event: str) -> None:
-    print("prints do not disturb")
+    print("a print does no harm")
     Path(os.environ["KEEP_IN"]).write_text(f"{type(event).__name__} {event}", encoding="utf-8")
 
 
@@ -76,7 +76,7 @@ def test_the_worker_indexes_every_function_with_its_trigger(runtime: FunctionsRu
 
 
 @pytest.mark.parametrize("event", EVENTS, ids=["Event Grid's schema", "CloudEvents"])
-def test_a_function_that_takes_str_gets_the_whole_event_in_both_schemas(
+def test_a_function_with_a_str_parameter_gets_the_whole_event_in_both_schemas(
     runtime: FunctionsRuntime, kept: Path, event: dict[str, object]
 ) -> None:
     text = json.dumps(event, separators=(",", ":"), ensure_ascii=False)
@@ -126,7 +126,9 @@ def test_an_event_grid_function_that_returns_something_fails(runtime: FunctionsR
     ],
     ids=["an error while importing", "a missing module", "no app", "an annotation that the trigger does not give"],
 )
-def test_an_app_that_cannot_be_indexed_is_told_with_the_workers_message(tmp_path: Path, app: str, message: str) -> None:
+def test_an_app_that_cannot_be_indexed_is_reported_with_the_workers_message(
+    tmp_path: Path, app: str, message: str
+) -> None:
     (tmp_path / "function_app.py").write_text(dedent(app))
 
     with pytest.raises(RuntimeError, match=message):

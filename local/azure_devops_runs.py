@@ -1,0 +1,98 @@
+"""YAML pipelines and runs as Azure DevOps describes and validates them.
+
+An unknown name in `stagesToSkip` is ignored: a guess, which neither documentation nor a recorded answer confirms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from local.azure_devops_http import Call, ErrorType, Json, Refusal, now
+
+BUILD = ("Microsoft.TeamFoundation.Build.WebApi", "Microsoft.TeamFoundation.Build2.WebApi")
+PIPELINES = ("Microsoft.Azure.Pipelines.WebApi", "Microsoft.Azure.Pipelines.WebApi")
+NOT_QUEUED = ErrorType("BuildRequestValidationFailedException", 400, *BUILD)
+NOT_VALID = ErrorType("PipelineValidationException", 400, *PIPELINES)
+
+
+def shown_pipeline(pipeline: Json, call: Call) -> Json:
+    """Return what a list shows of a pipeline."""
+    number = pipeline["id"]
+    api = f"pipelines/{number}?revision={pipeline['revision']}"
+    links = call.links(pipeline["project"]["id"], api, f"_build/definition?definitionId={number}")
+    shown = {key: pipeline[key] for key in ("id", "name", "folder", "revision")}
+    return {**shown, "url": links["self"]["href"], "_links": links}
+
+
+def new_run(call: Call, pipeline: Json, number: int, earlier: Sequence[Json]) -> Json:
+    """Describe the requested run of a pipeline."""
+    request = call.body
+    shown = shown_pipeline(pipeline, call)
+    project = pipeline["project"]["name"]
+    links = call.links(project, f"pipelines/{pipeline['id']}/runs/{number}", f"_build/results?buildId={number}")
+    links["pipeline"] = {"href": shown["url"]}
+    address = f"{call.request.host_url}{call.organization}/{project}"
+    links["pipeline.web"] = {"href": f"{address}/_build/definition?definitionId={pipeline['id']}"}
+    branch = _branch(request) or pipeline["branches"][0]
+    repository = {"refName": branch, "repository": {"type": "azureReposGit"}, "version": "0" * 40}
+    created = now()
+    today = created[:10].replace("-", "")
+    return {
+        "_links": links,
+        "id": number,
+        "name": f"{today}.{1 + sum(run['name'].startswith(today) for run in earlier)}",
+        "url": links["self"]["href"],
+        "state": "inProgress",
+        "createdDate": created,
+        "pipeline": {key: shown[key] for key in ("id", "name", "folder", "revision", "url")},
+        "templateParameters": dict(request.get("templateParameters") or {}),
+        "variables": {},
+        "resources": {"repositories": {"self": repository}},
+        "sourceBranch": branch,
+        "validationResults": [],
+    }
+
+
+def as_build(run: Json, *, with_parameters: bool) -> Json:
+    """Return what the list of builds shows of a run."""
+    return {
+        "_links": {key: run["_links"][key] for key in ("self", "web")},
+        "id": run["id"],
+        "buildNumber": run["name"],
+        "status": run["state"],
+        "queueTime": run["createdDate"],
+        "definition": {"id": run["pipeline"]["id"], "name": run["pipeline"]["name"]},
+        "sourceBranch": run["sourceBranch"],
+        "reason": "manual",
+        "tags": [],
+        "triggerInfo": {},
+        "validationResults": run["validationResults"],
+        **({"templateParameters": run["templateParameters"]} if with_parameters else {}),
+    }
+
+
+def check_request(pipeline: Json, request: Json) -> None:
+    """Raise Refusal if the pipeline cannot run with these parameters and this branch."""
+    given = {name.lower(): value for name, value in (request.get("templateParameters") or {}).items()}
+    declared = {name.lower(): name for name in pipeline["parameters"]}
+    if unexpected := [name for name in request.get("templateParameters") or {} if name.lower() not in declared]:
+        raise Refusal(NOT_VALID, "\n".join(f"Unexpected parameter '{name}'" for name in unexpected))
+    problems = [
+        f"A value for the '{name}' parameter must be provided."
+        for key, name in declared.items()
+        if given.get(key, pipeline["parameters"][name]["default"]) is None
+    ]
+    branch = _branch(request)
+    if not problems and branch and branch not in pipeline["branches"]:
+        message = f"Could not find a commit of {branch} in repository self."
+        problems.append(f"An error occurred while loading the YAML build pipeline. {message}")
+    if problems:
+        message = "Could not queue the build because there were validation errors or warnings."
+        results = [{"result": "error", "message": problem} for problem in problems]
+        raise Refusal(NOT_QUEUED, message, ValidationResults=results)
+
+
+def _branch(request: Json) -> str:
+    resources = request.get("resources") or {}
+    branch = ((resources.get("repositories") or {}).get("self") or {}).get("refName")
+    return str(branch or "")

@@ -1,0 +1,56 @@
+"""Python programs that run in a process of their own and print their address when they are ready."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO, Self
+
+HOME = Path(__file__).parent.parent
+
+
+class Program:
+    """A running program; `ready_after` is in seconds. Raises RuntimeError if it prints no address."""
+
+    def __init__(self, arguments: Sequence[str], environment: Mapping[str, str], log: IO[str] | None = None) -> None:
+        """Run `python ARGUMENTS` with these additions to the environment; its log is lost without a file."""
+        self.began = time.monotonic()
+        self._process = subprocess.Popen(
+            [sys.executable, *arguments],
+            cwd=HOME,
+            env={**os.environ, **environment},
+            stdout=subprocess.PIPE,
+            stderr=log or subprocess.DEVNULL,
+            text=True,
+        )
+        assert self._process.stdout
+        address = re.search(r"http://127\.0\.0\.1:\d+", self._process.stdout.readline())
+        self.ready_after = time.monotonic() - self.began
+        if not address:
+            raise RuntimeError(f"`python {' '.join(arguments)}` does not start; run it to see the reason")
+        self.url = address[0]
+        self.pid = self._process.pid
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        self._process.communicate()
+
+    def kill(self) -> None:
+        """End the process with SIGKILL."""
+        self._process.kill()
+        self._process.communicate()
+
+
+def functions_host(environment: Mapping[str, str], app: Path = HOME, log: IO[str] | None = None) -> Program:
+    """Serve the app in this folder with the local Functions host, without timers."""
+    return Program(
+        ["-m", "local.functions_host", "--port", "0", "--no-timers", "--app-dir", str(app)], environment, log
+    )
