@@ -1,7 +1,5 @@
 """The app's settings, read once and checked completely."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -118,14 +116,17 @@ def _seconds(text: str) -> timedelta:
 
 
 def _url(text: str) -> str:
-    parts = urlsplit(text)
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError as error:
+        raise InvalidValueError("the address has an invalid host or port") from error
     if "@" in text or parts.query or parts.fragment:
         # The value may contain a secret and is not repeated.
         raise InvalidValueError("the address has a user, a password, a query or a fragment", "remove it")
     if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in LOOPBACK):
         raise InvalidValueError(f"{shorten(text)!r} does not begin with https://")
-    # `port` raises ValueError for a port that is not a number.
-    if not parts.hostname or parts.port == 0:
+    if not parts.hostname or port == 0:
         raise InvalidValueError(f"{shorten(text)!r} does not name a server")
     return text.rstrip("/")
 

@@ -1,9 +1,9 @@
-"""Settings: read once, checked whole, told all at once."""
+"""Settings are read once and checked completely; all faults are reported at once."""
 
 import pytest
 
-from model_release import app as wiring
 from model_release import settings
+from model_release.app import build
 from model_release.errors import ConfigurationError
 from tests.environment import WORKSPACE
 
@@ -14,7 +14,7 @@ GOOD = {
 }
 
 
-def test_defaults_fill_what_need_not_be_set() -> None:
+def test_optional_settings_have_defaults() -> None:
     read = settings.read(GOOD)
 
     assert (read.timeout.seconds, read.lease.seconds, read.first_retry.seconds) == (20, 180, 60)
@@ -34,7 +34,7 @@ def test_defaults_fill_what_need_not_be_set() -> None:
         ),
     ],
 )
-def test_storage_may_be_named_for_a_managed_identity(given: dict[str, str], endpoint: str, client: str) -> None:
+def test_storage_can_be_set_for_a_managed_identity(given: dict[str, str], endpoint: str, client: str) -> None:
     read = settings.read(GOOD | {"AzureWebJobsStorage": ""} | given)
 
     assert (read.storage.table_endpoint, read.storage.client_id) == (endpoint, client)
@@ -43,35 +43,43 @@ def test_storage_may_be_named_for_a_managed_identity(given: dict[str, str], endp
 @pytest.mark.parametrize(
     ("name", "value", "fault"),
     [
-        ("AZURE_DEVOPS_URL", "dev.azure.com/contoso", "does not begin with https://"),
+        ("AZURE_DEVOPS_URL", "", "missing; set it to the address of your organization"),
+        ("AZURE_DEVOPS_URL", "dev.azure.com/contoso", "'dev.azure.com/contoso' does not begin with https://"),
         ("AZURE_DEVOPS_URL", "http://dev.azure.com/contoso", "does not begin with https://"),
-        ("AZURE_DEVOPS_URL", "https://dev.azure.com/", "is not the address of an organization"),
-        ("AZURE_DEVOPS_PAT", "@Microsoft.KeyVault(SecretUri=x)", "is a Key Vault reference"),
-        ("AZURE_DEVOPS_URL", "https:///contoso", "names no server"),
-        ("AZURE_DEVOPS_URL", "https://server:port/contoso", "'port'"),
-        ("AzureWebJobsStorage", "secret", "is no connection string of a storage account"),
-        ("AzureWebJobsStorage", "@Microsoft.KeyVault(SecretUri=x)", "is a Key Vault reference"),
-        ("AML_WORKSPACES", " , ", "is missing"),
-        ("AML_WORKSPACES", "prod", "'prod' is not the resource id of an Azure ML workspace"),
-        ("AML_WORKSPACES", "prod,test", "'test' is not the resource id of an Azure ML workspace"),
-        ("CLAIM_LEASE_SECONDS", "59", "must be at least three times AZURE_DEVOPS_TIMEOUT_SECONDS"),
+        ("AZURE_DEVOPS_URL", "https://dev.azure.com/", "does not name an organization; set it to the address"),
+        ("AZURE_DEVOPS_PAT", "@Microsoft.KeyVault(SecretUri=x)", "did not resolve the Key Vault reference"),
+        ("AZURE_DEVOPS_URL", "https:///contoso", "does not name a server"),
+        ("AZURE_DEVOPS_URL", "https://server:port/contoso", "the address has an invalid host or port"),
+        ("AzureWebJobsStorage", "secret", "not a connection string of a storage account; include AccountName"),
+        ("AzureWebJobsStorage", "@Microsoft.KeyVault(SecretUri=x)", "did not resolve the Key Vault reference"),
+        ("AML_WORKSPACES", " , ", "missing; set it to the resource IDs"),
+        ("AML_WORKSPACES", "prod", "'prod' is not the resource ID of an Azure ML workspace"),
+        ("AML_WORKSPACES", "prod,test", "'test' is not the resource ID of an Azure ML workspace"),
+        ("CLAIM_LEASE_SECONDS", "59", "59 is less than three times AZURE_DEVOPS_TIMEOUT_SECONDS; set it to 60 or more"),
         ("FIRST_RETRY_SECONDS", "1m", "'1m' is not a whole number of seconds above 0"),
+        (
+            "OUTCOME_TOPIC_ENDPOINT",
+            "https://t.example",
+            "'https://t.example' is not the endpoint of an Event Grid topic",
+        ),
     ],
 )
-def test_a_wrong_setting_is_named_with_what_is_wrong(name: str, value: str, fault: str) -> None:
+def test_a_wrong_setting_is_reported_with_its_name_and_problem(name: str, value: str, fault: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         settings.read(GOOD | {name: value})
 
-    assert caught.value.faults[0].startswith(name)
-    assert fault in caught.value.faults[0]
+    (found,) = caught.value.faults
+    assert found.where == name
+    assert fault in str(found)
+    assert str(found).startswith(f"{name}: ")
 
 
-def test_faults_of_settings_and_map_are_one_message() -> None:
+def test_faults_of_settings_and_release_map_are_one_message() -> None:
     with pytest.raises(ConfigurationError) as caught:
-        wiring.build({"RELEASE_MAP": "none.yaml", "AZURE_DEVOPS_TIMEOUT_SECONDS": "0"})
+        build({"RELEASE_MAP": "none.yaml", "AZURE_DEVOPS_TIMEOUT_SECONDS": "0"})
 
-    told = str(caught.value)
-    assert told.startswith("Model Release cannot start, 5 faults:")
+    message = str(caught.value)
+    assert message.startswith("Model Release cannot start, 5 faults:")
     for name in (
         "AzureWebJobsStorage",
         "AZURE_DEVOPS_URL",
@@ -79,13 +87,15 @@ def test_faults_of_settings_and_map_are_one_message() -> None:
         "AZURE_DEVOPS_TIMEOUT_SECONDS",
         "none.yaml",
     ):
-        assert name in told
+        assert name in message
+    for detail in ("Error", "Errno", "Traceback"):
+        assert detail not in message
 
 
-def test_without_a_connection_string_and_a_token_the_identity_opens_both() -> None:
+def test_without_a_connection_string_and_a_token_the_app_uses_its_identity() -> None:
     storage = {"AzureWebJobsStorage": "", "AzureWebJobsStorage__accountName": "contoso"}
 
-    app = wiring.build(GOOD | storage).start_release
+    services = build(GOOD | storage)
 
-    assert app.ledger._table._client.url.startswith("https://contoso.table.core.windows.net")
-    assert app.clock().tzinfo
+    assert services.history._table._client.url.startswith("https://contoso.table.core.windows.net")
+    assert services.sweep.clock().tzinfo
