@@ -1,7 +1,8 @@
-"""Catching up: registered models that no event told of, and tags that were added later."""
+"""Catch-up: starts registered versions that no event announced, and versions whose tags were added later."""
 
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,9 +17,8 @@ from local.serving import Server
 from model_release.azure_ml.models import AzureMl, ModelVersion
 from model_release.domain.claims import State, digest
 from model_release.domain.events import Workspace, parse
-from model_release.domain.release_map import judge, starts
-from model_release.flow.catch_up import CatchUp, event_of
-from tests.environment import WORKSPACE, World, event
+from model_release.flow.catch_up import event_of
+from tests.environment import WORKSPACE, Environment, event
 
 MODEL = "sklearn_regression_model"
 CREDENTIAL = SimpleNamespace(get_token=lambda *_scopes, **_options: AccessToken("token", 2**31))
@@ -34,194 +34,195 @@ routes:
 """
 
 
-class Azure:
-    """A workspace in a local Azure ML, and the app's way of catching up with it."""
+class ListedWorkspace:
+    """A workspace in a local Azure ML, and the catch-up of the app."""
 
-    def __init__(self, world: World, azure_ml: LocalAzureMl, url: str) -> None:
-        self.world, self.azure_ml, self._url = world, azure_ml, url
+    def __init__(self, env: Environment, azure_ml: LocalAzureMl, url: str) -> None:
+        self.env, self.azure_ml, self._url = env, azure_ml, url
 
     def register(self, version: int, model: str = MODEL, **tags: str) -> None:
-        self.azure_ml.add_version(WORKSPACE, model, str(version), created=self.world.clock(), tags=tags)
+        self.azure_ml.add_version(WORKSPACE, model, str(version), created=self.env.clock(), tags=tags)
 
-    def catch_up(self) -> CatchUp:
-        app = self.world.app
-        return CatchUp(AzureMl(CREDENTIAL, endpoint=self._url), app, app.ledger, self.world.clock)
+    def catch_up(self, **later: float) -> list[State]:
+        """Move the clock, and run catch-up."""
+        self.env.clock.advance(**later)
+        catch_up = replace(self.env.app.catch_up, azure_ml=AzureMl(CREDENTIAL, endpoint=self._url))
+        return [entry.state for entry in catch_up.run()]
 
-    def missed(self, **later: float) -> list[State]:
-        self.world.clock.advance(**later)
-        return [decision.state for decision in self.catch_up().missed()]
+    def first_run(self) -> None:
+        """Run catch-up for the first time, and move the clock by a minute."""
+        self.catch_up()
+        self.env.clock.advance(minutes=1)
 
 
 @pytest.fixture
-def azure(world: World) -> Iterator[Azure]:
+def workspace(env: Environment) -> Iterator[ListedWorkspace]:
     azure_ml = LocalAzureMl([WORKSPACE], page_size=75)
     with Server(azure_ml) as server:
-        yield Azure(world, azure_ml, server.url)
+        yield ListedWorkspace(env, azure_ml, server.url)
 
 
-def test_the_first_look_starts_nothing_and_notes_where_it_begins(world: World, azure: Azure) -> None:
-    azure.register(1)
+def test_the_first_run_starts_nothing_and_the_next_ones_begin_there(
+    env: Environment, workspace: ListedWorkspace
+) -> None:
+    workspace.register(1)
 
-    assert azure.missed(minutes=1) == []
-    assert azure.missed(hours=1) == []
-    assert world.history == []
-
-
-def test_a_version_that_no_event_told_of_is_released(world: World, azure: Azure) -> None:
-    azure.missed()
-    world.clock.advance(minutes=1)
-    azure.register(20)
-
-    assert azure.missed(hours=1) == [State.STARTED]
-    assert azure.missed(hours=1) == []
-    assert world.versions == ["20"]
+    assert workspace.catch_up(minutes=1) == []
+    assert workspace.catch_up(hours=1) == []
+    assert env.history == []
 
 
-def test_a_version_that_an_event_told_of_is_left_alone(world: World, azure: Azure) -> None:
-    azure.missed()
-    world.clock.advance(minutes=1)
-    azure.register(20)
-    world.app.registered(event(version=20))
+def test_a_version_that_no_event_announced_is_started_once(env: Environment, workspace: ListedWorkspace) -> None:
+    workspace.first_run()
+    workspace.register(20)
 
-    assert azure.missed(hours=1) == []
-    assert world.app.registered(event(version=20))[0].state is State.STARTED
-    assert world.versions == ["20"]
+    assert workspace.catch_up(hours=1) == [State.STARTED]
+    assert workspace.catch_up(hours=1) == []
+    assert env.versions == ["20"]
 
 
-def test_missed_versions_start_in_the_order_of_their_registration(world: World, azure: Azure) -> None:
-    azure.missed()
+def test_a_version_that_an_event_announced_is_not_started_again(env: Environment, workspace: ListedWorkspace) -> None:
+    workspace.first_run()
+    workspace.register(20)
+    env.registered(event(version=20))
+
+    assert workspace.catch_up(hours=1) == []
+    assert env.registered(event(version=20))[0].state is State.STARTED
+    assert env.versions == ["20"]
+
+
+def test_missed_versions_start_in_the_order_of_their_registration(env: Environment, workspace: ListedWorkspace) -> None:
+    workspace.catch_up()
     for version in (8, 9, 10):
-        world.clock.advance(minutes=1)
-        azure.register(version)
+        env.clock.advance(minutes=1)
+        workspace.register(version)
 
-    assert azure.missed(hours=1) == [State.STARTED] * 3
-    assert world.versions == ["8", "9", "10"]
+    assert workspace.catch_up(hours=1) == [State.STARTED] * 3
+    assert env.versions == ["8", "9", "10"]
 
 
-def test_a_missed_model_without_a_route_is_recorded_once(world: World, azure: Azure) -> None:
-    azure.missed()
-    world.clock.advance(minutes=1)
-    azure.register(1, model="unheard-of")
+def test_a_missed_model_without_a_route_is_recorded_once(env: Environment, workspace: ListedWorkspace) -> None:
+    workspace.first_run()
+    workspace.register(1, model="unheard-of")
 
-    assert azure.missed(hours=1) == [State.IGNORED]
-    assert azure.missed(hours=1) == []
-    assert [line.reason for line in world.history] == ["no route names unheard-of"]
+    assert workspace.catch_up(hours=1) == [State.IGNORED]
+    assert workspace.catch_up(hours=1) == []
+    assert [entry.reason for entry in env.history] == ["no route names the model unheard-of"]
 
 
 @pytest.fixture
-def routes(world: World, tmp_path: Path) -> Path:
+def routes(env: Environment, tmp_path: Path) -> Path:
     path = tmp_path / "map.yaml"
     path.write_text(ROUTES)
-    world.app = world.start(RELEASE_MAP=str(path))
+    env.restart(RELEASE_MAP=str(path))
     return path
 
 
-@pytest.mark.parametrize("told_by_an_event", [True, False])
-def test_a_version_whose_tags_come_to_match_is_released(
-    world: World, azure: Azure, routes: Path, *, told_by_an_event: bool
+@pytest.mark.parametrize("announced", [True, False])
+def test_a_version_whose_new_tags_match_a_route_is_started_once(
+    env: Environment, workspace: ListedWorkspace, routes: Path, *, announced: bool
 ) -> None:
-    azure.missed()
-    world.clock.advance(minutes=1)
-    azure.register(20)
-    if told_by_an_event:
-        world.app.registered(event(version=20, ModelTags={}))
-    azure.missed(hours=1)
-    assert world.versions == []
+    workspace.first_run()
+    workspace.register(20)
+    if announced:
+        env.registered(event(version=20, ModelTags={}))
+    workspace.catch_up(hours=1)
+    assert env.versions == []
 
-    azure.azure_ml.set_tags(WORKSPACE, MODEL, "20", {"stage": "production"})
+    workspace.azure_ml.set_tags(WORKSPACE, MODEL, "20", {"stage": "production"})
 
-    assert azure.missed(days=2) == [State.STARTED]
-    assert azure.missed(hours=1) == []
-    assert world.versions == ["20"]
-
-
-def test_tags_that_match_no_route_release_nothing(world: World, azure: Azure, routes: Path) -> None:
-    azure.missed()
-    world.clock.advance(minutes=1)
-    azure.register(20)
-    azure.missed(hours=1)
-
-    azure.azure_ml.set_tags(WORKSPACE, MODEL, "20", {"stage": "test"})
-
-    assert azure.missed(days=2) == []
-    assert world.versions == []
+    assert workspace.catch_up(days=2) == [State.STARTED]
+    assert workspace.catch_up(hours=1) == []
+    assert env.versions == ["20"]
 
 
-def test_tags_that_come_after_the_set_number_of_days_release_nothing(world: World, azure: Azure, routes: Path) -> None:
-    azure.missed()
-    world.clock.advance(minutes=1)
-    azure.register(20)
-    azure.missed(hours=1)
-    azure.missed(days=15)
+def test_new_tags_that_match_no_route_start_nothing(env: Environment, workspace: ListedWorkspace, routes: Path) -> None:
+    workspace.first_run()
+    workspace.register(20)
+    workspace.catch_up(hours=1)
 
-    azure.azure_ml.set_tags(WORKSPACE, MODEL, "20", {"stage": "production"})
+    workspace.azure_ml.set_tags(WORKSPACE, MODEL, "20", {"stage": "test"})
 
-    assert azure.missed(hours=1) == []
-    assert world.versions == []
+    assert workspace.catch_up(days=2) == []
+    assert env.versions == []
 
 
-def test_a_new_route_does_not_release_what_was_registered_before_it(world: World, azure: Azure, routes: Path) -> None:
-    azure.missed()
-    world.clock.advance(minutes=1)
-    azure.register(20)
-    azure.missed(hours=1)
+def test_tags_that_are_added_after_14_days_start_nothing(
+    env: Environment, workspace: ListedWorkspace, routes: Path
+) -> None:
+    workspace.first_run()
+    workspace.register(20)
+    workspace.catch_up(hours=1)
+    workspace.catch_up(days=15)
+
+    workspace.azure_ml.set_tags(WORKSPACE, MODEL, "20", {"stage": "production"})
+
+    assert workspace.catch_up(hours=1) == []
+    assert env.versions == []
+
+
+def test_a_changed_map_does_not_start_earlier_versions(
+    env: Environment, workspace: ListedWorkspace, routes: Path
+) -> None:
+    workspace.first_run()
+    workspace.register(20)
+    workspace.catch_up(hours=1)
 
     routes.write_text(ROUTES.replace("    tags: {stage: production}\n", ""))
-    world.app = world.start(RELEASE_MAP=str(routes))
+    env.restart(RELEASE_MAP=str(routes))
 
-    assert azure.missed(hours=1) == []
-    assert world.versions == []
+    assert workspace.catch_up(hours=1) == []
+    assert env.versions == []
 
 
-def test_a_tag_that_promotes_to_a_second_target_leaves_the_first_alone(
-    world: World, azure: Azure, tmp_path: Path
+def test_new_tags_that_match_a_second_target_do_not_start_the_first_one_again(
+    env: Environment, workspace: ListedWorkspace, tmp_path: Path
 ) -> None:
     path = tmp_path / "two.yaml"
     path.write_text(ROUTES.replace("model: churn", "model: sklearn_*"))
-    world.app = world.start(RELEASE_MAP=str(path))
-    azure.missed()
-    world.clock.advance(minutes=1)
-    azure.register(20)
-    world.app.registered(event(version=20, ModelTags={}))
+    env.restart(RELEASE_MAP=str(path))
+    workspace.first_run()
+    workspace.register(20)
+    env.registered(event(version=20, ModelTags={}))
 
-    azure.azure_ml.set_tags(WORKSPACE, MODEL, "20", {"stage": "production"})
-    azure.missed(hours=1)
-    azure.missed(hours=1)
+    workspace.azure_ml.set_tags(WORKSPACE, MODEL, "20", {"stage": "production"})
+    workspace.catch_up(hours=1)
+    workspace.catch_up(hours=1)
 
-    assert [release["releaseDefinition"]["id"] for release in world.azure_devops.releases] == [42, 1]
+    assert [release["releaseDefinition"]["id"] for release in env.azure_devops.releases] == [42, 1]
 
 
 EVERY = "{version: 1, routes: [{model: 'sklearn_*', order: every, release: {project: risk, definition: 42}}]}"
 
 
-def test_of_3000_versions_over_40_pages_exactly_the_25_that_were_missed_are_looked_at(
-    world: World, azure: Azure, tmp_path: Path
+def test_25_missed_versions_among_3000_start_with_one_list_request_for_each_model(
+    env: Environment, workspace: ListedWorkspace, tmp_path: Path
 ) -> None:
     (tmp_path / "map.yaml").write_text(EVERY)
-    world.app = world.start(RELEASE_MAP=str(tmp_path / "map.yaml"), AzureWebJobsStorage=world.direct_storage)
-    azure.missed()
+    env.restart(RELEASE_MAP=str(tmp_path / "map.yaml"), AzureWebJobsStorage=env.direct_storage)
+    workspace.catch_up()
     versions = [(f"sklearn_{number % 40}", number) for number in range(3000)]
     for model, version in versions:
-        world.clock.advance(seconds=1)
-        azure.register(version, model=model)
+        env.clock.advance(seconds=1)
+        workspace.register(version, model=model)
     missed = [str(version) for _, version in versions[7::120]]
-    _make_known(world, [(model, version) for model, version in versions if str(version) not in missed])
-    before = len(azure.azure_ml.requests)
+    _record_as_ignored(env, [(model, version) for model, version in versions if str(version) not in missed])
+    before = len(workspace.azure_ml.requests)
 
-    assert azure.missed(hours=1) == [State.STARTED] * 25
-    assert world.versions == missed
-    assert len(azure.azure_ml.requests) - before == 1 + 40
+    assert workspace.catch_up(hours=1) == [State.STARTED] * 25
+    assert env.versions == missed
+    assert len(workspace.azure_ml.requests) - before == 1 + 40
 
 
-def _make_known(world: World, versions: list[tuple[str, int]]) -> None:
-    table = world.app.ledger._table.client
+def _record_as_ignored(env: Environment, versions: list[tuple[str, int]]) -> None:
+    table = env.table
     for model in {model for model, _ in versions}:
         rows = [
             {
                 "PartitionKey": f"claim {digest(WORKSPACE.lower())} {model}",
                 "RowKey": f"{version} ignored",
                 "event": event(model=model, version=version),
-                "created": world.clock(),
+                "created": env.clock(),
                 "reason": "no route named it",
             }
             for named, version in versions
@@ -231,136 +232,138 @@ def _make_known(world: World, versions: list[tuple[str, int]]) -> None:
 
 
 @pytest.mark.parametrize("page", range(3))
-def test_a_look_that_fails_at_any_page_is_taken_up_again(world: World, azure: Azure, page: int) -> None:
-    azure.azure_ml._page_size = 3
-    azure.missed()
+def test_after_a_page_could_not_be_listed_the_next_run_starts_all_versions(
+    env: Environment, workspace: ListedWorkspace, page: int
+) -> None:
+    workspace.azure_ml._page_size = 3
+    workspace.catch_up()
     for version in range(1, 9):
-        world.clock.advance(seconds=1)
-        azure.register(version)
-    azure.azure_ml.misbehave(Fault(path=f"skip=0x{3 * page:x}" if page else "/versions", status=403))
-    assert azure.missed(hours=1) == []
+        env.clock.advance(seconds=1)
+        workspace.register(version)
+    workspace.azure_ml.misbehave(Fault(path=f"skip=0x{3 * page:x}" if page else "/versions", status=403))
+    assert workspace.catch_up(hours=1) == []
 
-    azure.azure_ml.behave()
-    azure.missed(hours=1)
+    workspace.azure_ml.behave()
+    workspace.catch_up(hours=1)
 
-    assert world.versions == [str(version) for version in range(1, 9)]
+    assert env.versions == [str(version) for version in range(1, 9)]
 
 
-def test_what_was_registered_while_azure_ml_was_away_for_weeks_is_released(world: World, azure: Azure) -> None:
-    azure.missed()
-    world.clock.advance(minutes=1)
-    azure.register(20)
-    azure.azure_ml.misbehave(Fault(path="/models", status=403))
+def test_versions_are_started_although_azure_ml_was_unavailable_for_weeks(
+    env: Environment, workspace: ListedWorkspace
+) -> None:
+    workspace.first_run()
+    workspace.register(20)
+    workspace.azure_ml.misbehave(Fault(path="/models", status=403))
     for _ in range(4):
-        assert azure.missed(days=7) == []
+        assert workspace.catch_up(days=7) == []
 
-    azure.azure_ml.behave()
+    workspace.azure_ml.behave()
 
-    assert azure.missed(hours=1) == [State.STARTED]
+    assert workspace.catch_up(hours=1) == [State.STARTED]
 
 
-def test_a_look_that_is_cut_off_by_storage_is_taken_up_again(world: World, azure: Azure) -> None:
-    azure.missed()
+def test_after_a_run_is_cut_off_by_storage_the_next_run_starts_the_rest(
+    env: Environment, workspace: ListedWorkspace
+) -> None:
+    workspace.catch_up()
     for version in (1, 2, 3):
-        world.clock.advance(seconds=1)
-        azure.register(version)
-    world.storage.down_after = len(world.storage.passed) + 8
+        env.clock.advance(seconds=1)
+        workspace.register(version)
+    env.storage.down_after = len(env.storage.passed) + 8
     with pytest.raises(AzureError):
-        azure.missed(hours=1)
+        workspace.catch_up(hours=1)
 
-    world.storage.down_after = None
-    world.clock.advance(minutes=5)
-    azure.missed()
+    env.storage.down_after = None
+    env.clock.advance(minutes=5)
+    workspace.catch_up()
 
-    assert world.versions == ["1", "2", "3"]
+    assert env.versions == ["1", "2", "3"]
 
 
-def test_a_claim_that_a_process_died_at_is_found_although_no_event_comes_again(world: World, azure: Azure) -> None:
-    azure.missed()
-    world.clock.advance(minutes=1)
-    azure.register(20)
-    registered = parse(event(version=20))
-    (start,) = starts(judge(world.app.release_map, registered), registered)
-    world.app.ledger.claim(start, registered)
+def test_a_claim_whose_process_died_is_started_without_another_event(
+    env: Environment, workspace: ListedWorkspace
+) -> None:
+    workspace.first_run()
+    workspace.register(20)
+    env.claim(event(version=20))
 
-    assert azure.missed(hours=1) == [State.STARTED]
-    assert world.versions == ["20"]
+    assert workspace.catch_up(hours=1) == [State.STARTED]
+    assert env.versions == ["20"]
 
 
 @pytest.mark.parametrize("calls", range(12))
-def test_a_target_that_was_never_claimed_is_found_wherever_its_event_was_cut_off(
-    world: World, azure: Azure, tmp_path: Path, calls: int
+def test_every_target_starts_once_wherever_storage_cuts_off_the_event(
+    env: Environment, workspace: ListedWorkspace, tmp_path: Path, calls: int
 ) -> None:
     path = tmp_path / "map.yaml"
     path.write_text(ROUTES.replace("churn", "sklearn_*").replace("    tags: {stage: production}\n", ""))
-    world.app = world.start(RELEASE_MAP=str(path))
-    azure.missed()
-    world.clock.advance(minutes=1)
-    azure.register(20)
-    world.storage.down_after = len(world.storage.passed) + calls
+    env.restart(RELEASE_MAP=str(path))
+    workspace.first_run()
+    workspace.register(20)
+    env.storage.down_after = len(env.storage.passed) + calls
     with suppress(AzureError):
-        world.app.registered(event(version=20))
+        env.registered(event(version=20))
 
-    world.storage.down_after = None
+    env.storage.down_after = None
     for _ in range(3):
-        azure.missed(hours=1)
-        world.app.unfinished()
+        workspace.catch_up(hours=1)
+        env.sweep()
 
-    assert sorted(release["releaseDefinition"]["id"] for release in world.azure_devops.releases) == [1, 42]
-    assert azure.missed(hours=1) == []
+    assert sorted(release["releaseDefinition"]["id"] for release in env.azure_devops.releases) == [1, 42]
+    assert workspace.catch_up(hours=1) == []
 
 
 @pytest.mark.parametrize("status", [404, 500])
 def test_a_model_that_cannot_be_listed_does_not_stop_the_others(
-    world: World,
-    azure: Azure,
-    caplog: pytest.LogCaptureFixture,
-    status: int,
+    env: Environment, workspace: ListedWorkspace, caplog: pytest.LogCaptureFixture, status: int
 ) -> None:
-    azure.missed()
-    world.clock.advance(minutes=1)
-    azure.register(3, model="a_model")
-    azure.register(20)
-    azure.azure_ml.misbehave(Fault(path="/a_model/versions", status=status, headers={"Retry-After": "0.001"}))
+    workspace.first_run()
+    workspace.register(3, model="a_model")
+    workspace.register(20)
+    workspace.azure_ml.misbehave(Fault(path="/a_model/versions", status=status, headers={"Retry-After": "0.001"}))
 
-    assert azure.missed(hours=1) == [State.STARTED]
+    assert workspace.catch_up(hours=1) == [State.STARTED]
     assert "the versions of a_model in workspace prod cannot be read" in caplog.text
 
-    azure.azure_ml.behave()
+    workspace.azure_ml.behave()
 
-    assert azure.missed(hours=1) == [State.IGNORED]
-
-
-def test_tags_in_any_script_do_not_make_an_event_too_long(world: World, azure: Azure) -> None:
-    azure.missed()
-    world.clock.advance(minutes=1)
-    azure.register(20, note="\u6a21" * 6000)
-
-    assert azure.missed(hours=1) == [State.STARTED]
+    assert workspace.catch_up(hours=1) == [State.IGNORED]
 
 
-def test_a_workspace_that_cannot_be_listed_does_not_stop_the_others(world: World, azure: Azure, caplog) -> None:  # noqa: ANN001
+def test_long_tags_in_any_script_do_not_make_an_event_too_long(env: Environment, workspace: ListedWorkspace) -> None:
+    workspace.first_run()
+    workspace.register(20, note="\u6a21" * 6000)
+
+    assert workspace.catch_up(hours=1) == [State.STARTED]
+
+
+def test_a_workspace_that_cannot_be_listed_does_not_stop_the_others(
+    env: Environment, workspace: ListedWorkspace, caplog: pytest.LogCaptureFixture
+) -> None:
     other = WORKSPACE.replace("prod", "gone")
-    world.app = world.start(AML_WORKSPACES=f"{other},{WORKSPACE}")
-    azure.missed()
-    world.clock.advance(minutes=1)
-    azure.register(20)
+    env.restart(AML_WORKSPACES=f"{other},{WORKSPACE}")
+    workspace.first_run()
+    workspace.register(20)
 
-    assert azure.missed(hours=1) == [State.STARTED]
-    assert "workspace gone cannot be read: is the workspace there" in caplog.text
-
-
-def test_what_is_no_model_version_of_ours_is_told_and_left(world: World, azure: Azure, caplog) -> None:  # noqa: ANN001
-    azure.missed()
-    world.clock.advance(minutes=1)
-    azure.register(1, model="-odd-")
-    azure.register(20)
-
-    assert azure.missed(hours=1) == [State.STARTED]
-    assert "-odd- 1 is no model version to release" in caplog.text
+    assert workspace.catch_up(hours=1) == [State.STARTED]
+    (problem,) = {record.getMessage() for record in caplog.records if "workspace gone" in record.getMessage()}
+    assert problem.startswith("the model versions of workspace gone cannot be read: ")
+    assert problem.endswith("; correct the workspace's resource ID, or remove the workspace from AML_WORKSPACES")
 
 
-def test_an_event_made_of_a_model_version_is_read_like_one_of_azure_ml() -> None:
+def test_a_version_whose_event_cannot_be_read_is_logged_and_does_not_stop_the_others(
+    env: Environment, workspace: ListedWorkspace, caplog: pytest.LogCaptureFixture
+) -> None:
+    workspace.first_run()
+    workspace.register(1, model="-odd-")
+    workspace.register(20)
+
+    assert workspace.catch_up(hours=1) == [State.STARTED]
+    assert "-odd-:1 cannot be released: the model name is '-odd-'; expected" in caplog.text
+
+
+def test_the_event_of_a_listed_version_is_read_like_one_of_azure_ml() -> None:
     version = ModelVersion(Workspace.parse(WORKSPACE), MODEL, "7", datetime.now(UTC), {"a": "b"}, {"c": "d"})
 
     read = parse(event_of(version))
