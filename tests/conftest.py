@@ -1,9 +1,9 @@
-"""The world that the tests share: Azurite, a local Azure DevOps, and the app between them."""
+"""The fixtures of all tests: Azurite, and the app between it and a local Azure DevOps."""
 
 import os
 import tempfile
 
-# Before the SDK is imported: it keeps what it learns of a server, and ports come back in the next run.
+# Before the SDK is imported: it caches the locations of each server, and the next run may reuse a port.
 os.environ["AZURE_DEVOPS_CACHE_DIR"] = tempfile.mkdtemp(prefix="azure-devops-tests-")
 
 from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ from local import azurite
 from model_release.app import HOME
 from tests.environment import Accounts, Environment
 
-# Of these folders and files, the tests that need neither Azurite nor a browser.
+# In these folders and files, --fast runs the tests that need neither Azurite nor a browser.
 FAST = (
     "domain",
     "store",
@@ -44,7 +44,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def _is_fast(item: pytest.Item) -> bool:
     folder = item.path.relative_to(HOME / "tests").parts[0]
-    return folder in FAST and not {"accounts", "browser"} & set(getattr(item, "fixturenames", ()))
+    return folder in FAST and not {"accounts", "browser", "size"} & set(getattr(item, "fixturenames", ()))
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def size(request: pytest.FixtureRequest) -> Callable[[int, int], int]:
 
 @pytest.fixture
 def netrc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep a password for this machine where `requests` looks for one."""
+    """Write a netrc file with a password for the local servers, which `requests` would use."""
     (tmp_path / "netrc").write_text("machine 127.0.0.1 login somebody password another")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
 
