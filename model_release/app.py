@@ -1,7 +1,5 @@
 """Build the services of the app; alone reads the environment."""
 
-from __future__ import annotations
-
 import logging
 import os
 from collections.abc import Mapping

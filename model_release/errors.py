@@ -1,7 +1,5 @@
 """All errors. An error from Azure DevOps answers one question: may a release have been created?"""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta

@@ -3,8 +3,6 @@
 Azure's Python worker sends only the message to the host and drops the other fields of a log record.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 from typing import Any

@@ -1,7 +1,5 @@
 """Foreign text, made safe to show."""
 
-from __future__ import annotations
-
 import json
 
 _MOST_CHARACTERS = 200

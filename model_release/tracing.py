@@ -3,8 +3,6 @@
 https://opentelemetry.io/docs/languages/python/instrumentation/
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import wraps

@@ -1,7 +1,5 @@
 """Azure DevOps: find a target, create a release or run there once, and find it by its marker."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The body of the request that starts a run of a pipeline (pure)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

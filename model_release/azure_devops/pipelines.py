@@ -1,7 +1,5 @@
 """YAML pipelines: find one, start a run, and find a run by its marker."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime

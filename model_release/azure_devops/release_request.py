@@ -1,7 +1,5 @@
 """The body of the request that creates a release (pure)."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """Release definitions: find one, create a release, and find a release by its marker."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from datetime import datetime

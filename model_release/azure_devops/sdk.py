@@ -1,7 +1,5 @@
 """The azure-devops SDK: sign-in, clients that send each request once, and errors that have a meaning."""
 
-from __future__ import annotations
-
 import os
 import re
 import tempfile

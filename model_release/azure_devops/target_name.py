@@ -1,7 +1,5 @@
 """Select the one definition or pipeline that a target names (pure)."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Read a workspace's model versions through Azure Resource Manager."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Read from Azure Resource Manager as the app's identity, or as the developer."""
 
-from __future__ import annotations
-
 from typing import Any
 from urllib.parse import urlsplit
 

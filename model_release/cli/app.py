@@ -1,7 +1,5 @@
 """The app's HTTP API (docs/openapi.yaml), and what the commands that use it share."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 from urllib.parse import quote

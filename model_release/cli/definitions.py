@@ -1,7 +1,5 @@
 """Release definitions in raw JSON: the SDK's models would drop unknown fields when a definition is written back."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

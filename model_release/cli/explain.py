@@ -1,7 +1,5 @@
 """The command `explain`: match and plan a model version as the app would, and create nothing."""
 
-from __future__ import annotations
-
 import json
 import sys
 from collections.abc import Collection, Sequence

@@ -1,7 +1,5 @@
 """The command `history`."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import click

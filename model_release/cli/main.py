@@ -1,7 +1,5 @@
 """The group of all commands."""
 
-from __future__ import annotations
-
 import click
 
 from model_release.cli.check.command import check

@@ -1,7 +1,5 @@
 """The command `send`."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 from typing import Any

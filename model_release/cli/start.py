@@ -1,7 +1,5 @@
 """The command `start`."""
 
-from __future__ import annotations
-
 import sys
 import uuid
 from typing import Any

@@ -1,7 +1,5 @@
 """What all commands share: this machine's settings, and results as a table or as JSON."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence

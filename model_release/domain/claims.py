@@ -1,7 +1,5 @@
 """Claims: records that a model version is, or was, on its way to a target; states and their transitions (pure)."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass

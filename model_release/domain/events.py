@@ -1,12 +1,10 @@
 """Read ModelRegistered events of Event Grid, in the Event Grid schema and as CloudEvents (pure)."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from azure.core.messaging import CloudEvent
 from azure.eventgrid import EventGridEvent, SystemEventNames
@@ -37,7 +35,7 @@ class Workspace:
     name: str = field(compare=False)
 
     @classmethod
-    def parse(cls, resource_id: str) -> Workspace:
+    def parse(cls, resource_id: str) -> Self:
         """Read a resource ID; raises ValueError."""
         match = _WORKSPACE.fullmatch(resource_id.rstrip("/"))
         if not match:

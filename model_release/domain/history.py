@@ -1,9 +1,8 @@
 """A history entry: the state of one model version at one target, or of an event that started nothing (pure)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Self
 
 from model_release.domain.claims import NEVER, Claim, State
 
@@ -38,7 +37,7 @@ class HistoryEntry:
         return (model, version) if colon and self.subject.startswith("models/") else ("", "")
 
     @classmethod
-    def of(cls, claim: Claim) -> HistoryEntry:
+    def of(cls, claim: Claim) -> Self:
         """Build the entry of a claim."""
         return cls(
             time=claim.created,

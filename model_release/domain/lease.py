@@ -10,8 +10,6 @@ An attempt that reaches `create_by` or `send_by` too late creates nothing and is
 end of the second third at the latest, and the last third is longer than a request can last.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 

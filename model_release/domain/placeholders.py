@@ -1,7 +1,5 @@
 """Placeholders in the texts of a route, such as `{version}` or `{tags.stage}`."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Mapping
 

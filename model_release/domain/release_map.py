@@ -1,7 +1,5 @@
 """The release map: the team's file, its JSON schema, and every fault of it with its path."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal

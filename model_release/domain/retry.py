@@ -1,7 +1,5 @@
 """When a claim is attempted again, and when it is abandoned (pure)."""
 
-from __future__ import annotations
-
 from datetime import datetime, timedelta
 
 from model_release.domain.claims import AttemptResult, Claim, State

@@ -1,7 +1,5 @@
 """Match a model version with the routes of the release map, and plan what is to be created (pure)."""
 
-from __future__ import annotations
-
 import operator
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Targets, what is planned for them, and what was created."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass

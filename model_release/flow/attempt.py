@@ -1,7 +1,5 @@
 """One attempt of a claim: guards, each of which may end it, and then the one request that creates."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta

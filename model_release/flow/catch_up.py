@@ -1,7 +1,5 @@
 """Catch-up: list the model versions of Azure ML, and start what no event started."""
 
-from __future__ import annotations
-
 import json
 import logging
 from collections.abc import Callable, Iterator, Mapping

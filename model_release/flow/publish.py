@@ -1,7 +1,5 @@
 """Publish outcome events to an Event Grid topic, at least once."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable, Iterator
 from itertools import islice

@@ -1,7 +1,5 @@
 """Record what happened: in the claim, in the history, and for the sweep and the outbox."""
 
-from __future__ import annotations
-
 import uuid
 from dataclasses import dataclass, replace
 from datetime import timedelta

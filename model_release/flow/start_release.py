@@ -1,7 +1,5 @@
 """The way of an event: parse, match, claim, guards, create, record."""
 
-from __future__ import annotations
-
 import logging
 import time
 from collections.abc import Callable, Iterable

@@ -1,7 +1,5 @@
 """The sweep: take up the claims that are pending."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor

@@ -5,8 +5,6 @@
 | `catch_up_cursor` | HASH of the workspace | from when on the workspace is caught up |
 """
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass
 from datetime import datetime
 

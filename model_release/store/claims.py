@@ -10,8 +10,6 @@ HASH is the digest of the workspace's resource ID, TARGET that of the target. Al
 to one is lost, the SDK repeats it, the repetition conflicts, and the row is compared with what was written.
 """
 
-from __future__ import annotations
-
 import json
 import uuid
 from collections.abc import Callable, Iterable

@@ -5,8 +5,6 @@
 | `claim HASH MODEL` | `TARGET` | the version, and until when its request may still be carried out |
 """
 
-from __future__ import annotations
-
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime

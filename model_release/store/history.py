@@ -6,8 +6,6 @@
 | `ignored` | the same, with a random key | the entry of an event that started nothing |
 """
 
-from __future__ import annotations
-
 from dataclasses import asdict, fields
 from datetime import datetime, timedelta
 from itertools import islice

@@ -8,8 +8,6 @@ A row only points to its claim and is written before the claim. The claim is aut
 outcome, the attempt was cut off or overtaken, and the row is deleted once the claim is final.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from azure.data.tables import TableEntity

@@ -5,8 +5,6 @@
 | `pending` | the claim's key | the claim's partition and row, and when it is due |
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime

@@ -1,7 +1,5 @@
 """The one table of the app, created when it is first needed."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import cached_property

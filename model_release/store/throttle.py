@@ -5,8 +5,6 @@
 | `throttle` | `throttle` | until when no request is sent |
 """
 
-from __future__ import annotations
-
 from datetime import datetime, timedelta
 
 from model_release.domain.claims import NEVER

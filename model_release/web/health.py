@@ -1,7 +1,5 @@
 """Health: whether storage and Azure DevOps answer, and what is pending."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """Read a history query from the parameters of a request (pure)."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta

@@ -1,7 +1,5 @@
 """The history and model versions as plain values, the same for the pages and for JSON (pure)."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass

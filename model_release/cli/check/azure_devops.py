@@ -1,7 +1,5 @@
 """Check each enabled route against its target in Azure DevOps."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase

@@ -1,7 +1,5 @@
 """Read an event subscription through Azure Resource Manager."""
 
-from __future__ import annotations
-
 import re
 from typing import Any
 from urllib.parse import quote

@@ -1,12 +1,11 @@
 """Findings, those of the release map alone, and how patterns are compared (pure)."""
 
-from __future__ import annotations
-
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Self
 
 from model_release.domain.events import Workspace
 from model_release.domain.release_map import ReleaseMap, Route
@@ -38,7 +37,7 @@ class Finding:
     fix: str = ""
 
     @classmethod
-    def refused(cls, error: RefusedError, target: Target, where: str) -> Finding:
+    def refused(cls, error: RefusedError, target: Target, where: str) -> Self:
         """Report a refusal; Azure DevOps' own refusals have no fix."""
         return cls(Severity.FAULT, error.problem, where, error.fix or _DEFAULT_FIX[target.kind])
 

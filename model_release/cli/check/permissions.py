@@ -1,7 +1,5 @@
 """Check the permissions of this identity on a release definition or a pipeline."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass

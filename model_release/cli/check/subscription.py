@@ -1,7 +1,5 @@
 """Check that an event subscription delivers the events of the release map's models (pure)."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any

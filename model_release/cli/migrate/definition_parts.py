@@ -1,7 +1,5 @@
 """The parts of a release definition that a pipeline in its place must have too (pure)."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Switch off the old triggers that a release map replaces."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from itertools import groupby

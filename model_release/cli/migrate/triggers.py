@@ -1,7 +1,5 @@
 """The triggers of the classic extension: read them, determine their routes, and remove them (pure)."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum

@@ -1,7 +1,5 @@
 """Write the release map that does what the old triggers did (pure)."""
 
-from __future__ import annotations
-
 import glob
 from collections.abc import Iterable, Mapping
 from textwrap import indent

@@ -1,7 +1,5 @@
 """The pages: HTML from the same values as the JSON, without a script, with one style sheet that the policy allows."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import json
