@@ -34,7 +34,7 @@ class Topic:
     """A custom topic of Event Grid; a request ends after a few seconds and is not repeated."""
 
     def __init__(self, endpoint: str, credential: TokenCredential, *, timeout: float = 5) -> None:
-        """Take the endpoint, such as https://TOPIC.REGION-1.eventgrid.azure.net/api/events; the timeout is in seconds."""
+        """Take an endpoint such as https://TOPIC.REGION-1.eventgrid.azure.net/api/events, and a timeout in seconds."""
         self._client = EventGridPublisherClient(endpoint, credential)
         self._options: dict[str, Any] = {
             "retry_total": 0,
