@@ -1,4 +1,4 @@
-"""The whole app through the local host, as Event Grid sees it."""
+"""The whole app through the local host, as Event Grid calls it."""
 
 import json
 import os
@@ -19,9 +19,9 @@ from local.azure_devops_faults import Fault
 from local.azure_ml import AzureMl
 from local.functions_host import FunctionsHost
 from local.serving import Server
-from model_release import app as wiring
+from model_release.app import HOME
 from model_release.domain.claims import State
-from tests.environment import BOTH, EVENTS, WORKSPACE, World, event, sample_event
+from tests.environment import BOTH, EVENTS, WORKSPACE, Environment, event, sample_event
 from tests.functions_runtime import FunctionsRuntime
 
 NOTIFICATION = {"aeg-event-type": "Notification"}
@@ -36,8 +36,8 @@ def served(app: func.FunctionApp) -> Iterator[str]:
 
 
 @pytest.fixture
-def host(world: World) -> Iterator[str]:
-    with served(world.function_app()) as url:
+def host(env: Environment) -> Iterator[str]:
+    with served(env.function_app()) as url:
         yield url
 
 
@@ -46,27 +46,27 @@ def deliver(host: str, body: str) -> int:
 
 
 @pytest.mark.usefixtures("netrc")
-def test_a_password_for_this_machine_in_a_netrc_file_replaces_no_sign_in(world: World) -> None:
-    world.azure_devops._pat = "a token"
+def test_a_password_of_a_netrc_file_does_not_replace_the_sign_in(env: Environment) -> None:
+    env.azure_devops._pat = "a token"
 
-    (decision,) = world.start().registered(event())
+    (entry,) = env.start().start_release.registered(event())
 
-    assert decision.state is State.STARTED
+    assert entry.state is State.STARTED
 
 
 @pytest.mark.parametrize("name", [path.name for path in EVENTS.glob("*.json")])
-def test_each_sample_event_starts_one_release_with_its_version(world: World, tmp_path: Path, name: str) -> None:
+def test_each_sample_event_starts_one_release_with_its_version(env: Environment, tmp_path: Path, name: str) -> None:
     model, version = sample_event(name)["subject"].removeprefix("models/").split(":")
-    world.azure_devops.add_definition("growth", "Any", model_artifacts={"_it": model}, variables={"ModelVersion": ""})
-    world.azure_devops.add_model_version(model, "0")
+    env.azure_devops.add_definition("growth", "Any", model_artifacts={"_it": model}, variables={"ModelVersion": ""})
+    env.azure_devops.add_model_version(model, "0")
     release_map = tmp_path / "map.yaml"
     release_map.write_text("{version: 1, routes: [{model: '*', release: {project: growth, definition: Any}}]}")
-    world.app = world.start(RELEASE_MAP=str(release_map))
+    env.restart(RELEASE_MAP=str(release_map))
 
-    with served(world.function_app()) as host:
+    with served(env.function_app()) as host:
         assert deliver(host, (EVENTS / name).read_text()) == 202
 
-    (release,) = world.azure_devops.releases
+    (release,) = env.azure_devops.releases
     assert release["artifacts"][0]["definitionReference"]["version"]["name"] == version
     assert release["variables"]["ModelVersion"]["value"] == version
 
@@ -82,28 +82,28 @@ def test_each_sample_event_starts_one_release_with_its_version(world: World, tmp
         ("not JSON", 500, 0),
     ],
 )
-def test_what_is_not_ours_is_answered_as_by_the_real_host(
-    world: World, host: str, body: str, status: int, recorded: int
+def test_an_event_that_starts_nothing_is_answered_as_by_the_real_host(
+    env: Environment, host: str, body: str, status: int, recorded: int
 ) -> None:
     assert deliver(host, body) == status
 
-    assert world.azure_devops.releases == []
-    assert [line.state for line in world.history] == [State.IGNORED] * recorded
-    assert all(line.reason for line in world.history)
+    assert env.azure_devops.releases == []
+    assert [entry.state for entry in env.history] == [State.IGNORED] * recorded
+    assert all(entry.reason for entry in env.history)
 
 
-def test_storage_that_is_down_makes_event_grid_ask_again(world: World, host: str) -> None:
-    world.storage.down = True
+def test_a_delivery_fails_while_storage_is_down_and_succeeds_afterwards(env: Environment, host: str) -> None:
+    env.storage.down = True
     assert deliver(host, event()) == 500
-    assert world.azure_devops.releases == []
+    assert env.azure_devops.releases == []
 
-    world.storage.down = False
+    env.storage.down = False
     assert deliver(host, event()) == 202
-    assert world.versions == ["20"]
+    assert env.versions == ["20"]
 
 
-def test_50_deliveries_to_two_host_processes_start_one_release(world: World) -> None:
-    with _host_process(world) as first, _host_process(world) as second:
+def test_50_deliveries_to_two_host_processes_start_one_release(env: Environment) -> None:
+    with _host_process(env) as first, _host_process(env) as second:
         hosts = [first.url, second.url]
 
         def until_acknowledged(number: int) -> int:
@@ -117,48 +117,48 @@ def test_50_deliveries_to_two_host_processes_start_one_release(world: World) -> 
             statuses = list(pool.map(until_acknowledged, range(50)))
 
     assert statuses == [202] * 50
-    assert world.versions == ["20"]
+    assert env.versions == ["20"]
 
 
 @BOTH
-def test_the_sweep_takes_up_what_waits(world: World, host: str) -> None:
-    world.azure_devops.misbehave(Fault(**world.requests.start, status=429, times=1))
+def test_the_sweep_starts_a_release_that_waits(env: Environment, host: str) -> None:
+    env.azure_devops.misbehave(Fault(**env.requests.start, status=429, times=1))
     deliver(host, event())
-    world.clock.advance(minutes=1)
+    env.clock.advance(minutes=1)
 
     assert requests.post(f"{host}/admin/functions/unfinished_releases", json={}).status_code == 202
 
-    assert world.versions == ["20"]
+    assert env.versions == ["20"]
 
 
-def test_the_hourly_look_signs_in_with_the_identity_and_finds_what_no_event_told_of(
-    world: World, monkeypatch: pytest.MonkeyPatch
+def test_the_catch_up_signs_in_with_the_identity_and_starts_what_no_event_started(
+    env: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     azure_ml = AzureMl([WORKSPACE])
     with Server(azure_ml) as azure:
         monkeypatch.setenv("IDENTITY_ENDPOINT", f"{azure.url}/msi/token")
         monkeypatch.setenv("IDENTITY_HEADER", "local")
-        built = world.build(AZURE_RESOURCE_MANAGER_URL=azure.url, AZURE_DEVOPS_PAT="")
-        with served(world.function_app(built)) as host:
+        services = env.start(AZURE_RESOURCE_MANAGER_URL=azure.url, AZURE_DEVOPS_PAT="")
+        with served(env.function_app(services)) as host:
             for _ in range(2):
                 assert requests.post(f"{host}/admin/functions/missed_models", json={}).status_code == 202
-                world.clock.advance(minutes=30)
-                azure_ml.add_version(WORKSPACE, "sklearn_regression_model", "20", created=world.clock())
-                world.clock.advance(minutes=30)
+                env.clock.advance(minutes=30)
+                azure_ml.add_version(WORKSPACE, "sklearn_regression_model", "20", created=env.clock())
+                env.clock.advance(minutes=30)
 
-    assert world.versions == ["20"]
+    assert env.versions == ["20"]
 
 
-def test_an_app_with_a_wrong_map_does_not_start_and_says_everything(world: World, tmp_path: Path) -> None:
+def test_an_app_with_a_wrong_map_does_not_start_and_prints_every_fault(env: Environment, tmp_path: Path) -> None:
     wrong = tmp_path / "map.yaml"
     wrong.write_text("version: 2\nroutes: [{modle: a, order: last, release: {project: p}}]")
 
     done = subprocess.run(
         [sys.executable, "-m", "local.functions_host", "--port", "1"],
-        env=os.environ | world.environment(RELEASE_MAP=str(wrong), FIRST_RETRY_SECONDS="soon"),
+        env=os.environ | env.settings(RELEASE_MAP=str(wrong), FIRST_RETRY_SECONDS="soon"),
         capture_output=True,
         text=True,
-        cwd=wiring.HOME,
+        cwd=HOME,
         check=False,
     )
 
@@ -175,12 +175,12 @@ def test_an_app_with_a_wrong_map_does_not_start_and_says_everything(world: World
         assert fault in done.stderr
 
 
-def _host_process(world: World) -> "HostProcess":
-    return HostProcess(world.environment())
+def _host_process(env: Environment) -> "HostProcess":
+    return HostProcess(env.settings())
 
 
 class HostProcess:
-    """The app in a process of its own, served by the local host."""
+    """The app in its own process, served by the local host."""
 
     def __init__(self, environment: dict[str, str]) -> None:
         self._environment = environment
@@ -189,7 +189,7 @@ class HostProcess:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "local.functions_host", "--port", "0", "--no-timers"],
             env=os.environ | self._environment,
-            cwd=wiring.HOME,
+            cwd=HOME,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
@@ -202,19 +202,19 @@ class HostProcess:
         self.process.communicate()
 
 
-def test_the_http_file_in_the_documentation_sends_what_the_host_accepts(world: World, host: str) -> None:
-    requests_in_file = (wiring.HOME / "docs/try.http").read_text().split("###")[1:]
+def test_the_host_accepts_the_events_of_the_http_file_in_the_documentation(env: Environment, host: str) -> None:
+    requests_in_file = (HOME / "docs/try.http").read_text().split("###")[1:]
     for text in requests_in_file[:2]:
         body = text.partition("\n\n")[2]
         assert deliver(host, json.dumps(json.loads(body))) == 202
 
-    assert world.versions == ["20", "21"]
+    assert env.versions == ["20", "21"]
 
 
-def test_microsofts_own_worker_indexes_the_app_and_starts_the_release_of_each_schema(world: World) -> None:
+def test_microsofts_own_worker_indexes_the_app_and_starts_releases_from_both_schemas(env: Environment) -> None:
     pytest.importorskip("azure_functions_runtime", reason="the worker is a library from Python 3.13 on")
 
-    app = FunctionsRuntime(wiring.HOME, world.environment())
+    app = FunctionsRuntime(HOME, env.settings())
 
     assert {name: function.trigger for name, function in app.functions.items()} == {
         "health": "httpTrigger",
@@ -228,16 +228,16 @@ def test_microsofts_own_worker_indexes_the_app_and_starts_the_release_of_each_sc
     assert app.invoke("model_registered", json.dumps(sample_event("cloud-event.json"))).ok
     assert app.invoke("model_registered", "{}").ok
     assert app.invoke("unfinished_releases").ok
-    assert world.versions == ["20", "21"]
-    world.storage.down = True
+    assert env.versions == ["20", "21"]
+    env.storage.down = True
     assert not app.invoke("model_registered", event(version=22)).ok
 
 
-def test_microsofts_own_worker_tells_every_fault_of_the_settings(world: World) -> None:
+def test_microsofts_own_worker_reports_every_fault_of_the_settings(env: Environment) -> None:
     pytest.importorskip("azure_functions_runtime", reason="the worker is a library from Python 3.13 on")
 
     with pytest.raises(RuntimeError, match="2 faults") as caught:
-        FunctionsRuntime(wiring.HOME, world.environment(AML_WORKSPACES="prod", AZURE_DEVOPS_URL=""))
+        FunctionsRuntime(HOME, env.settings(AML_WORKSPACES="prod", AZURE_DEVOPS_URL=""))
 
     assert "AML_WORKSPACES" in str(caught.value)
     assert "AZURE_DEVOPS_URL" in str(caught.value)
