@@ -1,4 +1,4 @@
-"""Reading events: every shape that Azure ML and Event Grid are known to send, and no other."""
+"""Read events: every known shape of Azure ML and Event Grid, and no other."""
 
 import json
 import string
@@ -37,7 +37,7 @@ def test_every_known_shape_is_read(name: str, expected: tuple[str, str, dict[str
     assert read.workspace.name == "prod"
 
 
-def test_the_body_is_kept_as_it_came() -> None:
+def test_the_body_is_kept_unchanged() -> None:
     assert parse(event()).body == event()
 
 
@@ -48,13 +48,13 @@ def test_only_whole_numbers_have_an_order(version: str | int, number: int | None
     assert parse(event(version=version)).number == number
 
 
-def test_tag_values_that_are_no_text_become_text() -> None:
+def test_tag_values_of_other_types_become_text() -> None:
     read = parse(event(ModelTags={"a": None, "b": 1, "c": True, "d": [1]}))
 
     assert read.tags == {"a": "", "b": "1", "c": "true", "d": "[1]"}
 
 
-def test_every_fault_is_named_at_once() -> None:
+def test_every_problem_of_an_event_is_reported_at_once() -> None:
     body = sample_event("event-grid-pascal.json")
     body |= {
         "topic": "elsewhere",
@@ -66,8 +66,15 @@ def test_every_fault_is_named_at_once() -> None:
         parse(json.dumps(body))
 
     message = str(caught.value)
-    for fault in ("'elsewhere'", "name is missing", "version '1.5'", "tags are not", "properties are not"):
-        assert fault in message
+    for problem in (
+        "'elsewhere' is not the resource ID of an Azure ML workspace",
+        "the model name is missing",
+        "the model version is '1.5'; expected",
+        "the tags are not a JSON object",
+        "the properties are not a JSON object",
+    ):
+        assert problem in message
+    assert caught.value.subject == "nothing"
 
 
 @pytest.mark.parametrize(
@@ -78,33 +85,33 @@ def test_every_fault_is_named_at_once() -> None:
         ('{"id": "\ud800"}', "not JSON"),
         (json.dumps({"id": "\ud800"}), "not JSON"),
         ("7", "not a JSON object"),
-        ('{"eventTime": "yesterday"}', "envelope cannot be read"),
-        ('{"specversion": "1.0", "source": "a", "type": "b", "time": "z"}', "envelope cannot be read"),
-        ("{}", "event type 'null' is not"),
-        (event(ModelName="a", modelName="b"), "same key twice"),
-        (event(version=True), "version 'true'"),
-        (event(model="a" * 256), "at most 255"),
+        ('{"eventTime": "yesterday"}', "does not follow the Event Grid schema"),
+        ('{"specversion": "1.0", "source": "a", "type": "b", "time": "z"}', "does not follow the CloudEvents schema"),
+        ("{}", "event type is 'null', not 'Microsoft.MachineLearningServices.ModelRegistered'"),
+        (event(ModelName="a", modelName="b"), "data has duplicate keys"),
+        (event(version=True), "the model version is 'true'; expected"),
+        (event(model="a" * 256), "expected up to 255"),
         (event(model=".a"), "beginning with a letter or digit"),
         (json.dumps(sample_event("event-grid-pascal.json") | {"data": "text"}), "data is not a JSON object"),
     ],
 )
-def test_what_cannot_be_read_is_refused_with_its_fault(body: str, message: str) -> None:
+def test_an_event_that_cannot_be_read_is_refused_with_the_problem(body: str, message: str) -> None:
     with pytest.raises(EventError, match=message):
         parse(body)
 
 
 @given(st.text() | json_values.map(json.dumps))
-def test_no_text_makes_the_parser_raise_anything_but_its_own_error(body: str) -> None:
-    _parse_or_refuse(body)
+def test_any_text_is_read_or_refused_with_an_event_error(body: str) -> None:
+    parse_or_refuse(body)
 
 
 @given(st.sampled_from(list(SHAPES)), st.data())
-def test_no_change_of_a_real_event_makes_the_parser_raise_anything_but_its_own_error(name: str, data: Any) -> None:
+def test_any_change_of_a_real_event_is_read_or_refused_with_an_event_error(name: str, data: Any) -> None:
     body = sample_event(name)
     body[data.draw(st.sampled_from([*body, "specversion"]))] = data.draw(json_values)
     body["data"] = data.draw(st.just(body["data"]) | json_values)
 
-    read = _parse_or_refuse(json.dumps(body))
+    read = parse_or_refuse(json.dumps(body))
 
     if read:
         allowed = set(string.ascii_letters + string.digits + "-_.")
@@ -112,10 +119,11 @@ def test_no_change_of_a_real_event_makes_the_parser_raise_anything_but_its_own_e
         assert all(isinstance(value, str) for value in read.tags.values())
 
 
-def _parse_or_refuse(body: str) -> ModelRegistered | None:
+def parse_or_refuse(body: str) -> ModelRegistered | None:
+    """Parse an event; the message of a refusal must be printable."""
     try:
         return parse(body)
     except EventError as error:
-        told = str(error)
-    assert told.isprintable()
+        message = str(error)
+    assert message.isprintable()
     return None
