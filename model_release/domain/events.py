@@ -72,8 +72,8 @@ class _Envelope(NamedTuple):
 def parse(body: str) -> ModelRegistered:
     """Read one event as the trigger receives it; raises EventError with every problem.
 
-    Keys match without regard to case, because the documentation of Azure ML and its REST specification differ. A missing
-    name or version is read from the subject `models/{name}:{version}`.
+    Keys match without regard to case, because the documentation of Azure ML and its REST specification differ. A
+    missing name or version is read from the subject `models/{name}:{version}`.
     https://learn.microsoft.com/azure/event-grid/event-schema-machine-learning
     """
     envelope = _envelope(body)
