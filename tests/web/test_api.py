@@ -188,7 +188,7 @@ def test_an_address_returns_json_if_only_json_is_accepted_and_otherwise_a_page(e
     for accept in (BROWSER, "*/*", f"{BROWSER},application/json"):
         page = api.page("releases", headers={"Accept": accept})
         assert page.answer.status_code == 200
-        assert f"{MODEL} 20" in page.text
+        assert f"{MODEL}:20" in page.text
 
 
 def test_the_continuation_returns_the_next_page(env: Environment, api: Api) -> None:

@@ -1,6 +1,4 @@
-"""The history page in a real browser."""
-
-from __future__ import annotations
+"""The pages in a real browser."""
 
 import json
 from collections.abc import Iterator
@@ -16,18 +14,17 @@ from local import demo
 from local.azure_devops_faults import Fault
 from local.functions_host import FunctionsHost
 from local.serving import Server
-from model_release import app as wiring
-from model_release.domain.events import Workspace, parse
-from model_release.domain.release_map import judge, starts
-from tests import browser
-from tests.browser import DISPLAYS, Display, Visitor
-from tests.environment import BOTH, WORKSPACE, Accounts, World, event, register
+from model_release.app import HOME
+from model_release.domain.events import Workspace
+from model_release.domain.routing import Reason
+from tests.browser import DISPLAYS, Display, Visitor, find, running
+from tests.environment import BOTH, WORKSPACE, Accounts, Environment, event, register
 
 MODEL = "sklearn_regression_model"
 POST = {"method": "POST", "path": "/releases"}
 KEY = "a key & more"
 CODE = "code=a+key+%26+more"
-LIST = f"/api/releases?{CODE}"
+HISTORY = f"/api/releases?{CODE}"
 DESKTOP, PHONE_DARK = DISPLAYS[0], DISPLAYS[-1]
 MARKUP = """</bdi></pre></title><script>alert(1)</script><img src=x onerror=alert(2)>"'><b onclick=alert(3)>"""
 BACKWARDS = "\u202edrawkcab \u2067 \u05d0\u05d1\u05d2 "
@@ -43,64 +40,73 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    path = browser.find()
+def browser() -> Iterator[Browser]:
+    path = find()
     if not path:
-        pytest.skip("no Chromium on this machine, and CHROMIUM_PATH does not name one")
-    with browser.running(path) as found:
+        pytest.skip("Chromium is not installed, and CHROMIUM_PATH does not name another browser")
+    with running(path) as found:
         yield found
 
 
 @contextmanager
-def served(world: World) -> Iterator[str]:
-    host = FunctionsHost(world.function_app(), key=KEY)
+def served(env: Environment) -> Iterator[str]:
+    host = FunctionsHost(env.function_app(), key=KEY)
     with host, Server(host) as server:
         yield server.url
 
 
 @pytest.fixture
-def host(world: World) -> Iterator[str]:
-    with served(world) as url:
+def host(env: Environment) -> Iterator[str]:
+    with served(env) as url:
         yield url
 
 
 @pytest.fixture(scope="module")
-def full(accounts: Accounts) -> Iterator[tuple[World, str]]:
+def full(accounts: Accounts) -> Iterator[tuple[Environment, str]]:
     """A history of three days and two pages: started, refused and, on the last day, many ignored."""
-    with World(accounts.take()) as world, served(world) as url:
-        world.clock.now = world.clock.now.replace(hour=12)
+    with Environment(accounts.take()) as env, served(env) as url:
+        env.clock.now = env.clock.now.replace(hour=12)
         for version in (18, 19):
-            world.app.registered(event(version=version))
-            world.clock.advance(days=1)
-        # What is remembered of the definition is read anew before a refusal is believed.
-        world.azure_devops.misbehave(Fault(**POST, status=403, body={"message": "Access denied."}, times=1))
-        world.app.registered(event(version=20))
-        # Lines of one moment have no order among them.
-        world.clock.advance(seconds=1)
+            env.registered(event(version=version))
+            env.clock.advance(days=1)
+        # The remembered definition is read again before a refusal is believed.
+        env.azure_devops.misbehave(Fault(**POST, status=403, body={"message": "Access denied."}, times=1))
+        env.registered(event(version=20))
+        # Entries of the same moment have no order.
         for version in range(1, 54):
-            world.app.ledger.ignore("no route names churn", f"models/churn:{version}")
-            world.clock.advance(seconds=1)
-        world.app.registered(event(model="churn", version=54))
-        yield world, url
+            env.clock.advance(seconds=1)
+            # An entry without an event has no link, so that Tab reaches the others soon.
+            env.app.start_release.recorder.ignore(Reason("no route names the model churn"), f"models/churn:{version}")
+        env.clock.advance(seconds=1)
+        env.registered(event(model="churn", version=54))
+        yield env, url
 
 
-def story(version: int | str = 20, model: str = MODEL) -> str:
+def detail(version: int | str = 20, model: str = MODEL) -> str:
     return f"/api/releases/{model}/{version}?{CODE}"
 
 
-def lines(page: Page) -> Locator:
+def rows(page: Page) -> Locator:
     return page.locator("tbody tr")
+
+
+def release_map(folder: Path, *routes: dict[str, object]) -> str:
+    path = folder / "map.yaml"
+    path.write_text(json.dumps({"version": 1, "routes": routes}))
+    return str(path)
 
 
 # With the keyboard alone
 
 
-def test_the_history_is_filtered_paged_and_opened(chromium: Browser, full: tuple[World, str], display: Display) -> None:
-    world, url = full
-    with Visitor(chromium, url, display) as visitor:
+def test_the_history_is_filtered_paged_and_opened_with_the_keyboard(
+    browser: Browser, full: tuple[Environment, str], display: Display
+) -> None:
+    env, url = full
+    with Visitor(browser, url, display) as visitor:
         page = visitor.page
-        visitor.open(LIST)
-        expect(lines(page)).to_have_count(3)
+        visitor.open(HISTORY)
+        expect(rows(page)).to_have_count(3)
         visitor.tab_to(page.get_by_role("link", name="Skip to the content"))
         visitor.press("Enter")
 
@@ -110,51 +116,51 @@ def test_the_history_is_filtered_paged_and_opened(chromium: Browser, full: tuple
         page.keyboard.type("refu")
         visitor.tab_to(page.get_by_role("button", name="Filter"))
         visitor.press("Enter")
-        expect(lines(page)).to_have_count(1)
-        expect(lines(page)).to_contain_text("refused Access denied. 1 attempt, next try")
+        expect(rows(page)).to_have_count(1)
+        expect(rows(page)).to_contain_text("refused Access denied. Attempt 1, next attempt")
         expect(page.get_by_label("Model")).to_have_value("sklearn*")
         expect(page.get_by_label("State")).to_have_value("refused")
         visitor.tab_to(page.get_by_role("link", name="Show all"))
         visitor.press("Enter")
-        expect(lines(page)).to_have_count(3)
+        expect(rows(page)).to_have_count(3)
 
         for label in ("From", "To"):
             visitor.tab_to(page.get_by_label(label, exact=True))
-            page.keyboard.type(f"{world.clock.now:%m%d%Y}")
-        visitor.tab_to(page.get_by_label("Ignored too"))
+            page.keyboard.type(f"{env.clock.now:%m%d%Y}")
+        visitor.tab_to(page.get_by_label("Show ignored events"))
         visitor.press("Space", "Enter")
-        expect(lines(page)).to_have_count(50)
+        expect(rows(page)).to_have_count(50)
         visitor.tab_to(page.get_by_role("link", name="Older"), "Shift+Tab")
         visitor.press("Enter")
-        expect(lines(page)).to_have_count(5)
-        expect(lines(page).last).to_contain_text(f"{MODEL} 20")
+        expect(rows(page)).to_have_count(5)
+        expect(rows(page).last).to_contain_text(f"{MODEL}:20")
         visitor.tab_to(page.get_by_role("link", name="Newest"), "Shift+Tab")
         visitor.press("Enter")
-        expect(lines(page).first).to_contain_text("churn 54")
+        expect(rows(page).first).to_contain_text("churn:54")
 
-        visitor.tab_to(page.get_by_role("link", name="churn 54"), "Shift+Tab")
+        visitor.tab_to(page.get_by_role("link", name="churn:54"), "Shift+Tab")
         visitor.press("Enter")
-        expect(page.get_by_role("heading", level=1)).to_have_text("churn 54")
+        expect(page.get_by_role("heading", level=1)).to_have_text("churn:54")
         visitor.tab_to(page.get_by_role("link", name="All releases"))
         visitor.press("Enter")
-        expect(lines(page)).to_have_count(3)
+        expect(rows(page)).to_have_count(3)
 
 
 @BOTH
-def test_starting_again_asks_first_and_then_tells_of_the_second_release(
-    chromium: Browser, world: World, host: str, display: Display
+def test_a_restart_asks_first_and_then_shows_the_second_release(
+    browser: Browser, env: Environment, host: str, display: Display
 ) -> None:
-    register(world, 20)
-    with Visitor(chromium, host, display) as visitor:
+    register(env, 20)
+    with Visitor(browser, host, display) as visitor:
         page = visitor.page
-        visitor.open(story())
-        button = page.get_by_role("button", name="Start the release again")
+        visitor.open(detail())
+        button = page.get_by_role("button", name="Restart the release")
         expect(button).to_be_hidden()
         visitor.tab_to(page.locator("summary"))
         visitor.press("Enter")
-        expect(page.locator("form")).to_contain_text(f"another release of {MODEL} 20")
-        expect(page.locator("form")).to_contain_text(f"although {world.started[0]['name']} exists")
-        assert world.versions == ["20"]
+        expect(page.locator("form")).to_contain_text(f"another release of {MODEL}:20")
+        expect(page.locator("form")).to_contain_text(f"although {env.started[0]['name']} exists")
+        assert env.versions == ["20"]
 
         visitor.tab_to(button)
         visitor.press("Enter")
@@ -162,87 +168,99 @@ def test_starting_again_asks_first_and_then_tells_of_the_second_release(
         expect(page.get_by_role("status")).to_contain_text("started")
         expect(page.get_by_role("article")).to_have_count(2)
         newest = page.get_by_role("article").first
-        expect(newest).to_contain_text("on purpose")
-        expect(newest.get_by_role("link", name=world.started[1]["name"])).to_be_visible()
-        assert world.versions == ["20", "20"]
+        expect(newest).to_contain_text("restarted manually")
+        expect(newest.get_by_role("link", name=env.started[1]["name"])).to_be_visible()
+        assert env.versions == ["20", "20"]
         visitor.tab_to(page.get_by_role("link", name="All releases"))
         visitor.press("Enter")
-        expect(lines(page).first).to_contain_text("started again on purpose")
-        expect(lines(page).last).to_contain_text(world.started[0]["name"])
+        expect(rows(page).first).to_contain_text("restarted manually")
+        expect(rows(page).last).to_contain_text(env.started[0]["name"])
 
 
 @BOTH
-def test_a_refused_release_is_tried_now(chromium: Browser, world: World, host: str, display: Display) -> None:
-    world.azure_devops.misbehave(Fault(**world.requests.start, status=403, body={"message": "Access denied."}, times=1))
-    register(world, 20)
-    with Visitor(chromium, host, display) as visitor:
+def test_a_refused_release_is_tried_now(browser: Browser, env: Environment, host: str, display: Display) -> None:
+    env.azure_devops.misbehave(Fault(**env.requests.start, status=403, body={"message": "Access denied."}, times=1))
+    register(env, 20)
+    with Visitor(browser, host, display) as visitor:
         page = visitor.page
-        visitor.open(story())
+        visitor.open(detail())
         visitor.tab_to(page.locator("summary"))
         visitor.press("Space")
-        visitor.tab_to(page.get_by_role("button", name="Try it now"))
+        visitor.tab_to(page.get_by_role("button", name="Try now"))
         visitor.press("Space")
 
         expect(page.get_by_role("status")).to_contain_text("started")
-        expect(lines(page).nth(0)).to_contain_text("refused Access denied.")
-        expect(lines(page).nth(1)).to_contain_text("started")
-        assert world.versions == ["20"]
+        expect(rows(page).nth(0)).to_contain_text("refused Access denied.")
+        expect(rows(page).nth(1)).to_contain_text("started")
+        assert env.versions == ["20"]
 
 
-def test_the_map_is_asked_again_about_an_ignored_version(
-    chromium: Browser, world: World, tmp_path: Path, display: Display
+def test_an_ignored_version_is_matched_again(
+    browser: Browser, env: Environment, tmp_path: Path, display: Display
 ) -> None:
-    register(world, 20)
-    release_map = tmp_path / "map.yaml"
-    release_map.write_text("{version: 1, routes: [{model: other, release: {project: fraud, definition: 1}}]}")
-    world.app = world.start(RELEASE_MAP=str(release_map))
-    register(world, 21)
-    world.app = world.start()
-    with served(world) as url, Visitor(chromium, url, display) as visitor:
+    register(env, 20)
+    other = {"model": "other", "release": {"project": "fraud", "definition": 1}}
+    env.restart(RELEASE_MAP=release_map(tmp_path, other))
+    register(env, 21)
+    env.restart()
+    with served(env) as url, Visitor(browser, url, display) as visitor:
         page = visitor.page
-        visitor.open(story(21))
-        expect(page.get_by_role("article")).to_contain_text(f"ignored no route names {MODEL}")
-        expect(page.get_by_role("list")).to_contain_text(f"{MODEL} takes it")
+        visitor.open(detail(21))
+        expect(page.get_by_role("article")).to_contain_text(f"ignored no route names the model {MODEL}")
+        expect(page.get_by_role("list")).to_contain_text(f"{MODEL} matches")
         visitor.tab_to(page.locator("summary"))
         visitor.press("Enter")
-        visitor.tab_to(page.get_by_role("button", name="Ask the map again"))
+        visitor.tab_to(page.get_by_role("button", name="Match again"))
         visitor.press("Enter")
 
         expect(page.get_by_role("status")).to_contain_text("started")
-        expect(page.get_by_role("link", name=world.started[1]["name"])).to_be_visible()
-        assert world.versions == ["20", "21"]
+        expect(page.get_by_role("link", name=env.started[1]["name"])).to_be_visible()
+        assert env.versions == ["20", "21"]
 
 
-# For everybody
+# Accessibility
 
 
 @pytest.mark.parametrize(
     ("path", "status"),
     [
-        (LIST + "&ignored=yes&count=5", 200),
-        (LIST + "&model=nothing", 200),
-        (story(), 200),
-        (story(54, "churn"), 200),
-        (LIST + "&state=nothing&count=0", 400),
+        (HISTORY + "&ignored=yes&limit=5", 200),
+        (HISTORY + "&model=nothing", 200),
+        (detail(), 200),
+        (detail(54, "churn"), 200),
+        (HISTORY + "&state=nothing&limit=0", 400),
     ],
-    ids=["the history", "filtered to nothing", "a story", "an ignored version", "a problem"],
+    ids=["the history", "no entry", "a model version", "an ignored version", "an error"],
 )
-def test_nothing_keeps_people_out(chromium: Browser, full: tuple[World, str], path: str, status: int) -> None:
+def test_a_page_has_no_accessibility_violation(
+    browser: Browser, full: tuple[Environment, str], path: str, status: int
+) -> None:
     _, url = full
-    with Visitor(chromium, url) as visitor:
+    with Visitor(browser, url) as visitor:
         assert visitor.open(path).status == status
         if status != 200:
             visitor.was_answered(status)
         check(visitor)
 
 
-def test_an_empty_history_tells_everybody_what_to_do_first(chromium: Browser, host: str) -> None:
-    with Visitor(chromium, host) as visitor:
-        visitor.open(LIST)
+def test_an_empty_history_shows_the_first_steps(browser: Browser, host: str) -> None:
+    with Visitor(browser, host) as visitor:
+        visitor.open(HISTORY)
         expect(visitor.page.get_by_role("listitem").first).to_contain_text("python -m model_release check")
         check(visitor)
         visitor.page.get_by_role("link", name="Show ignored events").click()
-        expect(visitor.page.get_by_text("Nothing matches.")).to_be_visible()
+        expect(visitor.page.get_by_text("No entry matches the filter.")).to_be_visible()
+
+
+def test_a_page_reports_a_storage_failure(browser: Browser, env: Environment, host: str) -> None:
+    register(env, 20)
+    env.storage.down = True
+    with Visitor(browser, host) as visitor:
+        assert visitor.open(detail()).status == 503
+        visitor.was_answered(503)
+        problem = "storage cannot be reached: connection closed before the answer"
+        expect(visitor.page.get_by_text(problem, exact=True)).to_be_visible()
+        check(visitor)
 
 
 def check(visitor: Visitor) -> None:
@@ -254,9 +272,9 @@ def check(visitor: Visitor) -> None:
     assert [width for width in (320, 390, 700, 1000) if visitor.scrolls_sideways(width)] == []
 
 
-# What others write
+# Foreign text
 
-# Of all text that is ours, the characters of a line go from left to right.
+# In all text of the pages themselves, the characters of a line go from left to right.
 _RUNS_BACKWARDS = """() => {
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), found = [];
   while (walker.nextNode()) {
@@ -275,128 +293,127 @@ _RUNS_BACKWARDS = """() => {
 }"""
 
 
-def test_what_others_write_is_shown_as_text(chromium: Browser, world: World, tmp_path: Path, display: Display) -> None:
+def test_foreign_text_is_shown_as_text(browser: Browser, env: Environment, tmp_path: Path, display: Display) -> None:
     release = {"project": "fraud", "definition": "Deploy sklearn model", "description": "{model}"}
     routes = [
         {"name": f"route {HOSTILE}", "model": MODEL, "release": release},
         {"name": f"other {HOSTILE}", "model": MODEL, "tags": {MARKUP + BACKWARDS: "a"}, "release": release},
     ]
-    release_map = tmp_path / "map.yaml"
-    release_map.write_text(json.dumps({"version": 1, "routes": routes}))
-    world.app = world.start(RELEASE_MAP=str(release_map))
-    world.azure_devops.misbehave(Fault(**POST, status=403, body={"message": f"reason {HOSTILE}"}, times=1))
-    world.app.registered(event(ModelTags={f"tag {MARKUP}{BACKWARDS}": HOSTILE}, ModelProperties={"p": MARKUP}))
-    world.app.registered(event(version=21))
-    world.app.registered(event(model=f"subject {MARKUP}{BACKWARDS}"))
+    env.restart(RELEASE_MAP=release_map(tmp_path, *routes))
+    env.azure_devops.misbehave(Fault(**POST, status=403, body={"message": f"reason {HOSTILE}"}, times=1))
+    env.registered(event(ModelTags={f"tag {MARKUP}{BACKWARDS}": HOSTILE}, ModelProperties={"p": MARKUP}))
+    env.registered(event(version=21))
+    env.registered(event(model=f"subject {MARKUP}{BACKWARDS}"))
 
-    with served(world) as url, Visitor(chromium, url, display) as visitor:
-        visitor.open(f"{LIST}&ignored=yes")
+    with served(env) as url, Visitor(browser, url, display) as visitor:
+        visitor.open(f"{HISTORY}&ignored=yes")
         check_text(visitor, f"reason {MARKUP}", f"subject {MARKUP}")
-        visitor.open(story())
+        visitor.open(detail())
         check_text(visitor, f"route {MARKUP}", f"reason {MARKUP}", f"tag {MARKUP}", json.dumps(BACKWARDS[0])[1:-1])
-        visitor.open(f"{LIST}&model={quote(MARKUP)}")
+        visitor.open(f"{HISTORY}&model={quote(MARKUP)}")
         visitor.was_answered(400)
         check_text(visitor, MARKUP[:20])
-        visitor.open(f"/api/releases/{quote(MARKUP.replace('/', ''))}/1?{CODE}")
+        name = MARKUP.replace("/", "")
+        visitor.open(f"/api/releases/{quote(name)}/1?{CODE}")
         visitor.was_answered(404)
-        check_text(visitor, f"nothing is known of {MARKUP.replace('/', '')} 1")
+        check_text(visitor, f"{name}:1 is not recorded")
 
 
-def check_text(visitor: Visitor, *told: str) -> None:
+def check_text(visitor: Visitor, *expected: str) -> None:
     page = visitor.page
     shown = page.locator("main").inner_text()
-    assert [text for text in told if text not in shown] == []
+    assert [text for text in expected if text not in shown] == []
     assert page.locator("main :is(script, img, svg, iframe, [onerror], [onclick])").count() == 0
     assert page.evaluate(_RUNS_BACKWARDS) == []
     assert not visitor.scrolls_sideways(page.viewport_size["width"])
 
 
-# One wish, one release
+# One restart, one release
 
 
-def test_a_button_that_is_pressed_twice_starts_one_release(chromium: Browser, world: World) -> None:
-    register(world, 20)
-    # The host has ended what it began when it is no longer served.
-    with served(world) as url, Visitor(chromium, url) as visitor:
+def test_pressing_a_button_twice_restarts_once(browser: Browser, env: Environment) -> None:
+    register(env, 20)
+    # When the host is no longer served, it has ended what it began.
+    with served(env) as url, Visitor(browser, url) as visitor:
         page = visitor.page
-        visitor.open(story())
+        visitor.open(detail())
         page.locator("summary").click()
-        page.get_by_role("button", name="Start the release again").dblclick()
-        expect(page.get_by_role("status")).to_contain_text("Done.")
+        page.get_by_role("button", name="Restart the release").dblclick()
+        expect(page.get_by_role("status")).to_contain_text("The state is now")
 
-    assert world.versions == ["20", "20"]
+    assert env.versions == ["20", "20"]
 
 
-def test_who_presses_while_a_start_is_under_way_is_told_so(chromium: Browser, world: World, host: str) -> None:
-    seen = parse(event())
-    (start,) = starts(judge(world.app.release_map, seen), seen)
-    world.app.ledger.claim(start, seen)
-    with Visitor(chromium, host) as visitor:
+def test_a_claim_that_another_worker_has_leased_is_shown_as_starting(
+    browser: Browser, env: Environment, host: str
+) -> None:
+    env.claim(event())
+    with Visitor(browser, host) as visitor:
         page = visitor.page
-        visitor.open(story())
+        visitor.open(detail())
         page.locator("summary").click()
-        page.get_by_role("button", name="Try it now").click()
+        page.get_by_role("button", name="Try now").click()
         expect(page.get_by_role("status")).to_contain_text("starting")
 
-    assert world.versions == []
+    assert env.versions == []
 
 
-def test_a_form_that_is_sent_again_after_going_back_starts_one_release(
-    chromium: Browser, world: World, host: str
+def test_a_form_that_is_sent_again_after_going_back_restarts_once(
+    browser: Browser, env: Environment, host: str
 ) -> None:
-    register(world, 20)
-    with Visitor(chromium, host) as visitor:
+    register(env, 20)
+    with Visitor(browser, host) as visitor:
         page = visitor.page
-        visitor.open(story())
+        visitor.open(detail())
         for _ in range(2):
             page.locator("summary").last.click()
-            page.get_by_role("button", name="Start the release again").click()
+            page.get_by_role("button", name="Restart the release").click()
             expect(page.get_by_role("status")).to_contain_text("started")
             page.reload()
             expect(page.get_by_role("article")).to_have_count(2)
             page.go_back()
 
-        assert world.versions == ["20", "20"]
+        assert env.versions == ["20", "20"]
 
 
 @pytest.mark.parametrize("name", ["127.0.0.1", "localhost"])
-def test_the_page_of_another_site_starts_nothing(chromium: Browser, world: World, host: str, name: str) -> None:
-    register(world, 20)
-    (claim,) = world.app.ledger.known(Workspace.parse(WORKSPACE), MODEL, "20")["20"].claims
-    fields = f'<input name="claim" value="{claim.key}"><input name="wish" value="a-wish-of-theirs">'
-    action = f"{host}{story()}".replace("&", "&amp;")
+def test_a_page_of_another_site_restarts_nothing(browser: Browser, env: Environment, host: str, name: str) -> None:
+    register(env, 20)
+    (claim,) = env.claims.recorded(Workspace.parse(WORKSPACE), MODEL, "20")["20"].claims
+    fields = f'<input name="claim" value="{claim.key}"><input name="idempotency_key" value="a-key-of-theirs">'
+    action = f"{host}{detail()}".replace("&", "&amp;")
     form = f'<form method="post" action="{action}">{fields}<button>Win</button></form>'
     with Server(lambda _: Response(form, mimetype="text/html")) as other:
         foreign = other.url.replace("127.0.0.1", name)
-        with Visitor(chromium, foreign) as visitor:
+        with Visitor(browser, foreign) as visitor:
             visitor.open("/")
             with visitor.page.expect_navigation() as answer:
                 visitor.page.get_by_role("button").click()
             assert answer.value.status == 403
-            expect(visitor.page.get_by_text("made by a page of another site")).to_be_visible()
+            expect(visitor.page.get_by_text("a page of another site sent this request")).to_be_visible()
             visitor.was_answered(403)
             assert visitor.requests.pop().startswith(host)
 
-    assert world.versions == ["20"]
+    assert env.versions == ["20"]
 
 
-# For the README
+# For the documentation
 
 
-def test_pictures_of_the_demo(chromium: Browser, request: pytest.FixtureRequest) -> None:
+def test_pictures_of_the_demo(browser: Browser, request: pytest.FixtureRequest) -> None:
     if not request.config.getoption("--pictures"):
         pytest.skip("pictures are taken with --pictures")
     with demo.set_up() as stage:
         assert demo.play(stage) == []
         stage.azure_devops.misbehave(Fault(**POST, status=403, body={"message": DENIED}, times=1))
         stage.deliver(MODEL, 22)
-        take(chromium, stage.host, "/api/releases?ignored=yes", Display(1200, 668, "light"), "history")
-        take(chromium, stage.host, f"/api/releases/{MODEL}/21", Display(390, 960, "dark"), "story-phone-dark")
+        take(browser, stage.host, "/api/releases?ignored=yes", Display(1200, 668, "light"), "history")
+        take(browser, stage.host, f"/api/releases/{MODEL}/21", Display(390, 960, "dark"), "model-version-phone-dark")
 
 
-def take(chromium: Browser, host: str, path: str, display: Display, name: str) -> None:
-    picture = wiring.HOME / f"docs/pictures/{name}.png"
-    with Visitor(chromium, host, display) as visitor:
+def take(browser: Browser, host: str, path: str, display: Display, name: str) -> None:
+    picture = HOME / f"docs/pictures/{name}.png"
+    with Visitor(browser, host, display) as visitor:
         visitor.open(path)
         visitor.page.screenshot(path=picture)
     assert picture.stat().st_size < 120_000
