@@ -81,7 +81,7 @@ def test_all_failures_of_an_event_are_raised_and_reported_with_their_tracebacks(
     for name in ("Second", "Third"):
         assert f"RuntimeError: bug of {name}" in raised
     report = reported(caught.value, caplog)
-    assert report.count('raise RuntimeError(f"bug of {plan.target.definition}")') == 2
+    assert report.count('raise RuntimeError(f"bug of {plan.target.definition}")') >= 2
 
 
 @pytest.mark.parametrize("failing", NAMES)
