@@ -103,7 +103,7 @@ class HtmlPage(HTMLParser):
         self.feed(self.answer.text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag not in ("meta", "link", "input"):
+        if tag not in ("meta", "link", "input", "wbr"):
             self._open.append(len(self.tags))
         self.tags.append((tag, {name: value or "" for name, value in attrs}))
         self.texts.append("")

@@ -141,7 +141,7 @@ def test_the_history_is_filtered_paged_and_opened_with_the_keyboard(
         visitor.tab_to(page.get_by_role("link", name="churn:54"), "Shift+Tab")
         visitor.press("Enter")
         expect(page.get_by_role("heading", level=1)).to_have_text("churn:54")
-        visitor.tab_to(page.get_by_role("link", name="All releases"))
+        visitor.tab_to(page.get_by_role("link", name="History"))
         visitor.press("Enter")
         expect(rows(page)).to_have_count(3)
 
@@ -171,7 +171,7 @@ def test_a_restart_asks_first_and_then_shows_the_second_release(
         expect(newest).to_contain_text("restarted manually")
         expect(newest.get_by_role("link", name=env.started[1]["name"])).to_be_visible()
         assert env.versions == ["20", "20"]
-        visitor.tab_to(page.get_by_role("link", name="All releases"))
+        visitor.tab_to(page.get_by_role("link", name="History"))
         visitor.press("Enter")
         expect(rows(page).first).to_contain_text("restarted manually")
         expect(rows(page).last).to_contain_text(env.started[0]["name"])
