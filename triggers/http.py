@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -29,7 +30,9 @@ def answered(request: func.HttpRequest, answer: Callable[[], func.HttpResponse])
         status, error = 503, service_problem("storage", failure)
     if wants_json(request):
         return json_answer({"error": error}, status)
-    title = "Nothing was started" if request.method == "POST" else "This page is not available"
+    # If storage fails after a release was created, the claim shows it later.
+    refused = request.method == "POST" and status < HTTPStatus.INTERNAL_SERVER_ERROR
+    title = "Nothing was started" if refused else "This page is not available"
     return page(request, "error", status, title=title, error=error)
 
 

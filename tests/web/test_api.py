@@ -21,7 +21,7 @@ from openapi_spec_validator import validate
 from local import azurite
 from local.azure_devops_faults import Fault
 from local.functions_host import FunctionsHost
-from local.serving import Server
+from local.serving import HangUp, Server
 from model_release.app import HOME
 from model_release.domain.events import Workspace
 from model_release.text import shorten, visible
@@ -624,6 +624,24 @@ def test_a_storage_failure_is_reported_as_json_and_as_a_page(env: Environment, a
     problem = "storage cannot be reached: connection closed before the answer"
     assert answer.json() == post.json() == {"error": problem}
     assert problem in page.texts
+
+
+def test_a_page_says_that_nothing_was_started_only_if_that_is_certain(env: Environment, api: Api) -> None:
+    register(env, 20)
+    fields = {"claim": first_claim(api), "idempotency_key": IDEMPOTENCY_KEY}
+    refused = api.page(VERSION_20, method="POST", data=fields, headers={"Sec-Fetch-Site": "cross-site"})
+
+    def fail_after_the_release_was_created(*_: str) -> None:
+        if len(env.versions) > 1:
+            raise HangUp
+
+    env.storage.gate = fail_after_the_release_was_created
+    failed = api.page(VERSION_20, method="POST", data=fields)
+
+    assert (refused.answer.status_code, failed.answer.status_code) == (403, 503)
+    assert env.versions == ["20"] * 2
+    assert "Nothing was started" in refused.text
+    assert "Nothing was started" not in failed.text
 
 
 def test_a_storage_failure_is_reported_without_python_exception_text(env: Environment) -> None:
