@@ -1,1 +1,1 @@
-"""Measurements and endurance runs of Model Release, on this machine alone."""
+"""Speed measurements and soak runs of Model Release on one machine."""

@@ -1,4 +1,4 @@
-"""What a bench finds: figures, most of them ratios of two sides of one run, and how they are shown."""
+"""The figures of the bench, most of them ratios of two sides of one run, and their tables."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from statistics import median, quantiles
 
 @dataclass(frozen=True)
 class Figure:
-    """One figure; without a limit it only tells what is behind another."""
+    """One figure, with or without a limit."""
 
-    what: str
+    name: str
     value: float
     unit: str = ""
     behind: str = ""
@@ -20,14 +20,14 @@ class Figure:
 
     @property
     def limit(self) -> str:
-        """The limit in words, nothing without one."""
+        """The limit as text, empty without one."""
         if self.at_most is not None:
             return f"at most {self.at_most:g}{_unit(self.unit)}"
         return f"at least {self.at_least:g}{_unit(self.unit)}" if self.at_least is not None else ""
 
     @property
     def met(self) -> bool:
-        """Whether the limit holds, as the figure is shown."""
+        """Whether the limit holds for the figure as shown."""
         value = round(self.value, 2)
         return value <= (self.at_most or value) and value >= (self.at_least or value)
 
@@ -35,7 +35,7 @@ class Figure:
     def row(self) -> str:
         """A line of a Markdown table."""
         met = ("yes" if self.met else "**no**") if self.limit else ""
-        return f"| {self.what} | {shown(self.value, self.unit)} | {self.behind} | {self.limit} | {met} |"
+        return f"| {self.name} | {shown(self.value, self.unit)} | {self.behind} | {self.limit} | {met} |"
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Section:
 
 
 def ratio(
-    what: str,
+    name: str,
     ours: float,
     theirs: float,
     unit: str,
@@ -55,29 +55,29 @@ def ratio(
     at_most: float | None = None,
     at_least: float | None = None,
 ) -> Figure:
-    """Our side over another."""
+    """Divide our side by the other."""
     behind = f"{shown(ours, unit)} : {shown(theirs, unit)}"
-    return Figure(what, ours / theirs, behind=behind, at_most=at_most, at_least=at_least)
+    return Figure(name, ours / theirs, behind=behind, at_most=at_most, at_least=at_least)
 
 
 def p50(seconds: Sequence[float]) -> float:
-    """The median, in milliseconds."""
+    """Return the median in milliseconds."""
     return median(seconds) * 1000
 
 
 def p95(seconds: Sequence[float]) -> float:
-    """What 95 in a hundred do not exceed, in milliseconds."""
+    """Return the 95th percentile in milliseconds."""
     return quantiles(seconds, n=20, method="inclusive")[-1] * 1000
 
 
 def table(figures: Iterable[Figure]) -> str:
-    """The figures as a Markdown table."""
-    head = "| what | measured | ours : theirs | limit | met? |\n|---|---|---|---|---|"
+    """Return the figures as a Markdown table."""
+    head = "| figure | measured | ours : theirs | limit | met? |\n|---|---|---|---|---|"
     return "\n".join([head, *(figure.row for figure in figures)])
 
 
 def shown(value: float, unit: str) -> str:
-    """A value with as many digits as are worth reading."""
+    """Return a value with three significant digits."""
     digits = 0 if value >= 100 else 1 if value >= 10 else 2  # noqa: PLR2004
     return f"{value:,.{digits}f}{_unit(unit)}"
 

@@ -1,156 +1,197 @@
-"""A growing ledger: the same figures where many claims are finished, and those of Azurite itself."""
+"""A growing table: the same figures with few and with many finished claims."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import islice
 from time import perf_counter
+from typing import Any, cast
 
 import requests
+from azure.core.exceptions import ResourceNotFoundError
 from azure.data.tables import TableClient
 
-from bench.claims import fill
-from bench.figures import Figure, Section, p50, p95, ratio
-from bench.load import WARM_UP, Connection, burst_of, deliver_next, events, interleave, warm_up
-from bench.options import Options
-from bench.programs import APP, AzureDevOps, Program, serve, settings
+from bench.figures import Section, p50, p95, ratio
+from bench.load import (
+    PARTS,
+    WARM_UP,
+    AzureDevOps,
+    Connection,
+    Options,
+    burst_of,
+    cpu_seconds,
+    events,
+    interleave,
+    peak_megabytes,
+    settings,
+    warm_up,
+)
 from local import azurite
-from model_release.store.table import NAME
+from local.program import Program, functions_host
+from model_release.domain.claims import AttemptResult, State
+from model_release.domain.events import parse
+from model_release.domain.lease import Lease
+from model_release.domain.targets import Created, Plan, Target
+from model_release.flow.record import Recorder
+from model_release.store.claims import Claims
+from model_release.store.high_water_mark import HighWaterMarks
+from model_release.store.history import KEEP, History
+from model_release.store.pending import Pending
+from model_release.store.table import TABLE_NAME, Table
 
 _LIMIT = 1.1
-_PARTS = 4
+_PLAN = Plan(Target("fraud", "Deploy model"), "*", newest_only=True)
+# The most rows of one transaction.
+_ROWS = 100
+# A hundred thousand claims are three years' worth, of which the history shows the last 90 days.
+_APART = timedelta(minutes=15)
+_MODELS = 200
 
 
 @dataclass(frozen=True)
-class _Grown:
-    """An app whose ledger holds so many finished claims."""
+class _App:
+    """An app whose table has some finished claims."""
 
     host: Program
     stream: Iterator[bytes]
 
-    def one(self) -> Callable[[], float]:
-        return partial(deliver_next, Connection(self.host.url), self.stream)
-
-    def burst(self, size: int) -> Callable[[], float]:
-        return partial(burst_of, self.host.url, self.stream, size)
-
     def sweep(self) -> float:
-        sweep = f"{self.host.url}/admin/functions/unfinished_releases"
-        return _timed(lambda: requests.post(sweep, json={}, timeout=300).raise_for_status())
+        began = perf_counter()
+        requests.post(f"{self.host.url}/admin/functions/unfinished_releases", json={}, timeout=300).raise_for_status()
+        return perf_counter() - began
 
     def page(self) -> float:
-        page = f"{self.host.url}/api/releases"
-        return _timed(lambda: requests.get(page, timeout=300).raise_for_status())
-
-
-_Sizes = Mapping[int, _Grown]
+        began = perf_counter()
+        requests.get(f"{self.host.url}/api/releases", timeout=300).raise_for_status()
+        return perf_counter() - began
 
 
 def growth(options: Options) -> Iterator[Section]:
-    """Each size has an Azurite of its own, so that all of them are measured in turn."""
+    """Measure both sizes in turn, each with an Azurite of its own."""
     with ExitStack() as stack:
-        storages = {}
+        storages = []
         for claims in options.claims:
-            storages[claims] = azurite.connection_string(stack.enter_context(azurite.running()))
-            fill(storages[claims], claims)
-        # Later than the claims that are there.
-        streams = {claims: events(first_version=1_000_000) for claims in storages}
+            storages.append(azurite.connection_string(stack.enter_context(azurite.running())))
+            fill(storages[-1], claims)
+        # Later versions than those in the table.
+        streams = [events(first_version=1_000_000) for _ in storages]
         for delay in options.delays:
-            posts = len(storages) * WARM_UP + 2 * options.rounds
             with ExitStack() as of_delay:
                 azure_devops = of_delay.enter_context(AzureDevOps(delay))
-                sizes = {}
-                for claims, storage in storages.items():
-                    host = of_delay.enter_context(serve(APP, settings(azure_devops.url, storage)))
-                    sizes[claims] = _Grown(host, streams[claims])
-                    warm_up(host.url, sizes[claims].stream)
-                yield Section(f"Growth: one event, Azure DevOps at {delay} ms", _one_event(options, delay, sizes))
-                if delay == options.delays[0]:
-                    posts += 2 * options.burst
-                    yield Section("Growth: burst", _burst(options, sizes))
-                    yield Section("Growth: sweep and page", list(_reads(options, sizes)))
-                azure_devops.check(posts)
-        yield Section("Growth: Azurite itself, without the app", list(_bare(options, storages)))
+                few, many = (
+                    _App(of_delay.enter_context(functions_host(settings(azure_devops.url, storage))), stream)
+                    for storage, stream in zip(storages, streams, strict=True)
+                )
+                yield from _measure(options, delay, few, many)
+                bursts = options.burst if delay == options.delays[0] else 0
+                azure_devops.check(posts=2 * (WARM_UP + options.rounds + bursts))
 
 
-def _one_event(options: Options, delay: int, sizes: _Sizes) -> list[Figure]:
-    few, many = min(sizes), max(sizes)
-    before = {claims: sizes[claims].host.cpu_seconds() for claims in (few, many)}
-    seconds = interleave(options.rounds, {few: sizes[few].one(), many: sizes[many].one()})
-    cpu = {claims: sizes[claims].host.cpu_seconds() - before[claims] for claims in (few, many)}
-    what = f"one event, Azure DevOps at {delay} ms, {_against(sizes)}"
-    return [
-        ratio(f"{what}: p50", p50(seconds[many]), p50(seconds[few]), "ms", at_most=_LIMIT),
-        ratio(f"{what}: p95", p95(seconds[many]), p95(seconds[few]), "ms", at_most=_LIMIT),
-        ratio(
-            f"{what}: CPU per event, host included",
-            cpu[many] / options.rounds * 1000,
-            cpu[few] / options.rounds * 1000,
-            "ms",
-            at_most=_LIMIT,
-        ),
-    ]
-
-
-def _burst(options: Options, sizes: _Sizes) -> list[Figure]:
-    few, many = min(sizes), max(sizes)
-    size = options.burst // _PARTS
-    seconds = interleave(_PARTS, {claims: sizes[claims].burst(size) for claims in (few, many)})
-    what = f"burst of {options.burst:,}, {_against(sizes)}"
-    memory = {claims: sizes[claims].host.peak_megabytes() for claims in (few, many)}
-    return [
-        ratio(f"{what}: time", sum(seconds[many]), sum(seconds[few]), "s", at_most=_LIMIT),
-        ratio(f"{what}: peak memory", memory[many], memory[few], "MB", at_most=_LIMIT),
-    ]
-
-
-def _reads(options: Options, sizes: _Sizes) -> Iterator[Figure]:
-    few = min(sizes)
-    for what in ("sweep", "page"):
-        seconds = interleave(options.reads, {claims: getattr(app, what) for claims, app in sizes.items()})
-        for claims in list(sizes)[1:]:
-            yield ratio(
-                f"{what}, {claims:,} finished claims against {few}",
-                p50(seconds[claims]),
-                p50(seconds[few]),
-                "ms",
-                at_most=_LIMIT,
-            )
-
-
-def _bare(options: Options, storages: Mapping[int, str]) -> Iterator[Figure]:
-    """What the app asks of storage, asked by nobody but the SDK: how much of a growth is the emulator's."""
-    few, many = min(storages), max(storages)
-    tables = {claims: TableClient.from_connection_string(storages[claims], NAME) for claims in (few, many)}
-    for name, ask in _QUESTIONS.items():
-        seconds = interleave(
-            options.reads, {claims: partial(_timed, partial(ask, table)) for claims, table in tables.items()}
+def _measure(options: Options, delay: int, few: _App, many: _App) -> Iterator[Section]:
+    def ratios(what: str, unit: str, **pairs: tuple[float, float]) -> Section:
+        against = f"{options.claims[1]:,} finished claims against {options.claims[0]:,}"
+        return Section(
+            f"Growth: {what}",
+            [
+                ratio(f"{what}, {against}: {name.replace('_', ' ')}", ours, theirs, unit, at_most=_LIMIT)
+                for name, (ours, theirs) in pairs.items()
+            ],
         )
-        yield ratio(f"{name}, {_against(storages)}", p50(seconds[many]), p50(seconds[few]), "ms")
+
+    apps = {"few": few, "many": many}
+    for app in apps.values():
+        warm_up(app.host.url, app.stream)
+    before = {name: cpu_seconds(app.host) for name, app in apps.items()}
+    deliver = {name: partial(Connection(app.host.url).deliver_next, app.stream) for name, app in apps.items()}
+    seconds = interleave(options.rounds, deliver)
+    cpu = {name: (cpu_seconds(app.host) - before[name]) / options.rounds * 1000 for name, app in apps.items()}
+    yield ratios(
+        f"one event, Azure DevOps at {delay} ms",
+        "ms",
+        p50=(p50(seconds["many"]), p50(seconds["few"])),
+        p95=(p95(seconds["many"]), p95(seconds["few"])),
+        CPU=(cpu["many"], cpu["few"]),
+    )
+    if delay != options.delays[0]:
+        return
+    size = options.burst // PARTS
+    parts = {name: partial(burst_of, app.host.url, app.stream, size) for name, app in apps.items()}
+    burst = interleave(PARTS, parts)
+    what = f"burst of {options.burst:,}"
+    yield ratios(what, "s", time=(sum(burst["many"]), sum(burst["few"])))
+    yield ratios(what, "MB", peak_memory=(peak_megabytes(many.host), peak_megabytes(few.host)))
+    for read in ("sweep", "page"):
+        reads = interleave(options.reads, {name: getattr(app, read) for name, app in apps.items()})
+        yield ratios(read, "ms", p50=(p50(reads["many"]), p50(reads["few"])))
 
 
-_LINE = {"PartitionKey": "recent", "RowKey": "9999999999999999 bench", "reason": "." * 500}
-_QUESTIONS: Mapping[str, Callable[[TableClient], object]] = {
-    "Azurite writes a line of the history": lambda table: table.upsert_entity(_LINE),
-    "Azurite reads a line of the history": lambda table: table.get_entity("recent", _LINE["RowKey"]),
-    "Azurite finds nothing open": lambda table: list(table.query_entities("PartitionKey eq 'open'")),
-    "Azurite finds nothing to prune": lambda table: list(
-        table.query_entities("PartitionKey eq 'recent' and RowKey gt '99999999999999999'")
-    ),
-    "Azurite lists 50 lines of the history": lambda table: list(
-        islice(table.query_entities("PartitionKey eq 'recent'", results_per_page=50), 50)
-    ),
-}
+class _RecordingTable:
+    """Records the rows that the stores write, instead of a TableClient."""
+
+    def __init__(self) -> None:
+        self.rows: dict[tuple[str, str], dict[str, Any]] = {}
+
+    def create_table(self) -> None:
+        pass
+
+    def get_entity(self, *_: str) -> None:
+        raise ResourceNotFoundError
+
+    def create_entity(self, entity: dict[str, Any], **_: Any) -> dict[str, str]:
+        self.rows[entity["PartitionKey"], entity["RowKey"]] = entity
+        return {"etag": "any"}
+
+    upsert_entity = create_entity
+
+    def update_entity(self, entity: dict[str, Any], **_: Any) -> dict[str, str]:
+        return self.create_entity(self.rows[entity["PartitionKey"], entity["RowKey"]] | entity)
 
 
-def _timed(act: Callable[[], object]) -> float:
-    began = perf_counter()
-    act()
-    return perf_counter() - began
+def fill(connection: str, claims: int) -> None:
+    """Write finished claims, row for row as the app writes them."""
+    table = TableClient.from_connection_string(connection, TABLE_NAME)
+    table.create_table()
+    # The next transaction is prepared while storage processes one.
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(table.submit_transaction, _transactions(_rows(claims))))
 
 
-def _against(sizes: Mapping[int, object]) -> str:
-    return f"{max(sizes):,} finished claims against {min(sizes)}"
+def _rows(claims: int) -> Sequence[Mapping[str, Any]]:
+    recording = _RecordingTable()
+    end = datetime.now(UTC)
+    now = end - claims * _APART
+
+    def clock() -> datetime:
+        return now
+
+    table = Table(cast("TableClient", recording))
+    store = Claims(table, lease=Lease(timedelta(seconds=180)), clock=clock)
+    marks = HighWaterMarks(table, store, clock)
+    recorder = Recorder(store, marks, Pending(table, clock), History(table, clock), clock)
+    for number, body in enumerate(islice(events(models=_MODELS), claims), start=1):
+        event = parse(json.dumps(json.loads(body)[0], separators=(",", ":")))
+        now += _APART
+        claim, _ = store.insert(store.new(_PLAN, event, (), ""))
+        marks.advance(claim)
+        page = f"http://127.0.0.1:7080/contoso/fraud/_release?releaseId={number}&_a=release-summary"
+        created = Created(number, f"Release-{number}", page)
+        reason = f"route * matches {event.model}:{event.version}"
+        recorder.record(claim, AttemptResult(State.STARTED, reason, created=created))
+    pruned = {key for key, row in recording.rows.items() if key[0] == "history" and row["time"] < end - KEEP}
+    return [row for key, row in recording.rows.items() if key not in pruned]
+
+
+def _transactions(rows: Sequence[Mapping[str, Any]]) -> Iterator[list[tuple[str, Mapping[str, Any]]]]:
+    partitions = defaultdict(list)
+    for row in rows:
+        partitions[row["PartitionKey"]].append(("create", row))
+    for partition in partitions.values():
+        for first in range(0, len(partition), _ROWS):
+            yield partition[first : first + _ROWS]

@@ -1,25 +1,105 @@
-"""Send events as Event Grid does, and take the time of each."""
+"""The size of a bench, its processes, and the sender of its events."""
 
 from __future__ import annotations
 
 import json
+import os
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
 from itertools import count, islice
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+import requests
 import urllib3
 
-from local.demo import WEBHOOK, model_registered
+from local import azurite
+from local.demo import WEBHOOK, WORKSPACE, model_registered
+from local.program import HOME, Program, functions_host
 
 Side = TypeVar("Side")
 
+APPS = {"app": HOME, "straightforward": HOME / "bench/straightforward", "logs only": HOME / "bench/logs_only"}
 WARM_UP = 10
 SENDERS = 32
-# More than there are senders: a version waits while another of its model is being started.
+# More than there are senders: a version waits while an earlier version of its model is being created.
 MODELS = 50
+PARTS = 4
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True)
+class Options:
+    """How much is measured; delays of Azure DevOps are in milliseconds, `claims` are few and many finished claims."""
+
+    rounds: int = 120
+    burst: int = 1_000
+    cold_starts: int = 7
+    reads: int = 30
+    delays: tuple[int, ...] = (150, 20)
+    claims: tuple[int, int] = (100, 100_000)
+
+
+class AzureDevOps(Program):
+    """A local Azure DevOps that answers after some milliseconds."""
+
+    def __init__(self, delay: int) -> None:
+        super().__init__(["-m", "local.azure_devops"], {})
+        variables = {"ModelName": "", "ModelVersion": ""}
+        self._local("definitions", {"project": "fraud", "name": "Deploy model", "variables": variables})
+        self._local("faults", [{"delay": delay / 1000}])
+
+    def requests(self) -> list[dict[str, str]]:
+        """Return the requests received so far."""
+        return list(requests.get(f"{self.url}/_local/requests", timeout=30).json())
+
+    def check(self, posts: int) -> None:
+        """Raise RuntimeError unless this many POSTs were received: an event that creates nothing is not measured."""
+        got = sum(request["method"] == "POST" for request in self.requests())
+        if got != posts:
+            raise RuntimeError(f"expected {posts} POSTs to Azure DevOps, but it received {got}")
+
+    def _local(self, path: str, content: Any) -> None:
+        requests.post(f"{self.url}/_local/{path}", json=content, timeout=30).raise_for_status()
+
+
+def settings(azure_devops_url: str, storage: str = "") -> dict[str, str]:
+    """Return the settings of all apps; only ours needs storage, a connection string."""
+    return {
+        "AzureWebJobsStorage": storage,
+        "AZURE_DEVOPS_URL": f"{azure_devops_url}/contoso",
+        "AZURE_DEVOPS_PAT": "a token",
+        "AML_WORKSPACES": WORKSPACE,
+        "RELEASE_MAP": str(HOME / "bench/release_map.yaml"),
+    }
+
+
+def start_hosts(stack: ExitStack, azure_devops: Program, **changes: str) -> dict[str, Program]:
+    """Start a host for each app, with a new storage account."""
+    storage = azurite.connection_string(stack.enter_context(azurite.running()))
+    environment = {**settings(azure_devops.url, storage), **changes}
+    return {name: stack.enter_context(functions_host(environment, app)) for name, app in APPS.items()}
+
+
+def cpu_seconds(program: Program) -> float:
+    """Return the CPU time of all threads, in user and system mode.
+
+    https://docs.kernel.org/filesystems/proc.html
+    """
+    fields = Path(f"/proc/{program.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+def peak_megabytes(program: Program) -> float:
+    """Return the peak memory."""
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{program.pid}/status").read_text())
+    assert found
+    return int(found[1]) / 1024
 
 
 class Connection:
@@ -30,34 +110,32 @@ class Connection:
         self._pool = urllib3.HTTPConnectionPool(str(parts.hostname), parts.port, maxsize=threads, retries=False)
 
     def post(self, path: str, body: bytes, **headers: str) -> float:
-        """Send it, and return the seconds until it was answered; raises RuntimeError when that was no success."""
+        """Send a request, and return the seconds until the answer; raises RuntimeError unless it succeeds."""
         began = time.perf_counter()
         answer = self._pool.urlopen("POST", path, body, {name.replace("_", "-"): headers[name] for name in headers})
         seconds = time.perf_counter() - began
         if not 200 <= answer.status < 300:  # noqa: PLR2004  the class of success
-            msg = f"{path} answered {answer.status}: {answer.data[:200]!r}"
-            raise RuntimeError(msg)
+            raise RuntimeError(f"{path} answered {answer.status}: {answer.data[:200]!r}")
         return seconds
 
     def deliver(self, event: bytes) -> float:
         """Deliver an event to the function."""
         return self.post(WEBHOOK, event, aeg_event_type="Notification")
 
+    def deliver_next(self, stream: Iterator[bytes]) -> float:
+        """Deliver the next event of a stream."""
+        return self.deliver(next(stream))
+
 
 def events(first_version: int = 1, models: int = MODELS) -> Iterator[bytes]:
-    """Events of so many models, each for the next version of the next model."""
+    """Yield an event for the next version of each model in turn."""
     for number in count():
         version = first_version + number // models
         yield json.dumps([model_registered(f"model-{number % models}", version)]).encode()
 
 
-def deliver_next(connection: Connection, stream: Iterator[bytes]) -> float:
-    """Deliver one event."""
-    return connection.deliver(next(stream))
-
-
 def burst_of(url: str, stream: Iterator[bytes], size: int) -> float:
-    """Deliver so many events from 32 threads, and return the seconds until the last was answered."""
+    """Deliver events from 32 threads, and return the seconds until the last answer."""
     connection = Connection(url, SENDERS)
     bodies = list(islice(stream, size))
     began = time.perf_counter()
@@ -74,7 +152,7 @@ def warm_up(url: str, stream: Iterator[bytes]) -> None:
 
 
 def interleave(rounds: int, sides: Mapping[Side, Callable[[], float]]) -> dict[Side, list[float]]:
-    """Measure all sides in turn, so that whatever else the machine does hits all of them."""
+    """Measure all sides in turn, so that other load on the machine affects all of them."""
     measured: dict[Side, list[float]] = {name: [] for name in sides}
     for _ in range(rounds):
         for name, measure in sides.items():

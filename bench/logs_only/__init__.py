@@ -1,1 +1,1 @@
-"""A Functions app that only logs: what host and library cost before an app does anything."""
+"""A Functions app that only logs: the cost of the host and its library."""

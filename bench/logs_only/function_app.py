@@ -9,5 +9,5 @@ app = func.FunctionApp()
 
 @app.event_grid_trigger(arg_name="event")
 def model_registered(event: str) -> None:
-    """Say that it came."""
+    """Log the size of the event."""
     logging.getLogger(__name__).info("%d characters", len(event))

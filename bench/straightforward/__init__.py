@@ -1,1 +1,1 @@
-"""A Functions app as people write it today, to compare with."""
+"""A straightforward Functions app, to compare with."""

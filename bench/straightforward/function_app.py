@@ -1,4 +1,4 @@
-"""Find the definition by its name, create a release of it: no record, and a new connection each."""
+"""Find a definition by its name and create a release, without a record and with new connections."""
 
 import logging
 import os
@@ -11,7 +11,7 @@ app = func.FunctionApp()
 
 @app.event_grid_trigger(arg_name="event")
 def model_registered(event: func.EventGridEvent) -> None:
-    """Start a release for the model version."""
+    """Create a release for the model version."""
     data = event.get_json()
     api = f"{os.environ['AZURE_DEVOPS_URL']}/fraud/_apis/release"
     sign_in = ("", os.environ["AZURE_DEVOPS_PAT"])

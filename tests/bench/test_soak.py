@@ -1,4 +1,4 @@
-"""Everything goes wrong at once, for a short while; and the stand-in for Event Grid that makes it so."""
+"""A short soak run, and the local Event Grid that it delivers with."""
 
 import threading
 import time
@@ -10,24 +10,26 @@ from random import Random
 import pytest
 from werkzeug.wrappers import Request, Response
 
-from bench.soak import ModelVersion, Options, count_up, report, soak
+from bench.soak import report, soak
+from bench.soak_models import ModelVersion, compare
+from bench.soak_run import SoakOptions
 from local.event_grid import EventGrid, Terms
 from local.serving import Server
 from model_release.domain.claims import State
 
 
-def test_nothing_is_doubled_lost_backwards_or_open() -> None:
-    result = soak(Options(events=80, models=8, seed=7, kill_every=4, sweep_every=1, outage=2, patience=120))
+def test_nothing_is_doubled_lost_backwards_or_pending() -> None:
+    result = soak(SoakOptions(events=80, models=8, seed=7, kill_every=4, sweep_every=1, outage=2, patience=120))
 
-    assert result.good, report(result, "pytest tests/test_soak.py")
+    assert result.good, report(result, "pytest tests/bench/test_soak.py")
 
 
-def test_what_is_wrong_is_counted() -> None:
+def test_doubled_lost_and_backwards_versions_are_counted() -> None:
     registered = [ModelVersion("newest-a", number) for number in (1, 2, 3, 4)] + [ModelVersion("every-b", 1)]
     claims = dict.fromkeys(registered, State.SUPERSEDED)
-    started = [ModelVersion("newest-a", number) for number in (3, 2, 3)]
+    created = [ModelVersion("newest-a", number) for number in (3, 2, 3)]
 
-    count = count_up(registered, claims, started)
+    count = compare(registered, claims, created)
 
     assert count.doubled == (ModelVersion("newest-a", 3),)
     assert set(count.lost) == {ModelVersion("newest-a", 4), ModelVersion("every-b", 1)}
@@ -56,7 +58,7 @@ def publish(grid: EventGrid, number: int) -> None:
         grid.publish({"id": str(name)})
 
 
-def test_each_event_is_delivered_until_it_is_acknowledged_and_some_of_them_once_more() -> None:
+def test_each_event_is_delivered_until_it_is_acknowledged_and_some_are_delivered_again() -> None:
     seen: Counter[str] = Counter()
 
     def fail_once(request: Request) -> int:
@@ -72,20 +74,20 @@ def test_each_event_is_delivered_until_it_is_acknowledged_and_some_of_them_once_
     assert set(seen.values()) == {2, 3}
 
 
-def test_a_late_answer_is_none() -> None:
-    given_up = threading.Event()
+def test_an_event_is_delivered_again_after_a_late_answer() -> None:
+    timed_out = threading.Event()
     seen = []
 
     def be_late_once(_: Request) -> int:
         seen.append(1)
         if len(seen) == 1:
-            given_up.wait(10)
+            timed_out.wait(10)
         return 202
 
     with delivering(be_late_once, Terms(compression=60, answer_window=60)) as grid:
         publish(grid, 1)
         wait_for(lambda: bool(grid.outcomes["TimedOut"]))
-        given_up.set()
+        timed_out.set()
         wait_for(lambda: not grid.waiting)
 
     assert grid.outcomes == {"TimedOut": 1, "Delivered": 1}
@@ -99,7 +101,7 @@ def test_a_late_answer_is_none() -> None:
         (500, Terms(compression=1000, answer_window=5000, time_to_live=0), "TimeToLiveExceeded", 1),
     ],
 )
-def test_what_is_given_up_is_dead_lettered_and_can_be_redelivered(
+def test_an_event_that_is_not_delivered_is_dead_lettered_and_can_be_redelivered(
     status: int, terms: Terms, reason: str, attempts: int
 ) -> None:
     answers = [status] * attempts
