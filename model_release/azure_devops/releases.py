@@ -17,6 +17,9 @@ from model_release.errors import RefusedError
 # `sdk` must be imported first, or the SDK writes to the home folder.
 from azure.devops.released.release import ReleaseClient  # isort: skip
 
+Json = dict[str, Any]
+
+_DEFINITIONS = "d8f96f24-8ea7-4cb6-baab-2df8fc515665"
 _RELEASES = "a166fde7-27ad-408e-ba75-703c2cc9d500"
 _ARTIFACT_VERSIONS = "30fc787e-a9e0-4a07-9fbc-3e903aa051d2"
 _PAGE = 100
@@ -84,23 +87,26 @@ class ReleaseTargets:
         with self._sdk.reading():
             self._client.get_release_definitions(project, top=1)
 
-    def send(
-        self,
-        method: str,
-        location: str,
-        version: str,
-        *,
-        route: dict[str, Any],
-        query: dict[str, Any],
-        body: Any = None,
-    ) -> tuple[Any, str | None]:
-        """Send raw JSON, because the SDK's models drop keys; returns the answer and the continuation token."""
-        translating = self._sdk.reading if method == "GET" else self._sdk.creating
-        with translating():
-            response = self._client._send(  # noqa: SLF001
-                method, location, version, route_values=route, query_parameters=query, content=body
-            )
-            return json.loads(response.content), self._sdk.continuation
+    def definitions(self, project: str) -> Iterator[Json]:
+        """List the definitions of a project that this identity may view, with their artifacts, in raw JSON."""
+
+        def page(token: str | None) -> list[Json]:
+            more = {"continuationToken": token} if token else {}
+            query = {"$expand": "artifacts", "$top": _PAGE, **more}
+            return list(self._send_json("GET", project, query_parameters=query)["value"])
+
+        return self._sdk.pages(page)
+
+    def definition(self, project: str, definition_id: int) -> Json:
+        """Read a whole definition in raw JSON; the values of secret variables are None."""
+        return dict(self._send_json("GET", project, definition_id))
+
+    def update(self, project: str, definition: Json) -> Json:
+        """Write a definition in raw JSON; raises RefusedError if its revision is no longer the current one.
+
+        https://learn.microsoft.com/rest/api/azure/devops/release/definitions/update
+        """
+        return dict(self._send_json("PUT", project, content=definition))
 
     def id_of(self, target: Target) -> int:
         """Return the ID of the one definition that the target names."""
@@ -108,6 +114,13 @@ class ReleaseTargets:
             return target.definition
         with self._sdk.reading():
             return int(self._named(target).id)
+
+    def _send_json(self, method: str, project: str, definition_id: int | None = None, **content: Json) -> Any:
+        """Send raw JSON, because the SDK's models would drop unknown fields when a definition is written back."""
+        route = {"project": project} | ({"definitionId": definition_id} if definition_id else {})
+        with self._sdk.reading() if method == "GET" else self._sdk.creating():
+            response = self._client._send(method, _DEFINITIONS, "7.0", route_values=route, **content)  # noqa: SLF001
+            return json.loads(response.content)
 
     def _named(self, target: Target) -> Any:
         folder, name = split(target)

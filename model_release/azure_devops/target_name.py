@@ -7,7 +7,7 @@ from model_release.domain.targets import Target, TargetKind
 from model_release.errors import RefusedError
 
 _NOUNS: Mapping[TargetKind, str] = {"release": "release definition", "pipeline": "pipeline"}
-_NOT_FOUND_FIX: Mapping[TargetKind, str] = {
+NOT_FOUND_FIX: Mapping[TargetKind, str] = {
     "release": "correct the route's project or definition, or grant View release pipeline",
     "pipeline": "correct the route or the pipeline, or grant View build pipeline and Queue builds",
 }
@@ -32,7 +32,7 @@ def the_one(target: Target, listed: Iterable[Any], folder_of: Callable[[Any], st
     noun = _NOUNS[target.kind]
     if not exact:
         problem = f"project {target.project} has no {noun} {target.definition}, or this identity cannot view it"
-        raise RefusedError(problem, _NOT_FOUND_FIX[target.kind])
+        raise RefusedError(problem, NOT_FOUND_FIX[target.kind])
     paths = ", ".join(f"{folder_of(one).rstrip(chr(92))}\\{name}" for one in exact)
     raise RefusedError(
         f"project {target.project} has {len(exact)} {noun}s named {name}", f"write the folder too: {paths}"

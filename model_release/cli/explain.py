@@ -10,12 +10,12 @@ from typing import Any
 
 import click
 
-from model_release import app as app_module
+from model_release.app import LazyCredential
 from model_release.azure_devops.client import AzureDevOps
 from model_release.azure_devops.sdk import PostRequest
-from model_release.azure_ml.models import AzureMl, AzureMlError, ModelVersion
+from model_release.azure_ml.models import AzureMl, ModelVersion
 from model_release.cli.send import read_events
-from model_release.cli.terminal import as_json, configuration, progress, show_json, show_table
+from model_release.cli.terminal import as_json, configuration, connect, progress, show_json, show_table
 from model_release.domain.claims import claim_partition, claim_row, marker_of
 from model_release.domain.events import ModelRegistered, Workspace, parse
 from model_release.domain.release_map import ReleaseMap
@@ -102,12 +102,8 @@ def explain(
     Reads from Azure DevOps and creates nothing. The exit code is 1 if Azure DevOps cannot be read.
     """
     settings, release_map = configuration(map_path)
-    credential = app_module.LazyCredential(settings.storage.client_id)
-    azure_devops = AzureDevOps(
-        settings.azure_devops_url,
-        app_module.sign_in(settings.azure_devops_pat, credential),
-        timeout=settings.timeout.total_seconds(),
-    )
+    seconds, client_id = settings.timeout.total_seconds(), settings.storage.client_id
+    azure_devops = connect(settings.azure_devops_url, settings.azure_devops_pat, client_id, seconds)
     if Path(subject).is_file():
         if name or tags or properties or registered:
             raise click.UsageError("Remove --workspace, --tag, --property and --registered: the file has all values.")
@@ -115,7 +111,7 @@ def explain(
     else:
         version = _model_version(subject, _workspace(settings.workspaces, name), tags, properties)
         if registered:
-            version = _registered(version, settings, credential)
+            version = _registered(version, settings)
         bodies = [event_of(version)]
     events = [_parse(body) for body in bodies]
     explanations = [
@@ -190,14 +186,11 @@ def _pairs(option: str, given: Sequence[str]) -> dict[str, str]:
     return {key: value for key, _, value in pairs}
 
 
-def _registered(version: ModelVersion, settings: Settings, credential: app_module.LazyCredential) -> ModelVersion:
+def _registered(version: ModelVersion, settings: Settings) -> ModelVersion:
     if version.tags or version.properties:
         raise click.UsageError("Remove --tag and --property: --registered reads both from Azure ML.")
-    azure_ml = AzureMl(credential, endpoint=settings.resource_manager_url)
-    try:
-        return azure_ml.model_version(version.workspace, version.model, version.version)
-    except AzureMlError as error:
-        raise click.ClickException(str(error)) from error
+    azure_ml = AzureMl(LazyCredential(settings.storage.client_id), endpoint=settings.resource_manager_url)
+    return azure_ml.model_version(version.workspace, version.model, version.version)
 
 
 def _show(explanation: Explanation) -> None:

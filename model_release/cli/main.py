@@ -1,5 +1,7 @@
 """The group of all commands."""
 
+from typing import Any
+
 import click
 
 from model_release.cli.check.command import check
@@ -9,9 +11,24 @@ from model_release.cli.migrate.command import migrate
 from model_release.cli.send import send
 from model_release.cli.show import show
 from model_release.cli.start import start
+from model_release.errors import ConfigurationError, ModelReleaseError
 
 
-@click.group(help="Start Azure DevOps releases for models that are registered in Azure ML.")
+class Commands(click.Group):
+    """Ends a command that raises an error of this package with the message alone."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except ConfigurationError as error:
+            lines = ["Correct the settings and the release map:", *(str(fault) for fault in error.faults)]
+            raise click.ClickException("\n  ".join(lines)) from error
+        except ModelReleaseError as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=Commands, help="Start Azure DevOps releases for models that are registered in Azure ML.")
 def main() -> None:
     """Run a command."""
 

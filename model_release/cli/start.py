@@ -48,7 +48,10 @@ def start(
     click.echo(visible(_effect(detail, claim)), err=True)
     if not yes:
         click.confirm("Continue?", abort=True, err=True)
-    entries = app.start(detail, **_body(claim, idempotency_key or str(uuid.uuid4())))
+    body = {"claim": claim["claim"]} if claim else {}
+    if claim and claim["final"]:
+        body["idempotency_key"] = idempotency_key or str(uuid.uuid4())
+    entries = app.start(detail, **body)
     if as_json:
         show_json({"entries": entries})
     else:
@@ -75,13 +78,6 @@ def _claim(claims: list[Json], target: str | None) -> Json | None:
         raise click.ClickException("\n  ".join(["This version has several targets; choose --target:", *targets]))
     ours = [claim for claim in claims if not target or claim["target"].casefold() == target.casefold()]
     return next((claim for claim in ours if not claim["final"]), ours[0] if ours else None)
-
-
-def _body(claim: Json | None, idempotency_key: str) -> dict[str, str]:
-    if claim is None:
-        return {}
-    key = {"idempotency_key": idempotency_key} if claim["final"] else {}
-    return {"claim": claim["claim"], **key}
 
 
 def _effect(detail: Json, claim: Json | None) -> str:

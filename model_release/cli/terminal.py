@@ -14,8 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from model_release import app as app_module
+from model_release.azure_devops.client import AzureDevOps
 from model_release.domain.release_map import ReleaseMap
-from model_release.errors import ConfigurationError
 from model_release.settings import Settings
 from model_release.text import visible
 
@@ -49,8 +49,13 @@ def environment(folder: Path = Path()) -> dict[str, str]:
     return {**values, **os.environ}
 
 
+def connect(url: str, pat: str, client_id: str = "", seconds: float = 20) -> AzureDevOps:
+    """Return Azure DevOps with the app's sign-in; one request lasts up to `seconds`."""
+    return AzureDevOps(url, app_module.sign_in(pat, app_module.LazyCredential(client_id)), timeout=seconds)
+
+
 def configuration(map_path: Path | None = None) -> tuple[Settings, ReleaseMap]:
-    """Read this machine's settings and release map, for commands without storage; ends the command with every fault.
+    """Read this machine's settings and release map, for commands without storage; raises ConfigurationError.
 
     `map_path` replaces the release map of the settings.
     """
@@ -59,11 +64,7 @@ def configuration(map_path: Path | None = None) -> tuple[Settings, ReleaseMap]:
         values["AzureWebJobsStorage"] = "UseDevelopmentStorage=true"
     if map_path:
         values["RELEASE_MAP"] = str(map_path.absolute())
-    try:
-        return app_module.configuration(values)
-    except ConfigurationError as error:
-        lines = ["Correct the settings and the release map:", *(str(fault) for fault in error.faults)]
-        raise click.ClickException("\n  ".join(lines)) from error
+    return app_module.configuration(values)
 
 
 def show_json(value: Any) -> None:

@@ -9,7 +9,6 @@ from model_release.azure_devops.client import AzureDevOps
 from model_release.cli.check.definition import DefinitionCheck, sample_event
 from model_release.cli.check.findings import Finding, Severity, is_glob, literal_start, only_version, place_of
 from model_release.cli.check.permissions import check_permissions, pipeline, project_id
-from model_release.cli.definitions import ReleaseDefinitions
 from model_release.domain.events import Workspace
 from model_release.domain.release_map import ReleaseMap, ReleaseOptions, Route
 from model_release.domain.routing import plan_route
@@ -19,7 +18,6 @@ from model_release.errors import AzureDevOpsError, RefusedError
 def check_azure_devops(
     release_map: ReleaseMap,
     azure_devops: AzureDevOps,
-    definitions: ReleaseDefinitions,
     workspaces: Collection[Workspace] = (),
     progress: Callable[[Sequence[Route]], Iterable[Route]] = iter,
 ) -> Iterator[Finding]:
@@ -31,8 +29,8 @@ def check_azure_devops(
             if not isinstance(route.options, ReleaseOptions):
                 yield from _check_pipeline(route, azure_devops, where)
                 continue
-            number = definitions.id_of(target)
-            content = definitions.read(target.project, number)
+            number = azure_devops.releases.id_of(target)
+            content = azure_devops.releases.definition(target.project, number)
             same_definition[project_id(content) or target.project.casefold(), number].append(route)
             yield from DefinitionCheck(route, route.options, content, where).findings(azure_devops, workspaces)
         except RefusedError as error:

@@ -7,16 +7,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Self
 
+from model_release.azure_devops.target_name import NOT_FOUND_FIX
 from model_release.domain.events import Workspace
 from model_release.domain.release_map import ReleaseMap, Route
 from model_release.domain.targets import Target
 from model_release.errors import RefusedError
 
 _GLOB = re.compile(r"\*|\?|\[[^]]*\]")
-_DEFAULT_FIX = {
-    "release": "correct the route's project or definition, or grant View release pipeline",
-    "pipeline": "correct the route or the pipeline, or grant View build pipeline and Queue builds",
-}
 
 
 class Severity(StrEnum):
@@ -39,7 +36,7 @@ class Finding:
     @classmethod
     def refused(cls, error: RefusedError, target: Target, where: str) -> Self:
         """Report a refusal; Azure DevOps' own refusals have no fix."""
-        return cls(Severity.FAULT, error.problem, where, error.fix or _DEFAULT_FIX[target.kind])
+        return cls(Severity.FAULT, error.problem, where, error.fix or NOT_FOUND_FIX[target.kind])
 
 
 def worst_first(findings: Iterable[Finding]) -> list[Finding]:

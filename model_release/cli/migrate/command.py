@@ -6,12 +6,12 @@ from pathlib import Path
 
 import click
 
-from model_release import app as app_module
 from model_release.azure_devops.client import AzureDevOps
-from model_release.cli.definitions import Json, ReleaseDefinitions
+from model_release.azure_devops.releases import ReleaseTargets
 from model_release.cli.migrate.switch import switch_off
 from model_release.cli.migrate.triggers import (
     Becomes,
+    Json,
     OldTrigger,
     has_model_artifact,
     place,
@@ -19,11 +19,11 @@ from model_release.cli.migrate.triggers import (
     to_pipeline,
 )
 from model_release.cli.migrate.write_map import write_map
-from model_release.cli.terminal import as_json, environment, progress, show_json, show_table
+from model_release.cli.terminal import as_json, connect, environment, progress, show_json, show_table
 from model_release.domain import release_map
 from model_release.domain.events import ModelRegistered, Workspace
 from model_release.domain.routing import plan_run
-from model_release.errors import AzureDevOpsError, ConfigurationError, Fault, RefusedError
+from model_release.errors import Fault, RefusedError
 from model_release.settings import azure_devops_url, release_map_path
 
 _STYLES = {"on": "bold", Becomes.MANUAL: "bold red", Becomes.DISABLED_ROUTE: "yellow"}
@@ -84,12 +84,11 @@ def migrate(
     if file and file.exists() and not force:
         raise click.ClickException(f"{file} exists; overwrite it with --force")
     values = environment()
-    deployed = _load(map_path or release_map_path(values, Path())) if switch else None
+    deployed = release_map.load(map_path or release_map_path(values, Path())) if switch else None
     azure_devops = _azure_devops(url, values)
-    definitions = ReleaseDefinitions(azure_devops.releases)
-    triggers = _read(definitions, projects)
+    triggers = _read(azure_devops.releases, projects)
     if deployed:
-        sys.exit(switch_off(definitions, triggers, deployed, yes=yes, as_json=as_json))
+        sys.exit(switch_off(azure_devops.releases, triggers, deployed, yes=yes, as_json=as_json))
     if unknown := by_connection.keys() - {trigger.connection for trigger in triggers}:
         message = f"no model artifact uses the service connection {', '.join(sorted(unknown))}"
         raise click.BadParameter(message, param_hint="--workspace")
@@ -110,42 +109,30 @@ def _by_connection(options: Sequence[str]) -> dict[str, str]:
     return {connection: workspace for connection, _, workspace in (option.partition("=") for option in options)}
 
 
-def _load(path: Path) -> release_map.ReleaseMap:
-    try:
-        return release_map.load(path)
-    except ConfigurationError as error:
-        lines = ["Correct the release map:", *(str(fault) for fault in error.faults)]
-        raise click.ClickException("\n  ".join(lines)) from error
-
-
 def _azure_devops(url: str | None, values: Mapping[str, str]) -> AzureDevOps:
     try:
         address = azure_devops_url(url or values.get("AZURE_DEVOPS_URL", ""))
     except ValueError as error:
         where = "--url" if url else "AZURE_DEVOPS_URL"
         raise click.ClickException(str(Fault(str(error), getattr(error, "fix", ""), where))) from error
-    sign_in = app_module.sign_in(values.get("AZURE_DEVOPS_PAT", ""), app_module.LazyCredential(""))
-    return AzureDevOps(address, sign_in, timeout=20)
+    return connect(address, values.get("AZURE_DEVOPS_PAT", ""))
 
 
-def _read(definitions: ReleaseDefinitions, projects: Sequence[str]) -> list[OldTrigger]:
+def _read(releases: ReleaseTargets, projects: Sequence[str]) -> list[OldTrigger]:
     unique = {project.casefold(): project for project in projects}.values()
-    try:
-        listed = {project: list(progress(definitions.list_all(project), f"Listing {project}")) for project in unique}
-        if empty := [project for project, found in listed.items() if not found]:
-            raise click.ClickException(
-                f"no release definition in {', '.join(empty)}, or you do not have View release pipeline there"
-            )
-        using = [(project, found) for project, all_ in listed.items() for found in all_ if has_model_artifact(found)]
-        return [
-            trigger
-            for project, found in progress(using, "Reading definitions")
-            for trigger in read_triggers(
-                project, definitions.read(project, found["id"]), _namesakes(found, listed[project])
-            )
-        ]
-    except AzureDevOpsError as error:
-        raise click.ClickException(str(error)) from error
+    listed = {project: list(progress(releases.definitions(project), f"Listing {project}")) for project in unique}
+    if empty := [project for project, found in listed.items() if not found]:
+        raise click.ClickException(
+            f"no release definition in {', '.join(empty)}, or you do not have View release pipeline there"
+        )
+    using = [(project, found) for project, all_ in listed.items() for found in all_ if has_model_artifact(found)]
+    return [
+        trigger
+        for project, found in progress(using, "Reading definitions")
+        for trigger in read_triggers(
+            project, releases.definition(project, found["id"]), _namesakes(found, listed[project])
+        )
+    ]
 
 
 def _namesakes(definition: Json, listed: Sequence[Json]) -> list[str]:
@@ -157,13 +144,10 @@ def _namesakes(definition: Json, listed: Sequence[Json]) -> list[str]:
 
 
 def _to_pipelines(azure_devops: AzureDevOps, triggers: Sequence[OldTrigger]) -> list[OldTrigger]:
-    try:
-        return [
-            to_pipeline(trigger, _refusal(azure_devops, trigger)) if trigger.has_route else trigger
-            for trigger in progress(triggers, "Checking pipelines")
-        ]
-    except AzureDevOpsError as error:
-        raise click.ClickException(str(error)) from error
+    return [
+        to_pipeline(trigger, _refusal(azure_devops, trigger)) if trigger.has_route else trigger
+        for trigger in progress(triggers, "Checking pipelines")
+    ]
 
 
 def _refusal(azure_devops: AzureDevOps, trigger: OldTrigger) -> RefusedError | None:

@@ -6,7 +6,7 @@ from itertools import groupby
 
 import click
 
-from model_release.cli.definitions import ReleaseDefinitions
+from model_release.azure_devops.releases import ReleaseTargets
 from model_release.cli.migrate.triggers import Becomes, OldDefinition, OldTrigger, read_triggers, without_triggers
 from model_release.cli.terminal import progress, show_json, show_table
 from model_release.domain.release_map import ReleaseMap, Route
@@ -19,7 +19,7 @@ _NO_ROUTE = "no enabled route starts this definition, or a pipeline of the same 
 
 
 def switch_off(
-    definitions: ReleaseDefinitions,
+    releases: ReleaseTargets,
     triggers: Sequence[OldTrigger],
     deployed: ReleaseMap,
     *,
@@ -39,7 +39,7 @@ def switch_off(
     if replaced and not yes:
         count = "1 trigger" if len(replaced) == 1 else f"{len(replaced)} triggers"
         click.confirm(f"Switch off {count}?", abort=True, err=True)
-    done = _switch_all(definitions, replaced)
+    done = _switch_all(releases, replaced)
     if as_json:
         show_json({"triggers": [trigger.as_json() | {"result": result} for trigger, result in [*done, *left]]})
     elif done:
@@ -83,27 +83,27 @@ def _titles(routes: Sequence[Route]) -> str:
     return f"route {', '.join(titles)}"
 
 
-def _switch_all(definitions: ReleaseDefinitions, triggers: Sequence[OldTrigger]) -> list[tuple[OldTrigger, str]]:
+def _switch_all(releases: ReleaseTargets, triggers: Sequence[OldTrigger]) -> list[tuple[OldTrigger, str]]:
     by_definition = groupby(triggers, lambda trigger: (trigger.definition.project, trigger.definition.id))
     groups = [list(group) for _, group in by_definition]
     return [
         (trigger, result)
         for group in progress(groups, "Switching off")
-        for result in [_switch(definitions, group)]
+        for result in [_switch(releases, group)]
         for trigger in group
     ]
 
 
-def _switch(definitions: ReleaseDefinitions, triggers: Sequence[OldTrigger]) -> str:
+def _switch(releases: ReleaseTargets, triggers: Sequence[OldTrigger]) -> str:
     """Remove the triggers from their definition if it is still as it was shown; return the result."""
     shown = triggers[0].definition
     aliases = [trigger.alias for trigger in triggers]
     try:
-        content = definitions.read(shown.project, shown.id)
+        content = releases.definition(shown.project, shown.id)
         if content["revision"] != shown.revision:
             change = f"its revision is {content['revision']}, not {shown.revision}"
             return f"left on: the definition was changed meanwhile ({change}); run the command again"
-        updated = definitions.update(shown.project, without_triggers(content, aliases))
+        updated = releases.update(shown.project, without_triggers(content, aliases))
     except RefusedError as error:
         return f"left on: {error}"
     except AzureDevOpsError as error:
