@@ -2,10 +2,9 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from msrest.authentication import Authentication
 
@@ -16,38 +15,10 @@ from model_release.domain.targets import Created, Plan, Target
 from model_release.errors import RefusedError, TemporaryError
 from model_release.tracing import traced
 
+if TYPE_CHECKING:
+    from model_release.azure_devops.pipelines import PipelineTargets
+
 _REMEMBER_SECONDS = 300
-
-
-class TargetApi(Protocol):
-    """The API of one kind of target; only the kind itself reads what its `find` returned."""
-
-    def find(self, target: Target) -> Any:
-        """Read the target; raises RefusedError unless there is exactly one."""
-
-    def body(self, found: Any, plan: Any, event: ModelRegistered, marker: str) -> dict[str, Any]:
-        """Build the body of the request that creates; raises RefusedError with every fault."""
-
-    def post_request(self, found: Any, target: Target, body: dict[str, Any]) -> PostRequest:
-        """Build the request that creates."""
-
-    def preview(self, found: Any, target: Target, body: dict[str, Any]) -> None:
-        """Let Azure DevOps check the request, as far as it can, without creating anything."""
-
-    def create(self, found: Any, target: Target, body: dict[str, Any]) -> Created:
-        """Send the request once; raises UnknownOutcomeError if it may have been carried out."""
-
-    def find_by_marker(self, found: Any, target: Target, marker: str, since: datetime) -> Created | None:
-        """Find what has the marker among all that was created since then."""
-
-    def probe(self, project: str) -> None:
-        """Send a small read request."""
-
-
-@dataclass(frozen=True)
-class _Remembered:
-    until: float
-    found: Any
 
 
 class AzureDevOps:
@@ -76,7 +47,7 @@ class AzureDevOps:
         self._url = url
         self._patience = patience
         self._monotonic = monotonic
-        self._memory: dict[str, _Remembered] = {}
+        self._memory: dict[str, tuple[float, Any]] = {}
 
     @traced("create")
     def create(self, plan: Plan, event: ModelRegistered, marker: str) -> Created:
@@ -86,30 +57,28 @@ class AzureDevOps:
         """
         until = self._monotonic() + self._patience
         api, remembered = self._api(plan.target), self._remembered(plan.target)
-        found = remembered.found if remembered else self.find(plan.target)
-        while True:
+        if remembered:
             try:
-                return api.create(found, plan.target, self._prepared(found, plan, event, marker, until))
+                return api.create(remembered, plan.target, self._prepared(remembered, plan, event, marker, until))
             except RefusedError:
-                if remembered is None:
-                    raise
                 self._memory.pop(plan.target.key, None)
-                remembered, before, found = None, found, self.find(plan.target)
-                if found == before:
+                if self.find(plan.target) == remembered:
                     raise
+        found = self.find(plan.target)
+        return api.create(found, plan.target, self._prepared(found, plan, event, marker, until))
 
     def find(self, target: Target) -> Any:
         """Read the target, or remember it for five minutes; raises RefusedError unless there is exactly one."""
-        if remembered := self._remembered(target):
-            return remembered.found
-        found = self._api(target).find(target)
-        self._memory[target.key] = _Remembered(self._monotonic() + _REMEMBER_SECONDS, found)
+        found = self._remembered(target)
+        if not found:
+            found = self._api(target).find(target)
+            self._memory[target.key] = self._monotonic() + _REMEMBER_SECONDS, found
         return found
 
     def request(self, plan: Plan, event: ModelRegistered, marker: str) -> PostRequest:
         """Build the request that `create` would send; creates nothing."""
         api, found = self._api(plan.target), self.find(plan.target)
-        return api.post_request(found, plan.target, api.body(found, plan, event, marker))
+        return api.post_request(found, plan.target, self._body(found, plan, event, marker))
 
     def has_permissions(self, namespace: str, permissions: int, token: str) -> bool:
         """Return whether this identity has all of these permissions.
@@ -122,7 +91,7 @@ class AzureDevOps:
     def preview(self, plan: Plan, event: ModelRegistered, marker: str) -> None:
         """Raise what `create` would raise, as far as Azure DevOps can check it without creating anything."""
         api, found = self._api(plan.target), self.find(plan.target)
-        api.preview(found, plan.target, api.body(found, plan, event, marker))
+        api.preview(found, plan.target, self._body(found, plan, event, marker))
 
     def find_by_marker(self, target: Target, marker: str, since: datetime) -> Created | None:
         """Find the release or run that has the marker among all that were created since then."""
@@ -134,17 +103,20 @@ class AzureDevOps:
 
     def _prepared(self, found: Any, plan: Plan, event: ModelRegistered, marker: str, until: float) -> dict[str, Any]:
         """Build the body and acquire a token; raises TemporaryError if that took too long."""
-        body = self._api(plan.target).body(found, plan, event, marker)
+        body = self._body(found, plan, event, marker)
         self._sdk.sign_in()
         if self._monotonic() > until:
             raise TemporaryError(f"preparing the request for {plan.target} took more than {self._patience:.0f} s")
         return body
 
-    def _api(self, target: Target) -> TargetApi:
+    def _body(self, found: Any, plan: Any, event: ModelRegistered, marker: str) -> dict[str, Any]:
+        return self._api(plan.target).body(found, plan, event, marker)
+
+    def _api(self, target: Target) -> "ReleaseTargets | PipelineTargets":
         return self._pipelines if target.kind == "pipeline" else self.releases
 
     @cached_property
-    def _pipelines(self) -> TargetApi:
+    def _pipelines(self) -> "PipelineTargets":
         from model_release.azure_devops.pipelines import PipelineTargets  # noqa: PLC0415  only some maps need it
 
         return PipelineTargets(self._sdk, self._url)
@@ -155,6 +127,6 @@ class AzureDevOps:
 
         return self._sdk.client(SecurityClient, self._url)
 
-    def _remembered(self, target: Target) -> _Remembered | None:
-        remembered = self._memory.get(target.key)
-        return remembered if remembered and self._monotonic() < remembered.until else None
+    def _remembered(self, target: Target) -> Any:
+        until, found = self._memory.get(target.key, (0, None))
+        return found if self._monotonic() < until else None

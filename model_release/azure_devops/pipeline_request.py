@@ -47,10 +47,3 @@ def check_stages(pipeline: Pipeline, request: dict[str, Any], final_yaml: str) -
 def has_marker(parameters: dict[str, Any], marker: str) -> bool:
     """Whether the parameters of a run contain the marker; Azure DevOps ignores the case of their names."""
     return any(name.casefold() == MARKER_PARAMETER.casefold() and value == marker for name, value in parameters.items())
-
-
-def fix_of(problem: str) -> str:
-    """Return the fix for what Azure DevOps refused, if the pipeline does not declare the marker."""
-    if f"Unexpected parameter '{MARKER_PARAMETER}'" not in problem:
-        return ""
-    return f"declare the parameter {MARKER_PARAMETER} of type string with the default '' in the pipeline's YAML"

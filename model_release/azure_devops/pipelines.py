@@ -6,7 +6,7 @@ from datetime import datetime
 from operator import attrgetter
 from typing import Any
 
-from model_release.azure_devops.pipeline_request import Pipeline, check_stages, fix_of, has_marker, run_request
+from model_release.azure_devops.pipeline_request import Pipeline, check_stages, has_marker, run_request
 from model_release.azure_devops.sdk import PostRequest, Sdk, web_page
 from model_release.azure_devops.target_name import the_one
 from model_release.domain.events import ModelRegistered
@@ -120,9 +120,11 @@ def _created(run: Any, name: str | None) -> Created:
 
 @contextmanager
 def _explaining() -> Iterator[None]:
+    """Add the fix if the pipeline does not declare the marker."""
     try:
         yield
     except RefusedError as refusal:
-        if fix := fix_of(refusal.problem):
-            raise RefusedError(refusal.problem, fix, retry_after=refusal.retry_after) from refusal
-        raise
+        if f"Unexpected parameter '{MARKER_PARAMETER}'" not in refusal.problem:
+            raise
+        fix = f"declare the parameter {MARKER_PARAMETER} of type string with the default '' in the pipeline's YAML"
+        raise RefusedError(refusal.problem, fix, retry_after=refusal.retry_after) from refusal
