@@ -4,7 +4,7 @@ https://opentelemetry.io/docs/languages/python/instrumentation/
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
@@ -48,9 +48,15 @@ def traced(name: str) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
     return decorate
 
 
-def continued(trace_parent: str) -> AbstractContextManager[None]:
+@contextmanager
+def continued(trace_parent: str) -> Iterator[None]:
     """Make spans children of the host's span, a W3C `traceparent`."""
-    return _attached(trace_parent) if INSTALLED else nullcontext()
+    token = contexts.attach(_W3C.extract({"traceparent": trace_parent})) if INSTALLED else None
+    try:
+        yield
+    finally:
+        if token:
+            contexts.detach(token)
 
 
 def trace_parent() -> str:
@@ -59,15 +65,6 @@ def trace_parent() -> str:
     if INSTALLED:
         _W3C.inject(carrier)
     return carrier.get("traceparent", "")
-
-
-@contextmanager
-def _attached(trace_parent: str) -> Iterator[None]:
-    token = contexts.attach(_W3C.extract({"traceparent": trace_parent}))
-    try:
-        yield
-    finally:
-        contexts.detach(token)
 
 
 def _parent(args: tuple[object, ...]) -> Any:
