@@ -41,7 +41,11 @@ class ReleaseTargets:
             if isinstance(target.definition, int):
                 found = self._client.get_release_definition(target.project, target.definition)
             else:
-                found = self._named(target)
+                folder, name = split(target)
+                named = self._client.get_release_definitions(
+                    target.project, search_text=name, expand=_EXPANDED, is_exact_name_match=True, path=folder
+                )
+                found = the_one(target, named, attrgetter("path"))
             return read_definition(self._client._serialize.body(found, "ReleaseDefinition"))  # noqa: SLF001
 
     def body(self, found: Definition, plan: ReleasePlan, event: ModelRegistered, marker: str) -> dict[str, Any]:
@@ -108,26 +112,12 @@ class ReleaseTargets:
         """
         return dict(self._send_json("PUT", project, content=definition))
 
-    def id_of(self, target: Target) -> int:
-        """Return the ID of the one definition that the target names."""
-        if isinstance(target.definition, int):
-            return target.definition
-        with self._sdk.reading():
-            return int(self._named(target).id)
-
     def _send_json(self, method: str, project: str, definition_id: int | None = None, **content: Json) -> Any:
         """Send raw JSON, because the SDK's models would drop unknown fields when a definition is written back."""
         route = {"project": project} | ({"definitionId": definition_id} if definition_id else {})
         with self._sdk.reading() if method == "GET" else self._sdk.creating():
             response = self._client._send(method, _DEFINITIONS, "7.0", route_values=route, **content)  # noqa: SLF001
             return json.loads(response.content)
-
-    def _named(self, target: Target) -> Any:
-        folder, name = split(target)
-        found = self._client.get_release_definitions(
-            target.project, search_text=name, expand=_EXPANDED, is_exact_name_match=True, path=folder
-        )
-        return the_one(target, found, attrgetter("path"))
 
     def _metadata(self, body: dict[str, Any]) -> Any:
         return self._client._deserialize.deserialize_data(body, "ReleaseStartMetadata")  # noqa: SLF001

@@ -69,7 +69,7 @@ class AzureMl:
 
         https://learn.microsoft.com/rest/api/azureml/model-containers/list
         """
-        for page in self._pages(self._models(workspace), _LISTED, workspace):
+        for page in self._pages(self._url(workspace), _LISTED, workspace):
             with _as_documented(workspace):
                 names = [str(container["name"]) for container in page if _is_listed(container)]
             yield from names
@@ -81,7 +81,7 @@ class AzureMl:
         and does not promise that a model's `lastModifiedAt` changes with its versions.
         https://learn.microsoft.com/rest/api/azureml/model-versions/list
         """
-        for page in self._pages(f"{self._model(workspace, model)}/versions", _NEWEST_FIRST, workspace, model):
+        for page in self._pages(self._url(workspace, model, "versions"), _NEWEST_FIRST, workspace, model):
             with _as_documented(workspace, model):
                 versions = [_version(item, model, workspace) for item in page if _is_listed(item)]
                 last = _created(page[-1]) if page else None
@@ -91,16 +91,13 @@ class AzureMl:
 
     def model_version(self, workspace: Workspace, model: str, version: str) -> ModelVersion:
         """Read one version, which may be archived."""
-        url = f"{self._model(workspace, model)}/versions/{quote(version, safe='')}?{urlencode(_READ)}"
+        url = f"{self._url(workspace, model, 'versions', version)}?{urlencode(_READ)}"
         response = self._get(url, workspace, model, f"{model}:{version}")
         with _as_documented(workspace, model):
             return _version(response.json(), model, workspace)
 
-    def _models(self, workspace: Workspace) -> str:
-        return f"{self._endpoint}{quote(workspace.id)}/models"
-
-    def _model(self, workspace: Workspace, model: str) -> str:
-        return f"{self._models(workspace)}/{quote(model, safe='')}"
+    def _url(self, workspace: Workspace, *path: str) -> str:
+        return "/".join([f"{self._endpoint}{quote(workspace.id)}/models", *(quote(part, safe="") for part in path)])
 
     def _pages(self, url: str, query: Mapping[str, str], workspace: Workspace, model: str = "") -> Iterator[list[Any]]:
         link = f"{url}?{urlencode(query, safe='$', quote_via=quote)}"

@@ -29,7 +29,7 @@ def check_azure_devops(
             if not isinstance(route.options, ReleaseOptions):
                 yield from _check_pipeline(route, azure_devops, where)
                 continue
-            number = azure_devops.releases.id_of(target)
+            number = azure_devops.find(target).id
             content = azure_devops.releases.definition(target.project, number)
             same_definition[project_id(content) or target.project.casefold(), number].append(route)
             yield from DefinitionCheck(route, route.options, content, where).findings(azure_devops, workspaces)
@@ -64,14 +64,11 @@ def _check_spelling(release_map: ReleaseMap, same_definition: Iterable[Sequence[
 
 def _may_both_match(first: Route, second: Route) -> bool:
     """Whether a version may match both routes; patterns that cannot be compared may."""
+    values = (first.tags, second.tags), (first.properties, second.properties)
     pairs = [
         (first.workspace, second.workspace),
         (only_version(first), only_version(second)),
-        *((first.tags[key], second.tags[key]) for key in first.tags.keys() & second.tags.keys()),
-        *(
-            (first.properties[key], second.properties[key])
-            for key in first.properties.keys() & second.properties.keys()
-        ),
+        *((one[key], other[key]) for one, other in values for key in one.keys() & other.keys()),
     ]
     return _models_overlap(first.model, second.model) and not any(
         one and other and one.casefold() != other.casefold() for one, other in pairs

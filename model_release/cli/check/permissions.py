@@ -21,23 +21,17 @@ _PROJECT_IN_URL = re.compile(r"/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})/_a
 
 @dataclass(frozen=True)
 class Securable:
-    """An object with permissions; `permissions` are those that the app needs, as bits of their namespace.
+    """An object with permissions: `permissions` are those that the app needs, as bits of their namespace.
 
+    `token` identifies the object in the namespace; it is empty if the project's ID is not known.
     https://learn.microsoft.com/azure/devops/organizations/security/namespace-reference
     """
 
     kind: str
     name: str
-    project_id: str
-    folder: str
-    id: int
+    token: str
     namespace: str
     permissions: Mapping[str, int]
-
-    @property
-    def token(self) -> str:
-        """The token of the object in its namespace."""
-        return "/".join([self.project_id, *filter(None, self.folder.split("\\")), str(self.id)])
 
     def __str__(self) -> str:
         """The object as people read it."""
@@ -46,13 +40,14 @@ class Securable:
 
 def release_definition(content: Mapping[str, Any]) -> Securable:
     """Read a release definition in raw JSON."""
-    names = (content["name"], project_id(content), content.get("path") or "", content["id"])
-    return Securable("definition", *names, _RELEASE_MANAGEMENT, _ON_DEFINITIONS)
+    token = _token(project_id(content), content.get("path") or "", content["id"])
+    return Securable("definition", content["name"], token, _RELEASE_MANAGEMENT, _ON_DEFINITIONS)
 
 
 def pipeline(found: Pipeline) -> Securable:
     """Read a YAML pipeline."""
-    return Securable("pipeline", found.name, _project_in(found.url), found.folder, found.id, _BUILD, _ON_PIPELINES)
+    token = _token(_project_in(found.url), found.folder, found.id)
+    return Securable("pipeline", found.name, token, _BUILD, _ON_PIPELINES)
 
 
 def project_id(definition: Mapping[str, Any]) -> str:
@@ -63,9 +58,8 @@ def project_id(definition: Mapping[str, Any]) -> str:
 
 def check_permissions(securable: Securable, azure_devops: AzureDevOps, where: str) -> Iterator[Finding]:
     """Report the permissions that are missing, or that they cannot be read."""
-    names = ", ".join(securable.permissions)
-    verify = f"verify that this identity has {names}"
-    if not securable.project_id:
+    verify = f"verify that this identity has {', '.join(securable.permissions)}"
+    if not securable.token:
         message = f"the permissions on {securable} were not checked: the project's ID is not known"
         yield Finding(Severity.WARNING, message, where, verify)
         return
@@ -88,6 +82,10 @@ def _missing(securable: Securable, azure_devops: AzureDevOps) -> list[str]:
         for permission, bit in securable.permissions.items()
         if not azure_devops.has_permissions(securable.namespace, bit, securable.token)
     ]
+
+
+def _token(project: str, folder: str, number: int) -> str:
+    return project and "/".join([project, *filter(None, folder.split("\\")), str(number)])
 
 
 def _project_in(url: str) -> str:

@@ -163,14 +163,17 @@ def _model_artifacts(definition: Json) -> list[Json]:
     return [artifact for artifact in definition.get("artifacts") or [] if artifact.get("type") == MODEL_ARTIFACT]
 
 
+def _reference(artifact: Json, name: str) -> Json:
+    return (artifact.get("definitionReference") or {}).get(name) or {}
+
+
 def _model(artifact: Json) -> str:
-    reference = artifact.get("definitionReference") or {}
-    return str((reference.get("definition") or {}).get("id") or "")
+    return str(_reference(artifact, "definition").get("id") or "")
 
 
 def _trigger(definition: OldDefinition, artifact: Json, content: Json) -> OldTrigger:
     model = _model(artifact)
-    connection = (artifact.get("definitionReference") or {}).get("connection") or {}
+    connection = _reference(artifact, "connection")
     own = [t for t in content.get("triggers") or [] if _alias(t) == artifact["alias"].casefold()]
     becomes, reason = _replacement(definition, model, own, content)
     return OldTrigger(
@@ -217,13 +220,12 @@ def _restricts(condition: Json) -> bool:
 def _default_versions(content: Json) -> tuple[str, ...]:
     notes = []
     for artifact in content["artifacts"]:
-        reference = artifact.get("definitionReference") or {}
-        kind = (reference.get("defaultVersionType") or {}).get("id") or ""
+        kind = _reference(artifact, "defaultVersionType").get("id") or ""
         alias = shorten(artifact["alias"])
         if kind == _NO_DEFAULT:
             notes.append(f"artifact {alias} has no default version, so a person must choose one for each release")
         elif kind and not kind.startswith("latest"):
-            version = (reference.get("defaultVersionSpecific") or {}).get("name")
+            version = _reference(artifact, "defaultVersionSpecific").get("name")
             notes.append(f"the default version of artifact {alias} is {shorten(version or kind)}, not the latest")
     return tuple(notes)
 
