@@ -56,16 +56,14 @@ class AzureDevOps:
         A refusal is raised only if the target is still as it was remembered; otherwise the request is built again.
         """
         until = self._monotonic() + self._patience
-        api, remembered = self._api(plan.target), self._remembered(plan.target)
-        if remembered:
+        if remembered := self._remembered(plan.target):
             try:
-                return api.create(remembered, plan.target, self._prepared(remembered, plan, event, marker, until))
+                return self._create(remembered, plan, event, marker, until)
             except RefusedError:
                 self._memory.pop(plan.target.key, None)
                 if self.find(plan.target) == remembered:
                     raise
-        found = self.find(plan.target)
-        return api.create(found, plan.target, self._prepared(found, plan, event, marker, until))
+        return self._create(self.find(plan.target), plan, event, marker, until)
 
     def find(self, target: Target) -> Any:
         """Read the target, or remember it for five minutes; raises RefusedError unless there is exactly one."""
@@ -101,13 +99,13 @@ class AzureDevOps:
         """Sign in, and read one target of this kind in the project."""
         self._api(target).probe(target.project)
 
-    def _prepared(self, found: Any, plan: Plan, event: ModelRegistered, marker: str, until: float) -> dict[str, Any]:
-        """Build the body and acquire a token; raises TemporaryError if that took too long."""
+    def _create(self, found: Any, plan: Plan, event: ModelRegistered, marker: str, until: float) -> Created:
+        """Build the body, acquire a token and create; raises TemporaryError if it is too late to create."""
         body = self._body(found, plan, event, marker)
         self._sdk.sign_in()
         if self._monotonic() > until:
             raise TemporaryError(f"preparing the request for {plan.target} took more than {self._patience:.0f} s")
-        return body
+        return self._api(plan.target).create(found, plan.target, body)
 
     def _body(self, found: Any, plan: Any, event: ModelRegistered, marker: str) -> dict[str, Any]:
         return self._api(plan.target).body(found, plan, event, marker)

@@ -7,7 +7,7 @@ from operator import attrgetter
 from typing import Any
 
 from model_release.azure_devops.pipeline_request import Pipeline, check_stages, has_marker, run_request
-from model_release.azure_devops.sdk import PostRequest, Sdk, web_page
+from model_release.azure_devops.sdk import PostRequest, Sdk, created
 from model_release.azure_devops.target_name import the_one
 from model_release.domain.events import ModelRegistered
 from model_release.domain.release_map import MARKER_PARAMETER
@@ -37,7 +37,10 @@ class PipelineTargets:
             if isinstance(target.definition, int):
                 found = self._client.get_pipeline(target.project, target.definition)
             else:
-                found = the_one(target, self._pipelines_of(target.project), attrgetter("folder"))
+                listed = self._sdk.pages(
+                    lambda token: self._client.list_pipelines(target.project, continuation_token=token)
+                )
+                found = the_one(target, listed, attrgetter("folder"))
             return Pipeline(found.id, found.name, found.folder or "", found.url or "")
 
     def body(self, found: Pipeline, plan: RunPlan, _: ModelRegistered, marker: str) -> dict[str, Any]:
@@ -62,7 +65,7 @@ class PipelineTargets:
         parameters = self._parameters(body)
         with _explaining(), self._sdk.creating():
             run = self._client.run_pipeline(parameters, target.project, found.id)
-            return _created(run, run.name)
+            return created(run, run.name)
 
     def find_by_marker(self, found: Pipeline, target: Target, marker: str, since: datetime) -> Created | None:
         """Find the run whose parameters contain the marker."""
@@ -73,7 +76,7 @@ class PipelineTargets:
                     continue
                 parameters = build.template_parameters or self._parameters_of(found, target, build.id)
                 if has_marker(parameters, marker):
-                    return _created(build, build.build_number)
+                    return created(build, build.build_number)
         return None
 
     def probe(self, project: str) -> None:
@@ -83,9 +86,6 @@ class PipelineTargets:
 
     def _parameters(self, body: dict[str, Any]) -> Any:
         return self._client._deserialize.deserialize_data(body, "RunPipelineParameters")  # noqa: SLF001
-
-    def _pipelines_of(self, project: str) -> Iterator[Any]:
-        return self._sdk.pages(lambda token: self._client.list_pipelines(project, continuation_token=token))
 
     def _builds_since(self, found: Pipeline, target: Target, since: datetime) -> Iterator[Any]:
         """List the newest first, because the run was usually started a short time ago."""
@@ -110,12 +110,6 @@ class PipelineTargets:
                 f"check the run's parameter {MARKER_PARAMETER} manually",
             )
         return parameters
-
-
-def _created(run: Any, name: str | None) -> Created:
-    if run is None or not run.id:
-        raise ValueError("the answer contains no run")
-    return Created(run.id, name or "", web_page(run))
 
 
 @contextmanager

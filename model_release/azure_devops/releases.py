@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from model_release.azure_devops.release_request import MODEL_ARTIFACT, Definition, read_definition, release_request
-from model_release.azure_devops.sdk import PostRequest, Sdk, web_page
+from model_release.azure_devops.sdk import PostRequest, Sdk, created
 from model_release.azure_devops.target_name import split, the_one
 from model_release.domain.events import ModelRegistered
 from model_release.domain.targets import Created, ReleasePlan, Target
@@ -67,7 +67,8 @@ class ReleaseTargets:
         """Create the release."""
         metadata = self._metadata(body)
         with self._sdk.creating():
-            return _created(self._client.create_release(metadata, target.project))
+            release = self._client.create_release(metadata, target.project)
+            return created(release, release.name)
 
     def find_by_marker(self, found: Definition, target: Target, marker: str, since: datetime) -> Created | None:
         """Find the release whose description contains the marker."""
@@ -83,7 +84,7 @@ class ReleaseTargets:
         with self._sdk.reading():
             for release in releases:
                 if marker in (release.description or ""):
-                    return _created(release)
+                    return created(release, release.name)
         return None
 
     def probe(self, project: str) -> None:
@@ -173,9 +174,3 @@ def release_url(url: str) -> str:
     elif host.lower().endswith(".visualstudio.com"):
         host = host.lower().removesuffix(".visualstudio.com") + ".vsrm.visualstudio.com"
     return parts._replace(netloc=host).geturl()
-
-
-def _created(release: Any) -> Created:
-    if release is None or not release.id:
-        raise ValueError("the answer contains no release")
-    return Created(release.id, release.name or "", web_page(release))

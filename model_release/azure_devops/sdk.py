@@ -18,6 +18,7 @@ from msrest.authentication import Authentication, BasicAuthentication
 from msrest.exceptions import ClientException, ClientRequestError
 from yaml import YAMLError
 
+from model_release.domain.targets import Created
 from model_release.errors import AzureDevOpsError, RefusedError, TemporaryError, UnknownOutcomeError
 from model_release.text import network_reason, shorten
 
@@ -36,15 +37,6 @@ _SDK_SENTENCES = re.compile(
     r"\s*(Operation returned a \d+ status code\.|The requested resource requires user authentication: .*)"
 )
 _SIGN_IN_FIX = "renew the token, or add the identity to the organization"
-
-
-@dataclass(frozen=True)
-class AnswerHeaders:
-    """The status and headers of an answer, which the SDK drops."""
-
-    status: int
-    retry_after: timedelta | None
-    continuation: str | None
 
 
 @dataclass(frozen=True)
@@ -88,7 +80,7 @@ class Sdk:
         """Build a client that times out, retries no request that changes something, and follows no redirect."""
         client = kind(url, self._sign_in)
         client.config.connection.timeout = (self._timeout / 4, self._timeout)
-        client.config.hooks.append(self._keep_headers)
+        client.config.hooks.append(self._keep_answer)
         client.config.redirect_policy.allow = False
         # Otherwise each request reads the environment, and a netrc file, whose password would replace the sign-in.
         found = requests.Session().merge_environment_settings(url, {}, None, None, None)
@@ -118,16 +110,10 @@ class Sdk:
         token = None
         while True:
             page = read(token)
-            token = self.continuation
+            token = self._last.answer.headers.get("x-ms-continuationtoken")
             yield from page
             if not token:
                 return
-
-    @property
-    def continuation(self) -> str | None:
-        """The continuation token of the latest answer."""
-        headers: AnswerHeaders = self._last.headers
-        return headers.continuation
 
     def sign_in(self) -> None:
         """Acquire a token, so that the next request does not wait for one."""
@@ -142,13 +128,10 @@ class Sdk:
         """Translate the errors of a call that creates something; UnknownOutcomeError if it may have succeeded."""
         return self._translating(UnknownOutcomeError)
 
-    def _keep_headers(self, response: requests.Response, *_: Any, **__: Any) -> None:
-        seconds = response.headers.get("Retry-After", "")
-        pause = min(int(seconds), _LONGEST_PAUSE_SECONDS) if seconds.isdecimal() else None
-        retry_after = None if pause is None else timedelta(seconds=pause)
-        continuation = response.headers.get("x-ms-continuationtoken")
-        self._last.headers = AnswerHeaders(response.status_code, retry_after, continuation)
-        self._last.pause = max(self._last.pause, retry_after or timedelta())
+    def _keep_answer(self, response: requests.Response, *_: Any, **__: Any) -> None:
+        """Keep what the SDK drops: the status and the headers."""
+        self._last.answer = response
+        self._last.pause = max(self._last.pause, _retry_after(response) or timedelta())
 
     @contextmanager
     def _translating(self, unproven: type[AzureDevOpsError]) -> Iterator[None]:
@@ -157,7 +140,7 @@ class Sdk:
         `throttled` is called last, so that its own errors are not translated.
         https://learn.microsoft.com/azure/devops/integrate/concepts/rate-limits
         """
-        self._last.headers, self._last.pause = None, timedelta()
+        self._last.answer, self._last.pause = None, timedelta()
         try:
             yield
         except AzureDevOpsError:
@@ -176,10 +159,10 @@ class Sdk:
     def _translated(self, error: Exception, unproven: type[AzureDevOpsError]) -> AzureDevOpsError:
         if type(error) is ClientRequestError or isinstance(error, OSError):
             return self._no_answer(getattr(error, "inner_exception", None) or error, unproven)
-        headers: AnswerHeaders | None = self._last.headers
-        if not headers:
+        answer: requests.Response | None = self._last.answer
+        if answer is None:
             return unproven("the request to Azure DevOps failed: the answer cannot be read")
-        status, retry_after, words = headers.status, headers.retry_after, _words(error)
+        status, retry_after, words = answer.status_code, _retry_after(answer), _words(error)
         details = f": {words}" if words else ""
         if status == requests.codes.too_many_requests:
             return TemporaryError(f"Azure DevOps is throttling requests (429){details}", retry_after=retry_after)
@@ -200,9 +183,18 @@ class Sdk:
         return unproven(f"the request to Azure DevOps failed: {reason or 'connection failed'}")
 
 
-def web_page(thing: Any) -> str:
-    """Return the address of the page of something that the SDK read."""
-    return str(thing._links.additional_properties["web"]["href"])  # noqa: SLF001  it is public in the REST API
+def created(answer: Any, name: str | None) -> Created:
+    """Read a release or a run; raises ValueError if the answer contains none."""
+    if not answer.id:
+        raise ValueError("the answer contains no release and no run")
+    url = answer._links.additional_properties["web"]["href"]  # noqa: SLF001  it is public in the REST API
+    return Created(answer.id, name or "", str(url))
+
+
+def _retry_after(answer: requests.Response) -> timedelta | None:
+    seconds = answer.headers.get("Retry-After", "")
+    # Unlike int, float reads any number of digits.
+    return timedelta(seconds=min(float(seconds), _LONGEST_PAUSE_SECONDS)) if seconds.isdecimal() else None
 
 
 def _words(error: Exception) -> str:
