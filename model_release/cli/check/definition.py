@@ -116,18 +116,15 @@ class DefinitionCheck:
         automatic = [stage["name"] for stage in self.content.get("environments") or [] if _starts_automatically(stage)]
         manual = {stage.casefold() for stage in self.options.manual_stages}
         if not automatic:
-            yield self._finding(
-                Severity.WARNING,
-                f"no stage of definition {name} starts automatically, so each release waits for a person",
-                "unless this is intended, let the first stage start after the release is created",
-            )
+            problem = f"no stage of definition {name} starts automatically"
+            fix = "let the first stage start after the release is created"
         elif all(stage.casefold() in manual for stage in automatic):
-            yield self._finding(
-                Severity.WARNING,
-                f"manual_stages names every stage of definition {name} that starts automatically, "
-                "so each release waits for a person",
-                "unless this is intended, remove the first stage from manual_stages",
-            )
+            problem = f"manual_stages names every stage of definition {name} that starts automatically"
+            fix = "remove the first stage from manual_stages"
+        else:
+            return
+        message = f"{problem}, so each release waits for a person"
+        yield self._finding(Severity.WARNING, message, f"unless this is intended, {fix}")
 
     def _version_ids(self, azure_devops: AzureDevOps) -> Iterator[Finding]:
         """Check that the version ID format of the artifacts can be determined."""

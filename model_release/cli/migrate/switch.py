@@ -86,12 +86,11 @@ def _titles(routes: Sequence[Route]) -> str:
 def _switch_all(releases: ReleaseTargets, triggers: Sequence[OldTrigger]) -> list[tuple[OldTrigger, str]]:
     by_definition = groupby(triggers, lambda trigger: (trigger.definition.project, trigger.definition.id))
     groups = [list(group) for _, group in by_definition]
-    return [
-        (trigger, result)
-        for group in progress(groups, "Switching off")
-        for result in [_switch(releases, group)]
-        for trigger in group
-    ]
+    results = []
+    for group in progress(groups, "Switching off"):
+        result = _switch(releases, group)
+        results += [(trigger, result) for trigger in group]
+    return results
 
 
 def _switch(releases: ReleaseTargets, triggers: Sequence[OldTrigger]) -> str:

@@ -1,12 +1,11 @@
 """The triggers of the classic extension: read them, determine their routes, and remove them (pure)."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
 from model_release.azure_devops.release_request import MODEL_ARTIFACT
-from model_release.cli.migrate.definition_parts import parts
 from model_release.domain.events import NAME
 from model_release.domain.release_map import PipelineOptions
 from model_release.domain.targets import TargetKind
@@ -29,7 +28,10 @@ class Becomes(StrEnum):
 
 @dataclass(frozen=True)
 class OldDefinition:
-    """A release definition; `namesakes` are the paths of the project's other definitions of the same name."""
+    """A release definition; `namesakes` are the paths of the project's other definitions of the same name.
+
+    `content` is the definition in raw JSON.
+    """
 
     project: str
     id: int
@@ -38,7 +40,7 @@ class OldDefinition:
     revision: int
     disabled: bool
     namesakes: tuple[str, ...] = ()
-    parts: tuple[str, ...] = ()
+    content: Json = field(default_factory=dict)
 
     @property
     def place(self) -> str:
@@ -139,9 +141,9 @@ def read_triggers(project: str, definition: Json, namesakes: Sequence[str] = ())
         revision=definition["revision"],
         disabled=bool(definition.get("isDisabled")),
         namesakes=tuple(namesakes),
-        parts=parts(definition),
+        content=definition,
     )
-    return tuple(_trigger(old, artifact, definition) for artifact in _model_artifacts(definition))
+    return tuple(_trigger(old, artifact) for artifact in _model_artifacts(definition))
 
 
 def to_pipeline(trigger: OldTrigger, refusal: RefusedError | None) -> OldTrigger:
@@ -171,11 +173,11 @@ def _model(artifact: Json) -> str:
     return str(_reference(artifact, "definition").get("id") or "")
 
 
-def _trigger(definition: OldDefinition, artifact: Json, content: Json) -> OldTrigger:
-    model = _model(artifact)
+def _trigger(definition: OldDefinition, artifact: Json) -> OldTrigger:
+    model, content = _model(artifact), definition.content
     connection = _reference(artifact, "connection")
     own = [t for t in content.get("triggers") or [] if _alias(t) == artifact["alias"].casefold()]
-    becomes, reason = _replacement(definition, model, own, content)
+    becomes, reason = _replacement(definition, model, own)
     return OldTrigger(
         definition=definition,
         alias=artifact["alias"],
@@ -189,12 +191,12 @@ def _trigger(definition: OldDefinition, artifact: Json, content: Json) -> OldTri
     )
 
 
-def _replacement(definition: OldDefinition, model: str, own: list[Json], content: Json) -> tuple[Becomes, str]:
+def _replacement(definition: OldDefinition, model: str, own: list[Json]) -> tuple[Becomes, str]:
     if not own:
         return Becomes.NOTHING, "the trigger is off"
     if not NAME.fullmatch(model):
         return Becomes.MANUAL, f"{shorten(model)!r} is not the name of one model"
-    aliases = [artifact["alias"] for artifact in _model_artifacts(content) if _model(artifact) == model]
+    aliases = [artifact["alias"] for artifact in _model_artifacts(definition.content) if _model(artifact) == model]
     if len(aliases) > 1:
         return Becomes.MANUAL, f"several artifacts have this model: {shorten(', '.join(aliases))}; keep one"
     if definition.disabled:

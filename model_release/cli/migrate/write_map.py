@@ -1,13 +1,13 @@
 """Write the release map that does what the old triggers did (pure)."""
 
 import glob
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from textwrap import indent
 from typing import Any
 
 import yaml
 
-from model_release.cli.migrate.triggers import Becomes, OldTrigger
+from model_release.cli.migrate.triggers import Becomes, Json, OldTrigger
 from model_release.domain.release_map import MARKER_PARAMETER
 from model_release.text import shorten
 
@@ -70,5 +70,49 @@ def _pipeline_comments(trigger: OldTrigger) -> list[str]:
     return [
         f"The YAML pipeline {shorten(trigger.definition.place)} must declare the parameters {declared}",
         "(example: docs/pipelines/deploy-model.yml), and replace these parts of the definition:",
-        *(f"  {part}" for part in trigger.definition.parts),
+        *(f"  {part}" for part in _parts(trigger.definition.content)),
     ]
+
+
+def _parts(definition: Json) -> tuple[str, ...]:
+    """Return one line with the names of each kind of part of a definition in raw JSON.
+
+    https://learn.microsoft.com/rest/api/azure/devops/release/definitions/get
+    """
+    stages = sorted(definition.get("environments") or [], key=lambda stage: stage.get("rank") or 0)
+    artifacts = [f"{one['alias']} ({one.get('type')})" for one in definition.get("artifacts") or []]
+    return (
+        *_line("stages", [stage["name"] for stage in stages]),
+        *(line for stage in stages for line in _approvals(stage)),
+        *_line("variables", _variables(definition)),
+        *(line for stage in stages for line in _line(f"variables of stage {stage['name']}", _variables(stage))),
+        *_line("IDs of variable groups", sorted({group for one in (definition, *stages) for group in _groups(one)})),
+        *_line("artifacts", artifacts),
+    )
+
+
+def _approvals(stage: Json) -> Iterator[str]:
+    for when, approvals, gates in (
+        ("before", "preDeployApprovals", "preDeploymentGates"),
+        ("after", "postDeployApprovals", "postDeploymentGates"),
+    ):
+        steps = (stage.get(approvals) or {}).get("approvals") or []
+        people = [(step.get("approver") or {}).get("displayName") for step in steps if not step.get("isAutomated")]
+        yield from _line(f"approval {when} stage {stage['name']}", people)
+        checks = stage.get(gates) or {}
+        if (checks.get("gatesOptions") or {}).get("isEnabled"):
+            tasks = [task.get("name") for gate in checks.get("gates") or [] for task in gate.get("tasks") or []]
+            yield from _line(f"gates {when} stage {stage['name']}", tasks)
+
+
+def _variables(owner: Json) -> list[str]:
+    variables = (owner.get("variables") or {}).items()
+    return [f"{name} (secret)" if (variable or {}).get("isSecret") else name for name, variable in variables]
+
+
+def _groups(owner: Json) -> list[int]:
+    return owner.get("variableGroups") or []
+
+
+def _line(title: str, names: list[Any]) -> list[str]:
+    return [f"{shorten(title)}: {', '.join(shorten(name) for name in names)}"] if names else []
