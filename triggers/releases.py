@@ -105,7 +105,7 @@ def _start(req: func.HttpRequest, start_release: StartRelease) -> func.HttpRespo
 
 
 def _see(req: func.HttpRequest, detail: ModelVersionDetail, done: str) -> func.HttpResponse:
-    location = link(req, "", workspace=detail.workspace.id, done=done)
+    location = link(req, "", workspace=detail.registered.workspace.id, done=done)
     return func.HttpResponse(status_code=303, headers={"Location": location})
 
 
@@ -130,7 +130,7 @@ def _claim(key: str, detail: ModelVersionDetail) -> Claim:
     for claim in detail.recorded.claims:
         if claim.key == key:
             return claim
-    raise HttpError(404, f"{detail.model}:{detail.version} has no claim {shorten(key)}")
+    raise HttpError(404, f"{detail.registered.model}:{detail.registered.version} has no claim {shorten(key)}")
 
 
 def _details(req: func.HttpRequest, start_release: StartRelease) -> list[ModelVersionDetail]:
@@ -141,8 +141,8 @@ def _details(req: func.HttpRequest, start_release: StartRelease) -> list[ModelVe
     for workspace in _workspaces(asked, start_release.workspaces) if valid else ():
         recorded = start_release.claims.recorded(workspace, model, version).get(version)
         if recorded:
-            matches = match(start_release.release_map, parse(recorded.event))
-            details.append(ModelVersionDetail(workspace, model, version, recorded, matches))
+            registered = parse(recorded.event)
+            details.append(ModelVersionDetail(registered, recorded, match(start_release.release_map, registered)))
     if not details:
         where = f" in workspace {shorten(asked)}" if asked else ""
         raise HttpError(404, f"{shorten(model)}:{shorten(version)} is not recorded{where}")

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from model_release.domain.claims import NEVER, Attempt, Claim, RecordedVersion, State
-from model_release.domain.events import Workspace
+from model_release.domain.events import ModelRegistered
 from model_release.domain.history import HistoryEntry, HistoryPage
 from model_release.domain.routing import Match
 
@@ -16,9 +16,7 @@ from model_release.domain.routing import Match
 class ModelVersionDetail:
     """All that is recorded of one model version, and how the routes of the release map match it now."""
 
-    workspace: Workspace
-    model: str
-    version: str
+    registered: ModelRegistered
     recorded: RecordedVersion
     matches: tuple[Match, ...]
 
@@ -52,9 +50,9 @@ def detail(one: ModelVersionDetail) -> dict[str, Any]:
     """Show all that is recorded of a model version."""
     ignored = one.recorded.ignored
     return {
-        "workspace": one.workspace.id,
-        "model": one.model,
-        "version": one.version,
+        "workspace": one.registered.workspace.id,
+        "model": one.registered.model,
+        "version": one.registered.version,
         "ignored": {"state": State.IGNORED.value, "reason": ignored} if ignored else None,
         "claims": [claim(one) for one in one.recorded.claims],
         "routes": routes(one.matches),
