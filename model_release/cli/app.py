@@ -1,7 +1,7 @@
 """The app's HTTP API (docs/openapi.yaml), and what the commands that use it share."""
 
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from typing import Any
 from urllib.parse import quote
 
 import click
@@ -28,7 +28,6 @@ _NO_FUNCTION = (
     "Use the address of the app without a path. If it is correct, the app could not start: "
     "its log lists every fault of the settings and the release map."
 )
-_F = TypeVar("_F", bound=Callable[..., Any])
 TIMEOUT_SECONDS = 120
 # Repeating any of the requests is harmless: a start has an idempotency key.
 _REPEAT = Retry(total=2, backoff_factor=0.1, allowed_methods=None, status_forcelist=(502, 504), raise_on_status=False)
@@ -41,25 +40,17 @@ url_option = click.option(
     show_envvar=True,
     help="The address of the app.",
 )
+key_option = click.option("--key", envvar="MODEL_RELEASE_KEY", show_envvar=True, help="A host key of the app.")
 
 
-def app_options(command: _F) -> _F:
-    """Add the options for the address and the key of the app."""
-    key = click.option("--key", envvar="MODEL_RELEASE_KEY", show_envvar=True, help="A host key of the app.")
-    return url_option(key(command))
+def _model_version(_: click.Context, __: click.Parameter, text: str) -> tuple[str, str]:
+    model, _colon, version = text.partition(":")
+    if not (NAME.fullmatch(model) and NAME.fullmatch(version)):
+        raise click.BadParameter(f"{text!r} is not MODEL:VERSION, such as fraud_model:3")
+    return model, version
 
 
-class ModelVersionParam(click.ParamType[tuple[str, str]]):
-    """MODEL:VERSION."""
-
-    name = "MODEL:VERSION"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
-        """Split the text into name and version."""
-        model, _, version = str(value).partition(":")
-        if not (NAME.fullmatch(model) and NAME.fullmatch(version)):
-            self.fail(f"{value!r} is not MODEL:VERSION, such as fraud_model:3", param, ctx)
-        return model, version
+model_version_argument = click.argument("model_version", metavar="MODEL:VERSION", callback=_model_version)
 
 
 class AppClient:

@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from model_release.cli.app import STYLES, AppClient, app_options, utc
+from model_release.cli.app import STYLES, AppClient, key_option, url_option, utc
 from model_release.cli.terminal import as_json, progress, show_json, show_table
 from model_release.domain.claims import State
 
@@ -20,7 +20,8 @@ _PAGE = 200
 @click.option(
     "--limit", type=click.IntRange(min=1), default=50, show_default=True, help="The maximum number of entries."
 )
-@app_options
+@url_option
+@key_option
 @as_json
 def history(*, limit: int, ignored: bool, url: str, key: str | None, as_json: bool, **filters: str | None) -> None:
     """Show the history, newest first: one entry for each model version and target."""

@@ -5,15 +5,16 @@ from typing import Any
 
 import click
 
-from model_release.cli.app import STYLES, AppClient, ModelVersionParam, app_options, utc
+from model_release.cli.app import STYLES, AppClient, key_option, model_version_argument, url_option, utc
 from model_release.cli.terminal import as_json, show_json, show_table
 from model_release.text import visible
 
 
 @click.command()
-@click.argument("model_version", metavar="MODEL:VERSION", type=ModelVersionParam())
+@model_version_argument
 @click.option("--workspace", help="The name or the resource ID of a workspace; default: all.")
-@app_options
+@url_option
+@key_option
 @as_json
 def show(*, model_version: tuple[str, str], workspace: str | None, url: str, key: str | None, as_json: bool) -> None:
     """Show all that is recorded of a model version.

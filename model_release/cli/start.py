@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from model_release.cli.app import AppClient, ModelVersionParam, app_options
+from model_release.cli.app import AppClient, key_option, model_version_argument, url_option
 from model_release.cli.terminal import as_json, show_json
 from model_release.domain.claims import State
 from model_release.text import visible
@@ -16,7 +16,7 @@ Json = dict[str, Any]
 
 
 @click.command()
-@click.argument("model_version", metavar="MODEL:VERSION", type=ModelVersionParam())
+@model_version_argument
 @click.option("--workspace", help="The name or the resource ID of the workspace, if several have this version.")
 @click.option("--target", help="PROJECT/DEFINITION as `show` prints it, if the version has claims on several targets.")
 @click.option(
@@ -24,7 +24,8 @@ Json = dict[str, Any]
     help="8 to 64 letters, digits and '-'; a second call with the same key starts nothing. Default: a new key.",
 )
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
-@app_options
+@url_option
+@key_option
 @as_json
 def start(
     *,
