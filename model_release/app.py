@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -36,6 +37,7 @@ from model_release.store.history import History
 from model_release.store.outbox import Outbox
 from model_release.store.pending import Pending
 from model_release.store.table import TABLE_NAME, Table
+from model_release.store.targets import Targets
 from model_release.store.throttle import Throttle
 from model_release.web.health import Health
 
@@ -65,24 +67,24 @@ def build(environment: Mapping[str, str] = os.environ, clock: Clock = _now) -> S
         logging.getLogger(library).setLevel(logging.WARNING)
     credential = LazyCredential(read.storage.client_id)
     table = Table(_table_client(read.storage, credential))
-    lease = Lease(read.lease)
+    lease = Lease(read.lease, read.timeout)
     claims, pending = Claims(table, lease=lease, clock=clock), Pending(table, clock)
-    history, throttle = History(table, clock), Throttle(table, clock)
-    marks = HighWaterMarks(table, claims, clock)
+    history, throttle = History(table, clock), Throttle(table, clock, ThreadPoolExecutor(thread_name_prefix="throttle"))
+    marks, targets = HighWaterMarks(table, claims, clock), Targets(table)
     outbox = Outbox(table) if read.outcome_topic else None
     azure_devops = AzureDevOps(
         read.azure_devops_url,
         sign_in(read.azure_devops_pat, credential),
         timeout=read.timeout.total_seconds(),
-        patience=lease.preparation.total_seconds(),
         throttled=throttle.extend,
     )
     start_release = StartRelease(
         release_map=routes,
         workspaces=read.workspaces,
         claims=claims,
+        targets=targets,
         pending=pending,
-        attempts=Attempts(azure_devops, marks, throttle, lease, read.first_retry, clock),
+        attempts=Attempts(azure_devops, claims, targets, marks, throttle, read.first_retry, clock),
         recorder=Recorder(claims, marks, pending, history, clock, outbox),
     )
     publisher = Publisher(outbox, claims, Topic(read.outcome_topic, credential)) if outbox else None
@@ -160,7 +162,9 @@ class _Session(requests.Session):
 def _table_client(storage: Storage, credential: TokenCredential) -> TableClient:
     # An event must be answered within 30 seconds, even if storage hangs.
     transport = RequestsTransport(session=_Session(), session_owner=False, connection_timeout=3, read_timeout=5)
-    patience: dict[str, Any] = {"retry_total": 2, "transport": transport}
+    # All writes may be repeated: they are conditional, and a conflict is compared with what was written.
+    methods = ["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "POST", "PATCH", "MERGE"]
+    patience: dict[str, Any] = {"retry_total": 2, "retry_on_methods": methods, "transport": transport}
     if storage.connection_string:
         return TableClient.from_connection_string(storage.connection_string, TABLE_NAME, **patience)
     return TableClient(endpoint=storage.table_endpoint, table_name=TABLE_NAME, credential=credential, **patience)

@@ -212,7 +212,9 @@ class Environment:
 
     def claim(self, body: str) -> Claim:
         """Insert the first claim of an event, as a process that dies afterwards."""
-        return self.claims.insert(self.claims.new(*self.plan(body), (), ""))[0]
+        plan, parsed = self.plan(body)
+        target = self.app.start_release.targets.last_resolved(plan.target)
+        return self.claims.insert(self.claims.new(plan, parsed, target, (), "").claim)[0]
 
     @property
     def history(self) -> list[HistoryEntry]:

@@ -12,7 +12,7 @@ from model_release.domain.claims import Claim, State
 from model_release.domain.events import NAME, Workspace, parse
 from model_release.domain.history import HistoryEntry
 from model_release.domain.routing import match
-from model_release.errors import ClaimLeasedError, RefusedError
+from model_release.errors import ClaimLeasedError, RefusedError, TemporaryError
 from model_release.flow.start_release import StartRelease
 from model_release.store.history import History
 from model_release.text import shorten
@@ -99,6 +99,8 @@ def _start(req: func.HttpRequest, start_release: StartRelease) -> func.HttpRespo
         raise HttpError(409, "another worker is processing this claim; try again in a moment") from error
     except RefusedError as error:
         raise HttpError(409, str(error)) from error
+    except TemporaryError as error:
+        raise HttpError(503, str(error)) from error
     if wants_json(req):
         return json_answer({"entries": [views.entry(one) for one in entries]})
     return _see(req, details[0], entries[0].state if entries else "")
@@ -115,7 +117,7 @@ def _do(asked: Mapping[str, str], detail: ModelVersionDetail, start_release: Sta
     if idempotency_key and not key:
         raise HttpError(400, "`idempotency_key` needs the `claim` to restart")
     if not key:
-        return start_release.registered(detail.recorded.event)
+        return start_release.registered(detail.recorded.event, delivered=False)
     claim = _claim(key, detail)
     if not idempotency_key:
         return [HistoryEntry.of(claim)] if claim.state.final else start_release.try_now(claim)
@@ -123,7 +125,7 @@ def _do(asked: Mapping[str, str], detail: ModelVersionDetail, start_release: Sta
         raise HttpError(400, "`idempotency_key` is not 8 to 64 letters, digits and '-'; use a new one for each restart")
     if not claim.state.final:
         raise HttpError(409, f"this claim is {claim.state}; to try it now, leave out `idempotency_key`")
-    return [start_release.restart(claim, idempotency_key)]
+    return start_release.restart(claim, idempotency_key)
 
 
 def _claim(key: str, detail: ModelVersionDetail) -> Claim:

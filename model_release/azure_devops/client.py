@@ -11,7 +11,7 @@ from msrest.authentication import Authentication
 from model_release.azure_devops.releases import ReleaseTargets
 from model_release.azure_devops.sdk import PostRequest, Sdk
 from model_release.domain.events import ModelRegistered
-from model_release.domain.targets import Created, Plan, Target
+from model_release.domain.targets import Created, Plan, Target, TargetId
 from model_release.errors import RefusedError, TemporaryError
 from model_release.tracing import traced
 
@@ -34,36 +34,32 @@ class AzureDevOps:
         sign_in: Authentication,
         *,
         timeout: float,
-        patience: float = 60,
         throttled: Callable[[timedelta], None] = lambda _: None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Times are in seconds: `timeout` for one request, `patience` for all that precedes the one that creates.
-
-        `throttled` receives each Retry-After.
-        """
+        """`timeout` is in seconds for one request; `throttled` receives each Retry-After."""
         self._sdk = Sdk(sign_in, timeout=timeout, throttled=throttled)
         self.releases = ReleaseTargets(self._sdk, url)
         self._url = url
-        self._patience = patience
         self._monotonic = monotonic
         self._memory: dict[str, tuple[float, Any]] = {}
 
     @traced("create")
-    def create(self, plan: Plan, event: ModelRegistered, marker: str) -> Created:
-        """Create the release or run with the marker in it.
+    def create(self, plan: Plan, event: ModelRegistered, marker: str, deadline: float) -> Created:
+        """Create the release or run with the marker in it; sends nothing after the deadline of the monotonic clock.
 
         A refusal is raised only if the target is still as it was remembered; otherwise the request is built again.
         """
-        until = self._monotonic() + self._patience
-        if remembered := self._remembered(plan.target):
+        api, remembered = self._api(plan.target), self._remembered(plan.target)
+        if remembered:
             try:
-                return self._create(remembered, plan, event, marker, until)
+                return api.create(remembered, plan.target, self._prepared(remembered, plan, event, marker, deadline))
             except RefusedError:
                 self._memory.pop(plan.target.key, None)
                 if self.find(plan.target) == remembered:
                     raise
-        return self._create(self.find(plan.target), plan, event, marker, until)
+        found = self.find(plan.target)
+        return api.create(found, plan.target, self._prepared(found, plan, event, marker, deadline))
 
     def find(self, target: Target) -> Any:
         """Read the target, or remember it for five minutes; raises RefusedError unless there is exactly one."""
@@ -91,21 +87,33 @@ class AzureDevOps:
         api, found = self._api(plan.target), self.find(plan.target)
         api.preview(found, plan.target, self._body(found, plan, event, marker))
 
-    def find_by_marker(self, target: Target, marker: str, since: datetime) -> Created | None:
-        """Find the release or run that has the marker among all that were created since then."""
-        return self._api(target).find_by_marker(self.find(target), target, marker, since)
+    def identify(self, target: Target) -> TargetId:
+        """Resolve the target to the IDs of its project and definition."""
+        found = self.find(target)
+        return TargetId(target.kind, found.project_id or target.project, found.id)
+
+    def find_by_marker(
+        self, target: Target, definition_id: int, marker: str, since: datetime, deadline: float
+    ) -> Created | None:
+        """Find the release or run that has the marker among all that this definition created since then."""
+
+        def check_time() -> None:
+            if self._monotonic() > deadline:
+                raise TemporaryError("searching all releases took longer than the lease")
+
+        return self._api(target).find_by_marker(target.project, definition_id, marker, since, check_time)
 
     def probe(self, target: Target) -> None:
         """Sign in, and read one target of this kind in the project."""
         self._api(target).probe(target.project)
 
-    def _create(self, found: Any, plan: Plan, event: ModelRegistered, marker: str, until: float) -> Created:
-        """Build the body, acquire a token and create; raises TemporaryError if it is too late to create."""
+    def _prepared(self, found: Any, plan: Plan, event: ModelRegistered, marker: str, deadline: float) -> dict[str, Any]:
+        """Build the body and acquire a token; raises TemporaryError if that took too long."""
         body = self._body(found, plan, event, marker)
         self._sdk.sign_in()
-        if self._monotonic() > until:
-            raise TemporaryError(f"preparing the request for {plan.target} took more than {self._patience:.0f} s")
-        return self._api(plan.target).create(found, plan.target, body)
+        if self._monotonic() > deadline:
+            raise TemporaryError("preparing the request used up the lease; trying again")
+        return body
 
     def _body(self, found: Any, plan: Any, event: ModelRegistered, marker: str) -> dict[str, Any]:
         return self._api(plan.target).body(found, plan, event, marker)

@@ -12,12 +12,12 @@ from model_release.errors import RefusedError
 
 @dataclass(frozen=True)
 class Pipeline:
-    """A YAML pipeline; `url` is its address in the REST API."""
+    """A YAML pipeline."""
 
     id: int
     name: str
     folder: str
-    url: str
+    project_id: str
 
 
 def run_request(plan: RunPlan, marker: str) -> dict[str, Any]:

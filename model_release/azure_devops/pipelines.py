@@ -1,6 +1,6 @@
 """YAML pipelines: find one, start a run, and find a run by its marker."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from operator import attrgetter
@@ -8,7 +8,7 @@ from typing import Any
 
 from model_release.azure_devops.pipeline_request import Pipeline, check_stages, has_marker, run_request
 from model_release.azure_devops.sdk import PostRequest, Sdk, created
-from model_release.azure_devops.target_name import the_one
+from model_release.azure_devops.target_name import project_id_in, the_one
 from model_release.domain.events import ModelRegistered
 from model_release.domain.release_map import MARKER_PARAMETER
 from model_release.domain.targets import Created, RunPlan, Target
@@ -41,7 +41,7 @@ class PipelineTargets:
                     lambda token: self._client.list_pipelines(target.project, continuation_token=token)
                 )
                 found = the_one(target, listed, attrgetter("folder"))
-            return Pipeline(found.id, found.name, found.folder or "", found.url or "")
+            return Pipeline(found.id, found.name, found.folder or "", project_id_in(found.url or ""))
 
     def body(self, found: Pipeline, plan: RunPlan, _: ModelRegistered, marker: str) -> dict[str, Any]:
         """Build the RunPipelineParameters; raises RefusedError if a stage to skip does not exist."""
@@ -67,14 +67,16 @@ class PipelineTargets:
             run = self._client.run_pipeline(parameters, target.project, found.id)
             return created(run, run.name)
 
-    def find_by_marker(self, found: Pipeline, target: Target, marker: str, since: datetime) -> Created | None:
+    def find_by_marker(
+        self, project: str, definition_id: int, marker: str, since: datetime, check_time: Callable[[], None]
+    ) -> Created | None:
         """Find the run whose parameters contain the marker."""
         with self._sdk.reading():
-            for build in self._builds_since(found, target, since):
+            for build in self._builds_since(project, definition_id, since, check_time):
                 # Azure DevOps keeps a run that it refused as a failed build.
                 if any(result.result == "error" for result in build.validation_results or []):
                     continue
-                parameters = build.template_parameters or self._parameters_of(found, target, build.id)
+                parameters = build.template_parameters or self._parameters_of(project, definition_id, build.id)
                 if has_marker(parameters, marker):
                     return created(build, build.build_number)
         return None
@@ -87,26 +89,32 @@ class PipelineTargets:
     def _parameters(self, body: dict[str, Any]) -> Any:
         return self._client._deserialize.deserialize_data(body, "RunPipelineParameters")  # noqa: SLF001
 
-    def _builds_since(self, found: Pipeline, target: Target, since: datetime) -> Iterator[Any]:
+    def _builds_since(
+        self, project: str, definition_id: int, since: datetime, check_time: Callable[[], None]
+    ) -> Iterator[Any]:
         """List the newest first, because the run was usually started a short time ago."""
-        return self._sdk.pages(
-            lambda token: self._builds.get_builds(
-                target.project,
-                definitions=[found.id],
+
+        def page(token: str | None) -> list[Any]:
+            check_time()
+            builds: list[Any] = self._builds.get_builds(
+                project,
+                definitions=[definition_id],
                 min_time=since,
                 query_order="queueTimeDescending",
                 top=_PAGE,
                 continuation_token=token,
             )
-        )
+            return builds
 
-    def _parameters_of(self, found: Pipeline, target: Target, run_id: int) -> dict[str, Any]:
-        run = self._client.get_run(target.project, found.id, run_id)
+        return self._sdk.pages(page)
+
+    def _parameters_of(self, project: str, pipeline_id: int, run_id: int) -> dict[str, Any]:
+        run = self._client.get_run(project, pipeline_id, run_id)
         # The SDK's model of a run does not have them.
         parameters: dict[str, Any] | None = (run.additional_properties or {}).get("templateParameters")
         if parameters is None:
             raise RefusedError(
-                f"Azure DevOps does not return the parameters of run {run_id} of pipeline {found.name}",
+                f"Azure DevOps does not return the parameters of run {run_id} in project {project}",
                 f"check the run's parameter {MARKER_PARAMETER} manually",
             )
         return parameters

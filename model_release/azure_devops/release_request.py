@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from model_release.azure_devops.target_name import project_id_of
 from model_release.domain.events import ModelRegistered
 from model_release.domain.targets import ReleasePlan
 from model_release.errors import Fault, RefusedError
@@ -35,6 +36,7 @@ class Definition:
     models: Mapping[str, str]
     variables: Mapping[str, Variable]
     stages: tuple[str, ...]
+    project_id: str = ""
 
     def alias_of(self, model: str) -> str | None:
         """Return the alias of the artifact of this model; raises RefusedError if there are several."""
@@ -62,6 +64,7 @@ def read_definition(content: Mapping[str, Any]) -> Definition:
             for name, variable in (content.get("variables") or {}).items()
         },
         stages=tuple(stage["name"] for stage in content.get("environments") or []),
+        project_id=project_id_of(content),
     )
 
 

@@ -1,7 +1,7 @@
 """Release definitions: find one, create a release, and find a release by its marker."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from operator import attrgetter
 from typing import Any
@@ -70,17 +70,19 @@ class ReleaseTargets:
             release = self._client.create_release(metadata, target.project)
             return created(release, release.name)
 
-    def find_by_marker(self, found: Definition, target: Target, marker: str, since: datetime) -> Created | None:
+    def find_by_marker(
+        self, project: str, definition_id: int, marker: str, since: datetime, check_time: Callable[[], None]
+    ) -> Created | None:
         """Find the release whose description contains the marker."""
-        releases = self._sdk.pages(
-            lambda token: self._client.get_releases(
-                target.project,
-                definition_id=found.id,
-                min_created_time=since,
-                top=_PAGE,
-                continuation_token=token,
+
+        def page(token: str | None) -> list[Any]:
+            check_time()
+            releases: list[Any] = self._client.get_releases(
+                project, definition_id=definition_id, min_created_time=since, top=_PAGE, continuation_token=token
             )
-        )
+            return releases
+
+        releases = self._sdk.pages(page)
         with self._sdk.reading():
             for release in releases:
                 if marker in (release.description or ""):

@@ -1,5 +1,6 @@
 """Select the one definition or pipeline that a target names (pure)."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -11,6 +12,20 @@ NOT_FOUND_FIX: Mapping[TargetKind, str] = {
     "release": "correct the route's project or definition, or grant View release pipeline",
     "pipeline": "correct the route or the pipeline, or grant View build pipeline and Queue builds",
 }
+
+_PROJECT_IN_URL = re.compile(r"/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})/_apis/", re.IGNORECASE)
+
+
+def project_id_of(definition: Mapping[str, Any]) -> str:
+    """Return the project's ID, which a release definition contains in one of two places; otherwise an empty text."""
+    reference = definition.get("projectReference") or {}
+    return str(reference.get("id") or "") or project_id_in(definition.get("url") or "")
+
+
+def project_id_in(url: str) -> str:
+    """Return the project's ID in an address of the REST API; otherwise an empty text."""
+    found = _PROJECT_IN_URL.search(url)
+    return found[1] if found else ""
 
 
 def split(target: Target) -> tuple[str | None, str]:

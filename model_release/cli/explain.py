@@ -16,7 +16,7 @@ from model_release.azure_devops.sdk import PostRequest
 from model_release.azure_ml.models import AzureMl, ModelVersion
 from model_release.cli.send import read_events
 from model_release.cli.terminal import as_json, configuration, connect, progress, show_json, show_table
-from model_release.domain.claims import claim_partition, claim_row, marker_of
+from model_release.domain.claims import claim_partition, claim_row, marker_of, target_digest
 from model_release.domain.events import ModelRegistered, Workspace, parse
 from model_release.domain.release_map import ReleaseMap
 from model_release.domain.routing import Match, match, route
@@ -140,7 +140,9 @@ def _explain(
 
 
 def _request(plan: Plan, event: ModelRegistered, azure_devops: AzureDevOps) -> PlannedRequest:
-    marker = marker_of(claim_partition(event.workspace, event.model), claim_row(event.version, plan.target))
+    marker = marker_of(
+        claim_partition(event.workspace, event.model), claim_row(event.version, target_digest(plan.target))
+    )
     try:
         return PlannedRequest(plan, marker, azure_devops.request(plan, event, marker))
     except AzureDevOpsError as error:

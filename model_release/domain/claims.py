@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 
 from model_release.domain.events import Workspace
-from model_release.domain.targets import Created, Target, TargetKind
+from model_release.domain.targets import Created, Plan, Target, TargetKind
 
 NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -74,8 +74,8 @@ class Attempt:
 class AttemptResult:
     """The end of an attempt.
 
-    `next_attempt` only if the state is not final; `in_flight_until` if an earlier attempt sent the request;
-    `log_reason` if the reason contains values of tags or properties.
+    `next_attempt` only if the state is not final; `in_flight_until` if an earlier attempt sent the request; `instead`
+    are the plans that replace a withdrawn claim; `log_reason` if the reason contains values of tags or properties.
     """
 
     state: State
@@ -83,6 +83,7 @@ class AttemptResult:
     next_attempt: datetime = NEVER
     created: Created | None = None
     in_flight_until: datetime | None = None
+    instead: tuple[Plan, ...] = ()
     log_reason: str = ""
 
 
@@ -91,7 +92,8 @@ class Claim:
     """The claim of a model version on a target; times are UTC.
 
     Until `lease_until`, `worker` alone may work on the claim. Until `in_flight_until`, a request that got no answer may
-    still be carried out. `attempt` is the number of the latest attempt. `idempotency_key` belongs to a person's start,
+    still be carried out. `definition_id` is the ID of the definition or pipeline that the request was sent to, 0 before
+    the first request. `attempt` is the number of the latest attempt. `idempotency_key` belongs to a person's start,
     `sibling_targets` are the other targets of the event, `trace_parent` is the span that inserted the claim.
     """
 
@@ -103,6 +105,7 @@ class Claim:
     project: str
     definition: int | str
     kind: TargetKind
+    definition_id: int
     route: str
     event_id: str
     event: str
@@ -143,9 +146,9 @@ class Claim:
         return marker_of(self.partition, self.row)
 
     @property
-    def mark_row(self) -> str:
-        """The row of the high-water mark of the claim's model and target."""
-        return target_digest(self.target)
+    def target_digest(self) -> str:
+        """The digest of the target under its first name; it is the row of the high-water mark too."""
+        return self.row.split(" ")[1]
 
 
 @dataclass(frozen=True)
@@ -159,7 +162,7 @@ class RecordedVersion:
     @property
     def claimed(self) -> frozenset[str]:
         """The digests of the targets that have a claim."""
-        return frozenset(target_digest(claim.target) for claim in self.claims)
+        return frozenset(claim.target_digest for claim in self.claims)
 
     @property
     def siblings(self) -> frozenset[str]:
@@ -172,9 +175,9 @@ def claim_partition(workspace: Workspace, model: str) -> str:
     return f"claim {digest(workspace.id)} {model}"
 
 
-def claim_row(version: str, target: Target, idempotency_key: str = "") -> str:
+def claim_row(version: str, target_digest: str, idempotency_key: str = "") -> str:
     """Return the row of a claim; a person's start has a row of its own."""
-    return " ".join(filter(None, [version, target_digest(target), idempotency_key]))
+    return " ".join(filter(None, [version, target_digest, idempotency_key]))
 
 
 def target_digest(target: Target) -> str:

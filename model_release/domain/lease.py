@@ -1,37 +1,40 @@
 """The time budget of one attempt (pure).
 
-    acquired                                                              lease_until
-       |------------- 1/3 ------------|------------- 1/3 ------------|------ 1/3 ------|
-       | claim, mark, throttle        | find the target, build       | the POST ends   |
-       |                              | the request                  |                 |
-       |                              ^ create_by                    ^ send_by
+    acquired              deadline                   lease_until                in_flight_until
+       |--------------------|-----------|----- 1/3 -----|-------- one lease --------|
+       | guards, target,    | the POST  | another       | a request may land late, |
+       | body, token        | ends      | third to      | and clocks may differ    |
 
-An attempt that reaches `create_by` or `send_by` too late creates nothing and is repeated. So a request is sent at the
-end of the second third at the latest, and the last third is longer than a request can last.
+The request is sent before the deadline, or not at all. The deadline is a third of the lease and the longest request
+before `lease_until`, on a clock that nobody sets. No release is created twice as long as
+
+    time from sending to landing + difference of two clocks < one lease.
 """
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-# A request may last one timeout, and the lease has three parts.
+# A connection is tried twice with a quarter of the timeout each, and then the answer is waited for.
+REQUEST_TIMEOUTS = 1.5
+# Leaves half a timeout for the preparation.
 LEAST_TIMEOUTS = 3
 
 
 @dataclass(frozen=True)
 class Lease:
-    """How long one worker alone may work on a claim."""
+    """How long one worker alone may work on a claim, and the timeout of one request."""
 
     duration: timedelta
+    timeout: timedelta
 
     def until(self, acquired: datetime) -> datetime:
         """When a lease ends that was acquired at this time."""
         return acquired + self.duration
 
-    def create_by(self, lease_until: datetime) -> datetime:
-        """Until when the attempt may begin to create."""
-        return lease_until - self.duration * 2 / 3
+    def in_flight_until(self, acquired: datetime) -> datetime:
+        """Until when a request of an attempt may be carried out that was acquired at this time."""
+        return self.until(acquired) + self.duration
 
-    @property
-    def preparation(self) -> timedelta:
-        """How long the search for the target and the building of the request may take."""
-        return self.duration / 3
+    def deadline(self, acquired: float) -> float:
+        """Until when the request may be sent, in seconds of the monotonic clock."""
+        return acquired + (self.duration * 2 / 3 - self.timeout * REQUEST_TIMEOUTS).total_seconds()

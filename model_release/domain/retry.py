@@ -19,10 +19,19 @@ def pause(error: AzureDevOpsError, attempt: int, first_retry: timedelta) -> time
     return max(min(wait, LONGEST_RETRY), error.retry_after or timedelta())
 
 
+def is_too_old(claim: Claim, now: datetime) -> bool:
+    """Whether nothing may be created for the claim any more."""
+    return now - claim.created >= ABANDON_AFTER
+
+
+def abandoned(state: State, reason: str) -> AttemptResult:
+    """Return the result of a claim that is too old; state and reason are the last ones."""
+    return AttemptResult(State.ABANDONED, f"all attempts failed for {ABANDON_AFTER.days} days; last: {state}: {reason}")
+
+
 def abandon(claim: Claim, result: AttemptResult, now: datetime) -> AttemptResult:
-    """Replace the result of a claim that is too old for another attempt, unless a request may still be carried out."""
+    """Replace the result of a claim that is too old, unless a request may still be carried out."""
     in_flight = result.state is State.UNKNOWN and (result.in_flight_until or claim.in_flight_until) > now
-    if result.state.final or in_flight or now - claim.created < ABANDON_AFTER:
+    if result.state.final or in_flight or not is_too_old(claim, now):
         return result
-    days = f"all attempts failed for {ABANDON_AFTER.days} days"
-    return AttemptResult(State.ABANDONED, f"{days}; last: {result.state}: {result.reason}")
+    return abandoned(result.state, result.reason)

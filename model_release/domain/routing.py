@@ -52,10 +52,6 @@ class Routing:
     plans: tuple[Plan, ...]
     why_nothing: Reason
 
-    def plan_for(self, target_key: str) -> Plan | None:
-        """Return the plan for the target with this key."""
-        return next((plan for plan in self.plans if plan.target.key == target_key), None)
-
 
 def route(release_map: ReleaseMap, workspaces: Collection[Workspace], event: ModelRegistered) -> Routing:
     """Plan what an event starts."""

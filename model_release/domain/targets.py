@@ -27,6 +27,20 @@ class Target:
 
 
 @dataclass(frozen=True)
+class TargetId:
+    """A target as Azure DevOps identifies it; `project` is the project's ID, or its name if the ID is unknown."""
+
+    kind: TargetKind
+    project: str
+    definition: int
+
+    @property
+    def key(self) -> str:
+        """Equal for equal IDs only."""
+        return json.dumps([self.kind, self.project.casefold(), self.definition], ensure_ascii=False)
+
+
+@dataclass(frozen=True)
 class Plan:
     """What is to be created for a match: the target, the title of the route, and the values of the target's kind."""
 

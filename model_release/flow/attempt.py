@@ -1,18 +1,19 @@
 """One attempt of a claim: guards, each of which may end it, and then the one request that creates."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from model_release.azure_devops.client import AzureDevOps
 from model_release.domain.claims import AttemptResult, Claim, State
 from model_release.domain.events import ModelRegistered
-from model_release.domain.lease import Lease
-from model_release.domain.retry import SOON, pause
+from model_release.domain.retry import SOON, abandoned, is_too_old, pause
+from model_release.domain.routing import Routing
 from model_release.domain.targets import Plan
 from model_release.errors import AzureDevOpsError, RefusedError, TemporaryError
-from model_release.store.claims import Clock
+from model_release.store.claims import Claims, Clock
 from model_release.store.high_water_mark import HighWaterMarks
+from model_release.store.targets import Targets
 from model_release.store.throttle import Throttle
 
 _STATES = {TemporaryError: State.WAITING, RefusedError: State.REFUSED}
@@ -22,12 +23,20 @@ _CLOCK_DIFFERENCE = timedelta(minutes=5)
 
 @dataclass(frozen=True)
 class OpenAttempt:
-    """An attempt under way: the leased claim, the claim before it was leased (None if it is new), and the plan."""
+    """An attempt under way: the leased claim, the claim before it was leased (None if it is new), and the deadline.
+
+    `routing` is what the release map plans for the event now, `plan` the one of these plans that the claim is for.
+    """
 
     claim: Claim
     before: Claim | None
-    plan: Plan
+    deadline: float
     event: ModelRegistered
+    routing: Routing
+    plan: Plan | None = None
+
+
+Guarded = OpenAttempt | AttemptResult
 
 
 @dataclass(frozen=True)
@@ -35,82 +44,137 @@ class Attempts:
     """Runs attempts; whatever happens is a result, but azure-core's errors are raised if storage fails."""
 
     azure_devops: AzureDevOps
+    claims: Claims
+    targets: Targets
     marks: HighWaterMarks
     throttle: Throttle
-    lease: Lease
     first_retry: timedelta
     clock: Clock
 
-    def run(self, attempt: OpenAttempt) -> AttemptResult:
-        """Create the release or run of an attempt, unless a guard ends it."""
-        guards: tuple[Callable[[OpenAttempt], AttemptResult | None], ...] = (
+    def run(self, attempt: OpenAttempt) -> tuple[Claim, AttemptResult]:
+        """Create the release or run of an attempt, unless a guard ends it; return the claim as it was written last."""
+        guards: tuple[Callable[[OpenAttempt], Guarded], ...] = (
             self._already_created,
+            self._too_old,
+            self._routed,
+            self._target,
             self._high_water_mark,
             self._throttled,
-            self._deadline,
         )
         for guard in guards:
-            if result := guard(attempt):
-                return result
+            guarded = guard(attempt)
+            if isinstance(guarded, AttemptResult):
+                return attempt.claim, guarded
+            attempt = guarded
+        claim, plan, event = attempt.claim, _plan(attempt), attempt.event
         try:
-            created = self.azure_devops.create(attempt.plan, attempt.event, attempt.claim.marker)
+            # It compares the deadline immediately before it sends the request.
+            created = self.azure_devops.create(plan, event, claim.marker, attempt.deadline)
         except AzureDevOpsError as error:
-            next_attempt = self.clock() + pause(error, attempt.claim.attempt, self.first_retry)
-            return AttemptResult(_STATES.get(type(error), State.UNKNOWN), str(error), next_attempt)
-        matched = f"route {attempt.plan.route} matches {attempt.event.model}:{attempt.event.version}"
-        reason = f"restarted manually; {matched}" if attempt.claim.idempotency_key else matched
-        return AttemptResult(State.STARTED, reason, created=created)
+            return claim, self._failed(_STATES.get(type(error), State.UNKNOWN), str(error), claim, error)
+        matched = f"route {plan.route} matches {event.model}:{event.version}"
+        reason = f"restarted manually; {matched}" if claim.idempotency_key else matched
+        return claim, AttemptResult(State.STARTED, reason, created=created)
 
-    def find_created(self, before: Claim | None, claim: Claim) -> AttemptResult | None:
-        """Find out whether an earlier attempt created the release; None if it is certain that none did."""
-        if before is None or before.state is State.WAITING:
-            return None
-        result = self._find(before, claim)
+    def plan_for(self, claim: Claim, plans: Iterable[Plan]) -> Plan | None:
+        """Return the plan for the claim's target, however the release map names it; raises AzureDevOpsError."""
+        own = next((plan for plan in plans if self._last_digest(plan) == claim.target_digest), None)
+        unresolved = (plan for plan in plans if not self.targets.last_resolved(plan.target).definition_id)
+        return own or next((plan for plan in unresolved if self._digest(plan) == claim.target_digest), None)
+
+    def _already_created(self, attempt: OpenAttempt) -> Guarded:
+        """Find the release that an earlier attempt may have created."""
+        before, claim = attempt.before, attempt.claim
+        # Without an ID no request was ever sent.
+        if before is None or before.state is State.WAITING or not before.definition_id:
+            return attempt
         # A refusal proves that nothing was created. If that is ever wrong, the release is adopted, not created again.
-        return result if before.state.may_be_created or (result and result.created) else None
-
-    def _already_created(self, attempt: OpenAttempt) -> AttemptResult | None:
-        return self.find_created(attempt.before, attempt.claim)
-
-    def _high_water_mark(self, attempt: OpenAttempt) -> AttemptResult | None:
-        if not attempt.plan.newest_only or attempt.event.number is None or attempt.claim.idempotency_key:
-            return None
-        obstacle = self.marks.advance(attempt.claim)
-        if obstacle is None:
-            return None
-        if obstacle.newer:
-            return AttemptResult(State.SUPERSEDED, f"version {obstacle.newer} was sent first")
-        reason = f"version {obstacle.older} is still being created"
-        return AttemptResult(State.WAITING, reason, self.clock() + SOON)
-
-    def _throttled(self, _: OpenAttempt) -> AttemptResult | None:
-        until = self.throttle.throttled_until()
-        return AttemptResult(State.WAITING, _throttling(until), until) if until > self.clock() else None
-
-    def _deadline(self, attempt: OpenAttempt) -> AttemptResult | None:
-        if self.clock() <= self.lease.create_by(attempt.claim.lease_until):
-            return None
-        reason = "preparing the request used up the lease; trying again"
-        return AttemptResult(State.WAITING, reason, self.clock() + SOON)
-
-    def _find(self, before: Claim, claim: Claim) -> AttemptResult | None:
+        kept = State.UNKNOWN if before.state.may_be_created else State.REFUSED
         in_flight_until = before.in_flight_until
         if (until := self.throttle.throttled_until()) > self.clock():
-            return AttemptResult(State.UNKNOWN, _throttling(until), until, in_flight_until=in_flight_until)
+            return AttemptResult(kept, _throttling(until), until, in_flight_until=in_flight_until)
         # Asked before the search: a release that is created after the search must not count as never created.
-        in_flight = in_flight_until > self.clock()
+        in_flight = before.in_flight(self.clock())
+        since = before.created - _CLOCK_DIFFERENCE
         try:
-            found = self.azure_devops.find_by_marker(before.target, before.marker, before.created - _CLOCK_DIFFERENCE)
+            found = self.azure_devops.find_by_marker(
+                before.target, before.definition_id, before.marker, since, attempt.deadline
+            )
         except AzureDevOpsError as error:
-            reason = f"cannot check whether the release exists: {error}"
-            next_attempt = self.clock() + pause(error, claim.attempt, self.first_retry)
-            return AttemptResult(State.UNKNOWN, reason, next_attempt, in_flight_until=in_flight_until)
+            failed = self._failed(kept, f"cannot check whether the release exists: {error}", claim, error)
+            return replace(failed, in_flight_until=in_flight_until)
         if found:
             return AttemptResult(State.STARTED, f"{found.name} was found; an earlier attempt created it", created=found)
         if in_flight:
             reason = f"not found yet; the earlier request may still complete until {_utc(in_flight_until)}"
             return AttemptResult(State.UNKNOWN, reason, in_flight_until, in_flight_until=in_flight_until)
-        return None
+        return attempt
+
+    def _too_old(self, attempt: OpenAttempt) -> Guarded:
+        if not is_too_old(attempt.claim, self.clock()):
+            return attempt
+        last = attempt.before or attempt.claim
+        return abandoned(last.state, last.reason)
+
+    def _routed(self, attempt: OpenAttempt) -> Guarded:
+        """Select the plan for the claim's target; without one, the claim is withdrawn for what the map plans now."""
+        claim, routing = attempt.claim, attempt.routing
+        try:
+            plan = attempt.plan or self.plan_for(claim, routing.plans)
+        except AzureDevOpsError as error:
+            return self._failed(_STATES.get(type(error), State.WAITING), str(error), claim, error)
+        if plan:
+            return replace(attempt, plan=plan)
+        if attempt.event.number is not None and (newer := self.marks.newer_sent(claim)):
+            return AttemptResult(State.SUPERSEDED, f"version {newer} was sent first")
+        if not routing.plans:
+            return AttemptResult(State.WITHDRAWN, routing.why_nothing.text, log_reason=routing.why_nothing.log)
+        targets = ", ".join(str(plan.target) for plan in routing.plans)
+        return AttemptResult(State.WITHDRAWN, f"the route's target is now {targets}", instead=routing.plans)
+
+    def _target(self, attempt: OpenAttempt) -> Guarded:
+        """Resolve the target, and write its ID into the claim before a request is sent to it."""
+        claim, plan = attempt.claim, _plan(attempt)
+        try:
+            resolved = self.targets.resolve(plan.target, self.azure_devops.identify(plan.target))
+        except AzureDevOpsError as error:
+            return self._failed(_STATES.get(type(error), State.WAITING), str(error), claim, error)
+        if resolved.target_digest != claim.target_digest:
+            reason = f"{plan.target} is another name of a target that has its own claim"
+            return AttemptResult(State.WITHDRAWN, reason, instead=(plan,))
+        if resolved.definition_id == claim.definition_id:
+            return attempt
+        return replace(attempt, claim=self.claims.update(claim, replace(claim, definition_id=resolved.definition_id)))
+
+    def _high_water_mark(self, attempt: OpenAttempt) -> Guarded:
+        if not _plan(attempt).newest_only or attempt.event.number is None:
+            return attempt
+        obstacle = self.marks.advance(attempt.claim)
+        if obstacle is None:
+            return attempt
+        if obstacle.sent:
+            manually = " manually" if obstacle.manually else " first"
+            return AttemptResult(State.SUPERSEDED, f"version {obstacle.sent} was sent{manually}")
+        reason = f"version {obstacle.in_flight} is still being created"
+        return AttemptResult(State.WAITING, reason, self.clock() + SOON)
+
+    def _throttled(self, attempt: OpenAttempt) -> Guarded:
+        until = self.throttle.throttled_until()
+        return AttemptResult(State.WAITING, _throttling(until), until) if until > self.clock() else attempt
+
+    def _digest(self, plan: Plan) -> str:
+        return self.targets.resolve(plan.target, self.azure_devops.identify(plan.target)).target_digest
+
+    def _last_digest(self, plan: Plan) -> str:
+        return self.targets.last_resolved(plan.target).target_digest
+
+    def _failed(self, state: State, reason: str, claim: Claim, error: AzureDevOpsError) -> AttemptResult:
+        return AttemptResult(state, reason, self.clock() + pause(error, claim.attempt, self.first_retry))
+
+
+def _plan(attempt: OpenAttempt) -> Plan:
+    assert attempt.plan  # noqa: S101  the guard `_routed` selected it
+    return attempt.plan
 
 
 def _throttling(until: datetime) -> str:

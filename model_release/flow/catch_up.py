@@ -114,11 +114,11 @@ class CatchUp:
     def _start(self, version: ModelVersion, recorded: RecordedVersion | None) -> list[HistoryEntry]:
         event = parse(event_of(version))
         if recorded is None:
-            return self.start_release.registered(event.body)
+            return self.start_release.registered(event.body, delivered=False)
         entries = []
         for claim in recorded.claims:
             # Its process died, and Event Grid has no reason to deliver the event again.
-            if claim.state is State.STARTING and not claim.in_flight(self.clock()):
+            if claim.state is State.STARTING and claim.lease_until <= self.clock():
                 entries += self.start_release.try_now(claim)
         return entries + self.start_release.start_missing(event, recorded)
 

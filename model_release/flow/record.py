@@ -1,8 +1,6 @@
 """Record what happened: in the claim, in the history, and for the sweep and the outbox."""
 
-import uuid
 from dataclasses import dataclass, replace
-from datetime import timedelta
 
 from model_release.domain.claims import TRANSITIONS, Attempt, AttemptResult, Claim, State
 from model_release.domain.events import ModelRegistered
@@ -21,7 +19,6 @@ _REASON_CHARACTERS = 4_000
 # Twenty of them fit into one property of a row.
 _ATTEMPTS = 20
 _ATTEMPT_CHARACTERS = 500
-_SLOW = timedelta(seconds=1)
 
 
 @dataclass(frozen=True)
@@ -36,7 +33,7 @@ class Recorder:
     outbox: Outbox | None = None
 
     @traced("record")
-    def record(self, claim: Claim, result: AttemptResult) -> HistoryEntry:
+    def record(self, claim: Claim, result: AttemptResult, *, has_pending_row: bool = True) -> HistoryEntry:
         """End an attempt: write first what remains to be done, then the claim, then the history; safe to be cut off."""
         began = self.clock()
         result = abandon(claim, result, began)
@@ -47,28 +44,35 @@ class Recorder:
             self.pending.put(recorded, recorded.next_attempt)
         if self.outbox:
             self.outbox.put(claim, attempt)
+        # Read before the claim is written: an entry that another worker writes later is not replaced by an older one.
+        etag = self.history.etag(claim) if claim.attempt > 1 else ""
         self.claims.update(claim, recorded)
         self.marks.land(recorded)
-        entry = self.write_history(recorded)
-        # After a slow write another worker may have recorded more: the history shows the claim as it is now.
-        if self.clock() - began > _SLOW:
-            self.write_history(self.claims.get(recorded.partition, recorded.row))
-        if recorded.state.final and (recorded.attempt > 1 or recorded.idempotency_key):
+        self.write_history(recorded, etag)
+        if recorded.state.final and (has_pending_row or recorded.attempt > 1):
             self.pending.delete(recorded.partition, recorded.row)
-        return replace(entry, log_reason=result.log_reason)
+        return replace(HistoryEntry.of(recorded), log_reason=result.log_reason)
 
-    def write_history(self, claim: Claim) -> HistoryEntry:
-        """Write the history entry of a claim."""
-        entry = HistoryEntry.of(claim)
-        self.history.write(entry, claim.key)
-        return entry
+    def write_history(self, claim: Claim, etag: str) -> None:
+        """Write the history entry of a claim until it equals the claim; the etag is that of the entry before."""
+        while not self.history.write(claim, etag):
+            etag = self.history.etag(claim)
+            claim = self.claims.get(claim.partition, claim.row)
 
     def already_recorded(self, claim: Claim) -> HistoryEntry:
         """Return the entry of a claim that an event asks for again."""
         # The process that recorded a final claim may have died before it wrote the history. The sweep writes the
         # entries of all others, and may have done so since the claim was read.
-        entry = self.write_history(claim) if claim.state.final else HistoryEntry.of(claim)
+        if claim.state.final:
+            self.write_history(claim, self.history.etag(claim))
+        entry = HistoryEntry.of(claim)
         return replace(entry, reason=f"already recorded: {entry.reason}", log_reason="already recorded")
+
+    def set_back(self, claim: Claim, reason: str) -> HistoryEntry:
+        """Record that a person set the high-water mark back to the version of a claim."""
+        entry = replace(HistoryEntry.of(claim), time=self.clock(), reason=reason[:_REASON_CHARACTERS])
+        self.history.write_alone(entry)
+        return entry
 
     def ignore(self, reason: Reason, subject: str, event: ModelRegistered | None = None) -> HistoryEntry:
         """Record an event that starts nothing; an event of a workspace of ours is kept, to compare later tags with."""
@@ -76,7 +80,7 @@ class Recorder:
         if event:
             entry = replace(entry, event_id=event.id, workspace=event.workspace.id)
             self.claims.keep_ignored(event, entry.reason)
-        self.history.write(entry, uuid.uuid4().hex)
+        self.history.write_alone(entry)
         return replace(entry, log_reason=reason.log)
 
 

@@ -6,6 +6,8 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from azure.core.exceptions import AzureError
+
 from model_release.domain.history import HistoryEntry
 from model_release.errors import ClaimLeasedError
 from model_release.flow.publish import Publisher
@@ -13,7 +15,7 @@ from model_release.flow.start_release import StartRelease
 from model_release.log import log_entry, log_sweep
 from model_release.store.claims import Claims, Clock
 from model_release.store.history import History
-from model_release.store.pending import Pending
+from model_release.store.pending import Due, Pending
 from model_release.store.throttle import Throttle
 
 logger = logging.getLogger(__name__)
@@ -47,7 +49,7 @@ class Sweep:
         due = () if self.throttle.throttled_until() > now else self.pending.due()
         entries: list[HistoryEntry] = []
         with self.threads() as pool:
-            attempts = [pool.submit(self._take_up, *at, now + SWEEP_TIME) for at in due]
+            attempts = [pool.submit(self._take_up, one, now + SWEEP_TIME) for one in due]
         for attempt in attempts:
             try:
                 # Logged here: the host drops what is logged in a thread that it does not know.
@@ -56,23 +58,26 @@ class Sweep:
                 pass
             except Exception:
                 logger.exception("an attempt failed; the next sweep repeats it")
-        self.history.prune()
+        try:
+            self.history.prune()
+        except AzureError:
+            logger.exception("old history entries were not deleted; the next sweep tries again")
         left = self.pending.count()
         log_sweep(left.claims, left.age(self.clock()))
         if self.publisher:
             self.publisher.publish(lambda: self.clock() < now + SWEEP_TIME)
         return entries
 
-    def _take_up(self, partition: str, row: str, until: datetime) -> list[HistoryEntry]:
+    def _take_up(self, due: Due, until: datetime) -> list[HistoryEntry]:
         if self.clock() >= until:
             return []
-        claim = self.claims.find(partition, row)
+        claim = self.claims.find(due.partition, due.row)
         if claim is None:
-            # A restart that was cut off before its claim was inserted.
-            self.pending.delete(partition, row)
+            # It was cut off before its claim was inserted.
+            self.pending.forget(due)
         elif claim.state.final:
-            self.start_release.recorder.write_history(claim)
-            self.pending.delete(partition, row)
+            self.start_release.recorder.write_history(claim, self.history.etag(claim))
+            self.pending.delete(due.partition, due.row)
         elif claim.next_attempt <= self.clock() and self.throttle.throttled_until() <= self.clock():
             return self.start_release.resume(claim)
         return []

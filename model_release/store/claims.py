@@ -11,17 +11,19 @@ to one is lost, the SDK repeats it, the repetition conflicts, and the row is com
 """
 
 import json
+import time
 import uuid
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import Any
 
-from azure.core.exceptions import ResourceExistsError, ResourceModifiedError
+from azure.core.exceptions import AzureError, ResourceExistsError, ResourceModifiedError
 from azure.data.tables import TableEntity
 
 from model_release.domain.claims import (
+    TRANSITIONS,
     Attempt,
     Claim,
     RecordedVersion,
@@ -35,6 +37,7 @@ from model_release.domain.lease import Lease
 from model_release.domain.targets import Plan, Target
 from model_release.errors import ClaimLeasedError
 from model_release.store.table import Table
+from model_release.store.targets import Resolved
 from model_release.tracing import trace_parent, traced
 
 _IGNORED = "ignored"
@@ -42,38 +45,54 @@ _IGNORED = "ignored"
 Clock = Callable[[], datetime]
 
 
+@dataclass(frozen=True)
+class Leased:
+    """A claim that this worker has leased, and the deadline of its request in seconds of the monotonic clock."""
+
+    claim: Claim
+    deadline: float
+
+
 class Claims:
     """The claims; every method raises azure-core's errors if storage fails."""
 
-    def __init__(self, table: Table, *, lease: Lease, clock: Clock) -> None:
+    def __init__(
+        self, table: Table, *, lease: Lease, clock: Clock, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
         self._table = table
         self._lease = lease
         self._clock = clock
+        self._monotonic = monotonic
+        self._failed_inserts: set[str] = set()
 
-    def new(self, plan: Plan, event: ModelRegistered, siblings: Iterable[Target], idempotency_key: str) -> Claim:
+    def new(
+        self, plan: Plan, event: ModelRegistered, target: Resolved, siblings: Iterable[Target], idempotency_key: str
+    ) -> Leased:
         """Build the claim of a plan, leased by this worker; writes nothing."""
-        now = self._clock()
-        return Claim(
+        deadline, now = self._lease.deadline(self._monotonic()), self._clock()
+        claim = Claim(
             partition=claim_partition(event.workspace, event.model),
-            row=claim_row(event.version, plan.target, idempotency_key),
+            row=claim_row(event.version, target.target_digest, idempotency_key),
             workspace=event.workspace.id,
             model=event.model,
             version=event.version,
             project=plan.target.project,
             definition=plan.target.definition,
             kind=plan.target.kind,
+            definition_id=target.definition_id,
             route=plan.route,
             event_id=event.id,
             event=event.body,
             created=now,
             state=State.STARTING,
             lease_until=self._lease.until(now),
-            in_flight_until=self._lease.until(now),
+            in_flight_until=self._lease.in_flight_until(now),
             worker=uuid.uuid4().hex,
             idempotency_key=idempotency_key,
             sibling_targets=" ".join(target_digest(target) for target in siblings),
             trace_parent=trace_parent(),
         )
+        return Leased(claim, deadline)
 
     @traced("claim")
     def insert(self, claim: Claim) -> tuple[Claim, bool]:
@@ -83,22 +102,31 @@ class Claims:
         except ResourceExistsError:
             found = self.get(claim.partition, claim.row)
             return found, _same(found, claim)
+        except AzureError:
+            # Storage may carry it out later.
+            self._failed_inserts.add(claim.worker)
+            raise
 
     @traced("claim")
-    def acquire(self, claim: Claim) -> Claim:
+    def acquire(self, claim: Claim) -> Leased:
         """Lease the claim for another attempt; raises ClaimLeasedError while another worker has its lease."""
-        now = self._clock()
-        if claim.state is State.STARTING and claim.lease_until > now:
+        assert State.STARTING in TRANSITIONS[claim.state], f"{claim.key} is {claim.state}"  # noqa: S101
+        deadline, now = self._lease.deadline(self._monotonic()), self._clock()
+        if claim.state is State.STARTING and claim.lease_until > now and not self.never_sent(claim):
             raise _leased(claim)
         acquired = replace(
             claim,
             state=State.STARTING,
             lease_until=self._lease.until(now),
-            in_flight_until=self._lease.until(now),
+            in_flight_until=self._lease.in_flight_until(now),
             worker=uuid.uuid4().hex,
             attempt=claim.attempt + 1,
         )
-        return self.update(claim, acquired)
+        return Leased(self.update(claim, acquired), deadline)
+
+    def never_sent(self, claim: Claim) -> bool:
+        """Whether this process inserted the claim, got no answer from storage, and so sent nothing."""
+        return claim.worker in self._failed_inserts
 
     def update(self, before: Claim, after: Claim) -> Claim:
         """Write the values that differ; raises ClaimLeasedError if another worker has written meanwhile."""

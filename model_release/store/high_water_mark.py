@@ -1,36 +1,44 @@
-"""High-water marks: the newest version of a model that was sent to a target.
+"""High-water marks: the newest version of a model that was sent to a target, and the request that may be in flight.
 
 | partition | row | for |
 |---|---|---|
-| `claim HASH MODEL` | `TARGET` | the version, and until when its request may still be carried out |
+| `claim HASH MODEL` | `TARGET` | version, and the row of the claim that brought it |
+| | | the row of the claim that may have a request in flight, and until when |
+
+A claim writes itself into the mark before its request is sent. The write is conditional and follows a read of the claim
+in the mark, so at most one request is in flight. The version only grows, and so does the time of one claim.
 """
 
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
+from typing import Any
 
 from azure.core.exceptions import ResourceExistsError, ResourceModifiedError
 
-from model_release.domain.claims import NEVER, Claim
+from model_release.domain.claims import NEVER, Claim, State
 from model_release.store.claims import Claims, Clock
 from model_release.store.table import Table
 
 
 @dataclass(frozen=True)
 class Mark:
-    """A high-water mark as it was read or written."""
+    """A high-water mark; `brought_by` and `in_flight` are rows of claims."""
 
     version: str
+    brought_by: str
+    in_flight: str
     in_flight_until: datetime
-    etag: str
+    etag: str = ""
 
 
 @dataclass(frozen=True)
 class Obstacle:
-    """What keeps a version from being sent: a newer version that was sent, or an older one that is in flight."""
+    """What keeps a version from being sent: a version that was sent before, or one that is in flight."""
 
-    newer: str = ""
-    older: str = ""
+    sent: str = ""
+    in_flight: str = ""
+    manually: bool = False
 
 
 class HighWaterMarks:
@@ -43,45 +51,91 @@ class HighWaterMarks:
         self._remembered: dict[tuple[str, str], Mark] = {}
 
     def advance(self, claim: Claim) -> Obstacle | None:
-        """Write the claim's version, a whole number, to the mark, unless there is an obstacle."""
-        at = claim.partition, claim.mark_row
-        # The mark that this process wrote last need not be read: if it has changed, the write conflicts.
-        mark = self._remembered.get(at) or self._read(claim)
+        """Write the claim, whose version is a whole number, into the mark, unless there is an obstacle."""
+        at = claim.partition, claim.target_digest
+        # The mark that this process wrote last serves for the write, which conflicts if the mark has changed.
+        mark, is_fresh = self._remembered.get(at), False
         while True:
-            if obstacle := self._obstacle(mark, claim):
-                return obstacle
-            with suppress(ResourceExistsError, ResourceModifiedError):
-                self._remembered[at] = self._write(mark, claim)
-                return None
-            mark = self._read(claim)
+            if mark is None:
+                mark, is_fresh = self._read(claim), True
+            if mark and (obstacle := self._obstacle(mark, claim)):
+                if is_fresh:
+                    return obstacle
+            else:
+                with suppress(ResourceExistsError, ResourceModifiedError):
+                    self._remembered[at] = self._write(mark, claim)
+                    return None
+            mark = None
 
     def land(self, claim: Claim) -> None:
         """Remember that the request of a final claim is not in flight, so that the next version need not read it."""
-        at = claim.partition, claim.mark_row
+        at = claim.partition, claim.target_digest
         mark = self._remembered.get(at)
-        if claim.state.final and mark and mark.version == claim.version:
+        if claim.state.final and mark and mark.in_flight == claim.row:
             self._remembered[at] = replace(mark, in_flight_until=NEVER)
 
-    def _obstacle(self, mark: Mark | None, claim: Claim) -> Obstacle | None:
-        if mark is None or mark.version == claim.version:
-            return None
-        if int(mark.version) > int(claim.version):
-            return Obstacle(newer=mark.version)
-        now = self._clock()
-        if mark.in_flight_until > now:
-            before = self._claims.get(claim.partition, f"{mark.version} {claim.mark_row}")
-            if before.in_flight(now):
-                return Obstacle(older=before.version)
+    def set_back(self, claim: Claim) -> str:
+        """Set a newer mark back to the claim's version; return the version before, empty if the mark is not newer."""
+        while mark := self._read(claim):
+            if int(mark.version) <= int(claim.version):
+                break
+            lowered = replace(mark, version=claim.version, brought_by=claim.row)
+            with suppress(ResourceModifiedError):
+                self._change(claim, mark, lowered)
+                return mark.version
+        return ""
+
+    def newer_sent(self, claim: Claim) -> str:
+        """Return the version of the mark if it is newer than the claim's, otherwise an empty text."""
+        mark = self._read(claim)
+        return mark.version if mark and int(mark.version) > int(claim.version) else ""
+
+    def _obstacle(self, mark: Mark, claim: Claim) -> Obstacle | None:
+        by_hand, now = bool(claim.idempotency_key), self._clock()
+        if not by_hand and int(mark.version) > int(claim.version):
+            return Obstacle(sent=mark.version)
+        # The same version, started manually: one read decides both questions.
+        same_by_hand = not by_hand and mark.version == claim.version and mark.brought_by != claim.row
+        named = {mark.in_flight} if mark.in_flight_until > now else set()
+        for row in sorted((named | ({mark.brought_by} if same_by_hand else set())) - {claim.row}):
+            other = self._claims.get(claim.partition, row)
+            if row == mark.brought_by and same_by_hand and other.state is State.STARTED:
+                return Obstacle(sent=other.version, manually=True)
+            if other.in_flight(now):
+                return Obstacle(in_flight=other.version)
         return None
 
     def _read(self, claim: Claim) -> Mark | None:
-        found = self._table.find(claim.partition, claim.mark_row)
-        return Mark(found["version"], found["in_flight_until"], str(found.metadata["etag"])) if found else None
+        found = self._table.find(claim.partition, claim.target_digest)
+        if found is None:
+            return None
+        values = {field.name: found[field.name] for field in fields(Mark) if field.name != "etag"}
+        return Mark(**values, etag=str(found.metadata["etag"]))
 
     def _write(self, mark: Mark | None, claim: Claim) -> Mark:
-        values = {"version": claim.version, "in_flight_until": claim.in_flight_until}
+        written = _advanced(mark, claim)
         if mark:
-            etag = self._table.change(claim.partition, claim.mark_row, mark.etag, **values)
-        else:
-            etag = self._table.insert(claim.partition, claim.mark_row, **values)
-        return Mark(claim.version, claim.in_flight_until, etag)
+            return self._change(claim, mark, written)
+        etag = self._table.insert(claim.partition, claim.target_digest, **_values(written))
+        return replace(written, etag=etag)
+
+    def _change(self, claim: Claim, mark: Mark, written: Mark) -> Mark:
+        etag = self._table.change(claim.partition, claim.target_digest, mark.etag, **_values(written))
+        return replace(written, etag=etag)
+
+
+def _values(mark: Mark) -> dict[str, Any]:
+    values = asdict(mark)
+    del values["etag"]
+    return values
+
+
+def _advanced(mark: Mark | None, claim: Claim) -> Mark:
+    new = Mark(claim.version, claim.row, claim.row, claim.in_flight_until)
+    if mark is None:
+        return new
+    if int(mark.version) >= int(claim.version):
+        new = replace(new, version=mark.version, brought_by=mark.brought_by)
+    if mark.in_flight == claim.row:
+        new = replace(new, in_flight_until=max(mark.in_flight_until, claim.in_flight_until))
+    return new

@@ -6,14 +6,17 @@
 | `ignored` | the same, with a random key | the entry of an event that started nothing |
 """
 
+import uuid
+from contextlib import suppress
 from dataclasses import asdict, fields
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any
 
+from azure.core.exceptions import ResourceExistsError, ResourceModifiedError, ResourceNotFoundError
 from azure.data.tables import TableEntity
 
-from model_release.domain.claims import State
+from model_release.domain.claims import Claim, State
 from model_release.domain.history import HistoryEntry, HistoryPage, HistoryQuery
 from model_release.store.claims import Clock
 from model_release.store.table import Table
@@ -33,11 +36,26 @@ class History:
         self._table = table
         self._clock = clock
 
-    def write(self, entry: HistoryEntry, key: str) -> None:
-        """Write or replace the entry with this key and time."""
+    def write_alone(self, entry: HistoryEntry) -> None:
+        """Write an entry that belongs to no claim: of an ignored event, or of what a person did."""
         partition = _IGNORED if entry.state is State.IGNORED else _HISTORY
-        values = {name: value for name, value in asdict(entry).items() if name not in _NOT_STORED}
-        self._table.put(partition, f"{_newest_first(entry.time)} {key}", **values)
+        self._table.put(partition, f"{_newest_first(entry.time)} {uuid.uuid4().hex}", **_values(entry))
+
+    def etag(self, claim: Claim) -> str:
+        """Return the etag of a claim's entry, empty if it does not exist."""
+        found = self._table.find(_HISTORY, _row(claim))
+        return str(found.metadata["etag"]) if found else ""
+
+    def write(self, claim: Claim, etag: str) -> bool:
+        """Write the entry of a claim, unless the entry has another etag; return whether it was written."""
+        row, values = _row(claim), _values(HistoryEntry.of(claim))
+        with suppress(ResourceExistsError, ResourceModifiedError, ResourceNotFoundError):
+            if etag:
+                self._table.change(_HISTORY, row, etag, **values)
+            else:
+                self._table.insert(_HISTORY, row, **values)
+            return True
+        return False
 
     def page(self, query: HistoryQuery) -> HistoryPage:
         """Read the newest entries of a query."""
@@ -56,7 +74,9 @@ class History:
                 results_per_page=_PRUNED_AT_ONCE,
             )
             if old := [("delete", dict(row)) for row in islice(rows, _PRUNED_AT_ONCE)]:
-                self._table.client.submit_transaction(old)
+                # The SDK repeats a transaction whose answer was lost, and then its rows are gone.
+                with suppress(ResourceNotFoundError):
+                    self._table.client.submit_transaction(old)
 
     def _read(self, partition: str, query: HistoryQuery) -> list[tuple[str, HistoryEntry]]:
         condition, parameters = _condition(query)
@@ -91,6 +111,14 @@ def _condition(query: HistoryQuery) -> tuple[str, dict[str, Any]]:
         conditions["subject lt @last"] = f"{name}~" if query.model.endswith("*") else f"{name};"
     names = {condition.rpartition("@")[2]: value for condition, value in conditions.items()}
     return "".join(f" and {condition}" for condition in conditions), names
+
+
+def _row(claim: Claim) -> str:
+    return f"{_newest_first(claim.created)} {claim.key}"
+
+
+def _values(entry: HistoryEntry) -> dict[str, Any]:
+    return {name: value for name, value in asdict(entry).items() if name not in _NOT_STORED}
 
 
 def _newest_first(time: datetime) -> str:

@@ -1,19 +1,33 @@
-"""Pending claims: those that were acknowledged and need another attempt.
+"""Pending claims: those that nobody delivers again and that need another attempt.
 
 | partition | row | for |
 |---|---|---|
 | `pending` | the claim's key | the claim's partition and row, and when it is due |
+
+The row is written before the claim. It is deleted once the claim is final and recorded.
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+
+from azure.core.exceptions import ResourceModifiedError, ResourceNotFoundError
 
 from model_release.domain.claims import Claim, claim_key
 from model_release.store.claims import Clock
 from model_release.store.table import Table
 
 _PENDING = "pending"
+
+
+@dataclass(frozen=True)
+class Due:
+    """A pending row that is due: the partition and row of its claim, and its own etag."""
+
+    partition: str
+    row: str
+    etag: str
 
 
 @dataclass(frozen=True)
@@ -41,14 +55,19 @@ class Pending:
         self._table.put(_PENDING, claim.key, **row, next_attempt=due)
 
     def delete(self, partition: str, row: str) -> None:
-        """Take the claim in this row from the sweep."""
+        """Take a final claim from the sweep."""
         self._table.delete(_PENDING, claim_key(partition, row))
 
-    def due(self) -> Iterator[tuple[str, str]]:
-        """Read the partition and row of each claim that is due."""
+    def forget(self, due: Due) -> None:
+        """Delete the row of a claim that does not exist, unless the row was written again meanwhile."""
+        with suppress(ResourceModifiedError, ResourceNotFoundError):
+            self._table.delete(_PENDING, claim_key(due.partition, due.row), due.etag)
+
+    def due(self) -> Iterator[Due]:
+        """Read the rows that are due."""
         condition = "PartitionKey eq @pending and next_attempt le @now"
         for row in self._table.query(condition, pending=_PENDING, now=self._clock()):
-            yield row["partition"], row["row"]
+            yield Due(row["partition"], row["row"], str(row.metadata["etag"]))
 
     def count(self) -> PendingCount:
         """Count the pending claims."""

@@ -56,9 +56,12 @@ class Table:
         )
         return str(answer["etag"])
 
-    def delete(self, partition: str, row: str) -> None:
-        """Delete a row if it exists."""
-        self.client.delete_entity(partition, row)
+    def delete(self, partition: str, row: str, etag: str = "") -> None:
+        """Delete a row if it exists; with an etag only an unchanged row, otherwise raises ResourceModifiedError."""
+        if etag:
+            self.client.delete_entity(partition, row, etag=etag, match_condition=MatchConditions.IfNotModified)
+        else:
+            self.client.delete_entity(partition, row)
 
     def query(self, condition: str, /, **options: Any) -> Iterator[TableEntity]:
         """Read the rows that meet the condition; options other than the SDK's are the values of its `@names`."""

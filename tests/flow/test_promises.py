@@ -32,7 +32,7 @@ from model_release.domain.events import ModelRegistered
 from model_release.domain.history import HistoryQuery
 from model_release.domain.lease import Lease
 from model_release.domain.release_map import ReleaseMap
-from model_release.domain.targets import Created, Plan, RunPlan, Target, TargetKind
+from model_release.domain.targets import Created, Plan, RunPlan, Target, TargetId, TargetKind
 from model_release.errors import (
     AzureDevOpsError,
     ClaimLeasedError,
@@ -51,11 +51,13 @@ from model_release.store.history import History
 from model_release.store.outbox import Outbox
 from model_release.store.pending import Pending
 from model_release.store.table import Table
+from model_release.store.targets import Targets
 from model_release.store.throttle import Throttle
 from tests.environment import WORKSPACE, Clock, Size, event
 from tests.tables import AnswerLost, MemoryTable
 
 LEASE = timedelta(minutes=3)
+TIMEOUT = timedelta(seconds=20)
 FIRST_RETRY = timedelta(minutes=1)
 ENVIRONMENT = {
     "AzureWebJobsStorage": "UseDevelopmentStorage=true",
@@ -78,7 +80,7 @@ class Answer(Enum):
 
     CREATED = "created"
     LOST = "created, and the answer is lost"
-    LATE = "no answer, and it is created before the lease ends"
+    LATE = "no answer, and it is created less than a lease later"
     NEVER = "no answer, and it is never created"
     BUSY = "busy"
     RETRY_AFTER = "busy, with a Retry-After"
@@ -147,8 +149,8 @@ class AzureDevOps:
             raise RefusedError("refused")
         version = registered.model, int(registered.version)
         if answer is Answer.LATE:
-            # The last moment of the lease of its attempt.
-            lands = self._lease_of(plan, registered) - timedelta(seconds=1)
+            # The last moment that the documents allow.
+            lands = self.clock() + LEASE - timedelta(seconds=1)
             create = lambda: self._create(version, plan, marker)  # noqa: E731
             heapq.heappush(self.sent, Sent(lands, len(self.sent) + len(self.created), create))
         elif answer is not Answer.NEVER:
@@ -177,14 +179,6 @@ class AzureDevOps:
         self.created.append(Existing(release, version, plan.target, marker, self.clock()))
         return release
 
-    def _lease_of(self, plan: Plan, registered: ModelRegistered) -> datetime:
-        sought = (registered.model, registered.version, plan.target.definition)
-        return next(
-            row["lease_until"]
-            for row in self.table.rows.values()
-            if "lease_until" in row and (row["model"], row["version"], row["definition"]) == sought
-        )
-
 
 class Inline(Executor):
     """Threads that run one after another, in the order of their submission."""
@@ -208,17 +202,19 @@ class Process:
         self.env = env
         self.expect({})
         self.dead = False
-        clock, lease = env.clock, Lease(LEASE)
+        clock = env.clock
         table = Table(replace(env.table, before_and_after=self.storage))
-        claims, pending = Claims(table, lease=lease, clock=clock), Pending(table, clock)
+        claims = Claims(table, lease=Lease(LEASE, TIMEOUT), clock=clock, monotonic=env.monotonic)
+        pending, targets = Pending(table, clock), Targets(table)
         marks, outbox = HighWaterMarks(table, claims, clock), Outbox(table)
         self.history, self.throttle = History(table, clock), Throttle(table, clock)
         self.app: StartRelease = replace(
             _services().start_release,
             release_map=env.routes,
             claims=claims,
+            targets=targets,
             pending=pending,
-            attempts=Attempts(self, marks, self.throttle, lease, FIRST_RETRY, clock),
+            attempts=Attempts(self, claims, targets, marks, self.throttle, FIRST_RETRY, clock),
             recorder=Recorder(claims, marks, pending, self.history, clock, outbox),
         )
         # Threads would interleave differently each time; one seed is one run.
@@ -229,8 +225,13 @@ class Process:
         self.trouble = dict(trouble)
         self.moments = 0
 
-    def create(self, plan: Plan, registered: ModelRegistered, marker: str) -> Created:
+    def identify(self, target: Target) -> TargetId:
+        return TargetId(target.kind, target.project, 1 if target.definition == "newest" else 2)
+
+    def create(self, plan: Plan, registered: ModelRegistered, marker: str, deadline: float) -> Created:
         with self.asked("create"):
+            if self.env.monotonic() > deadline:
+                raise TemporaryError("late")
             try:
                 return self.env.azure_devops.create(plan, registered, marker)
             except AzureDevOpsError as error:
@@ -238,7 +239,9 @@ class Process:
                     self.throttle.extend(error.retry_after)
                 raise
 
-    def find_by_marker(self, target: Target, marker: str, since: datetime) -> Created | None:
+    def find_by_marker(
+        self, target: Target, _definition_id: int, marker: str, since: datetime, _deadline: float
+    ) -> Created | None:
         with self.asked("find"):
             return self.env.azure_devops.find_by_marker(target, marker, since)
 
@@ -401,6 +404,10 @@ class Promises(RuleBasedStateMachine):
         for partition in ("pending", "outbox"):
             assert list(self.table.query_entities("PartitionKey eq @of", parameters={"of": partition})) == []
         assert set(self.published) == self.outcomes()
+
+    def monotonic(self) -> float:
+        """Return the time on the clock that nobody sets."""
+        return self.clock().timestamp()
 
     def process(self, script: Script) -> Process:
         """Return the process that does the next step, restarted if it was killed."""

@@ -1,15 +1,15 @@
 """Check each enabled route against its target in Azure DevOps."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from itertools import combinations
 
 from model_release.azure_devops.client import AzureDevOps
+from model_release.azure_devops.target_name import project_id_of
 from model_release.cli.check.definition import DefinitionCheck, sample_event
 from model_release.cli.check.findings import Finding, Severity, is_glob, literal_start, only_version, place_of
-from model_release.cli.check.permissions import check_permissions, pipeline, project_id
-from model_release.cli.terminal import progress
+from model_release.cli.check.permissions import check_permissions, pipeline
 from model_release.domain.events import Workspace
 from model_release.domain.release_map import ReleaseMap, ReleaseOptions, Route
 from model_release.domain.routing import plan_route
@@ -17,12 +17,14 @@ from model_release.errors import AzureDevOpsError, RefusedError
 
 
 def check_azure_devops(
-    release_map: ReleaseMap, azure_devops: AzureDevOps, workspaces: Collection[Workspace]
+    release_map: ReleaseMap,
+    azure_devops: AzureDevOps,
+    workspaces: Collection[Workspace] = (),
+    progress: Callable[[Sequence[Route]], Iterable[Route]] = iter,
 ) -> Iterator[Finding]:
     """Check the targets of all enabled routes; stops when Azure DevOps does not answer."""
     same_definition: dict[tuple[str, int], list[Route]] = defaultdict(list)
-    enabled = [route for route in release_map.routes if route.enabled]
-    for route in progress(enabled, "Checking Azure DevOps"):
+    for route in progress([route for route in release_map.routes if route.enabled]):
         where, target = place_of(release_map, route), route.target
         try:
             if not isinstance(route.options, ReleaseOptions):
@@ -30,7 +32,7 @@ def check_azure_devops(
                 continue
             number = azure_devops.find(target).id
             content = azure_devops.releases.definition(target.project, number)
-            same_definition[project_id(content) or target.project.casefold(), number].append(route)
+            same_definition[project_id_of(content) or target.project.casefold(), number].append(route)
             yield from DefinitionCheck(route, route.options, content, where).findings(azure_devops, workspaces)
         except RefusedError as error:
             yield Finding.refused(error, target, where)

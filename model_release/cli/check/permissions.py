@@ -1,12 +1,12 @@
 """Check the permissions of this identity on a release definition or a pipeline."""
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from model_release.azure_devops.client import AzureDevOps
 from model_release.azure_devops.pipeline_request import Pipeline
+from model_release.azure_devops.target_name import project_id_of
 from model_release.cli.check.findings import Finding, Severity
 from model_release.errors import AzureDevOpsError
 
@@ -16,7 +16,6 @@ _BUILD = "33344d9c-fc72-4d6f-aba5-fa317101a7e9"
 # A preview fails without the other permissions. Without this one, the list of runs is empty: a run whose answer was
 # lost would be started twice.
 _ON_PIPELINES = {"View builds": 1}
-_PROJECT_IN_URL = re.compile(r"/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})/_apis/", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -40,20 +39,14 @@ class Securable:
 
 def release_definition(content: Mapping[str, Any]) -> Securable:
     """Read a release definition in raw JSON."""
-    token = _token(project_id(content), content.get("path") or "", content["id"])
+    token = _token(project_id_of(content), content.get("path") or "", content["id"])
     return Securable("definition", content["name"], token, _RELEASE_MANAGEMENT, _ON_DEFINITIONS)
 
 
 def pipeline(found: Pipeline) -> Securable:
     """Read a YAML pipeline."""
-    token = _token(_project_in(found.url), found.folder, found.id)
+    token = _token(found.project_id, found.folder, found.id)
     return Securable("pipeline", found.name, token, _BUILD, _ON_PIPELINES)
-
-
-def project_id(definition: Mapping[str, Any]) -> str:
-    """Return the project's ID, which is in one of two places of a release definition."""
-    reference = definition.get("projectReference") or {}
-    return str(reference.get("id") or "") or _project_in(definition.get("url") or "")
 
 
 def check_permissions(securable: Securable, azure_devops: AzureDevOps, where: str) -> Iterator[Finding]:
@@ -86,8 +79,3 @@ def _missing(securable: Securable, azure_devops: AzureDevOps) -> list[str]:
 
 def _token(project: str, folder: str, number: int) -> str:
     return project and "/".join([project, *filter(None, folder.split("\\")), str(number)])
-
-
-def _project_in(url: str) -> str:
-    found = _PROJECT_IN_URL.search(url)
-    return found[1] if found else ""
