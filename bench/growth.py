@@ -35,7 +35,7 @@ from bench.load import (
 )
 from local import azurite
 from local.program import Program, functions_host
-from model_release.domain.claims import AttemptResult, State
+from model_release.domain.claims import AttemptResult, State, target_digest
 from model_release.domain.events import parse
 from model_release.domain.lease import Lease
 from model_release.domain.targets import Created, Plan, Target
@@ -45,6 +45,7 @@ from model_release.store.high_water_mark import HighWaterMarks
 from model_release.store.history import KEEP, History
 from model_release.store.pending import Pending
 from model_release.store.table import TABLE_NAME, Table
+from model_release.store.targets import Resolved
 
 _LIMIT = 1.1
 _PLAN = Plan(Target("fraud", "Deploy model"), "*", newest_only=True)
@@ -172,13 +173,13 @@ def _rows(claims: int) -> Sequence[Mapping[str, Any]]:
         return now
 
     table = Table(cast("TableClient", recording))
-    store = Claims(table, lease=Lease(timedelta(seconds=180)), clock=clock)
+    store = Claims(table, lease=Lease(timedelta(seconds=180), timedelta(seconds=20)), clock=clock)
     marks = HighWaterMarks(table, store, clock)
     recorder = Recorder(store, marks, Pending(table, clock), History(table, clock), clock)
     for number, body in enumerate(islice(events(models=_MODELS), claims), start=1):
         event = parse(json.dumps(json.loads(body)[0], separators=(",", ":")))
         now += _APART
-        claim, _ = store.insert(store.new(_PLAN, event, (), ""))
+        claim, _ = store.insert(store.new(_PLAN, event, Resolved(target_digest(_PLAN.target), 1), (), "").claim)
         marks.advance(claim)
         page = f"http://127.0.0.1:7080/contoso/fraud/_release?releaseId={number}&_a=release-summary"
         created = Created(number, f"Release-{number}", page)
