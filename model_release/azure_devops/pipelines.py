@@ -93,20 +93,17 @@ class PipelineTargets:
         self, project: str, definition_id: int, since: datetime, check_time: Callable[[], None]
     ) -> Iterator[Any]:
         """List the newest first, because the run was usually started a short time ago."""
-
-        def page(token: str | None) -> list[Any]:
-            check_time()
-            builds: list[Any] = self._builds.get_builds(
+        return self._sdk.pages(
+            lambda token: self._builds.get_builds(
                 project,
                 definitions=[definition_id],
                 min_time=since,
                 query_order="queueTimeDescending",
                 top=_PAGE,
                 continuation_token=token,
-            )
-            return builds
-
-        return self._sdk.pages(page)
+            ),
+            check_time,
+        )
 
     def _parameters_of(self, project: str, pipeline_id: int, run_id: int) -> dict[str, Any]:
         run = self._client.get_run(project, pipeline_id, run_id)

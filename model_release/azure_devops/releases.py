@@ -74,15 +74,12 @@ class ReleaseTargets:
         self, project: str, definition_id: int, marker: str, since: datetime, check_time: Callable[[], None]
     ) -> Created | None:
         """Find the release whose description contains the marker."""
-
-        def page(token: str | None) -> list[Any]:
-            check_time()
-            releases: list[Any] = self._client.get_releases(
+        releases = self._sdk.pages(
+            lambda token: self._client.get_releases(
                 project, definition_id=definition_id, min_created_time=since, top=_PAGE, continuation_token=token
-            )
-            return releases
-
-        releases = self._sdk.pages(page)
+            ),
+            check_time,
+        )
         with self._sdk.reading():
             for release in releases:
                 if marker in (release.description or ""):

@@ -105,10 +105,16 @@ class Sdk:
             post.add_content(serialize.body(body, model))
         return PostRequest(post.url, post.data)
 
-    def pages(self, read: Callable[[str | None], list[Any]]) -> Iterator[Any]:
-        """Read the items of all pages of a list; `read` receives the continuation token, which the SDK drops."""
+    def pages(
+        self, read: Callable[[str | None], list[Any]], check_time: Callable[[], None] = lambda: None
+    ) -> Iterator[Any]:
+        """Read the items of all pages of a list; `read` receives the continuation token, which the SDK drops.
+
+        `check_time` is called before each page, and may end the reading.
+        """
         token = None
         while True:
+            check_time()
             page = read(token)
             token = self._last.answer.headers.get("x-ms-continuationtoken")
             yield from page

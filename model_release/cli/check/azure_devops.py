@@ -1,7 +1,7 @@
 """Check each enabled route against its target in Azure DevOps."""
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from itertools import combinations
 
@@ -10,6 +10,7 @@ from model_release.azure_devops.target_name import project_id_of
 from model_release.cli.check.definition import DefinitionCheck, sample_event
 from model_release.cli.check.findings import Finding, Severity, is_glob, literal_start, only_version, place_of
 from model_release.cli.check.permissions import check_permissions, pipeline
+from model_release.cli.terminal import progress
 from model_release.domain.events import Workspace
 from model_release.domain.release_map import ReleaseMap, ReleaseOptions, Route
 from model_release.domain.routing import plan_route
@@ -17,14 +18,12 @@ from model_release.errors import AzureDevOpsError, RefusedError
 
 
 def check_azure_devops(
-    release_map: ReleaseMap,
-    azure_devops: AzureDevOps,
-    workspaces: Collection[Workspace] = (),
-    progress: Callable[[Sequence[Route]], Iterable[Route]] = iter,
+    release_map: ReleaseMap, azure_devops: AzureDevOps, workspaces: Collection[Workspace]
 ) -> Iterator[Finding]:
     """Check the targets of all enabled routes; stops when Azure DevOps does not answer."""
     same_definition: dict[tuple[str, int], list[Route]] = defaultdict(list)
-    for route in progress([route for route in release_map.routes if route.enabled]):
+    enabled = [route for route in release_map.routes if route.enabled]
+    for route in progress(enabled, "Checking Azure DevOps"):
         where, target = place_of(release_map, route), route.target
         try:
             if not isinstance(route.options, ReleaseOptions):

@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 
 import click
@@ -13,7 +12,7 @@ from model_release.azure_ml.resource_manager import ResourceManager
 from model_release.cli.check.azure_devops import check_azure_devops
 from model_release.cli.check.findings import Finding, Severity, check_map, worst_first
 from model_release.cli.check.subscription import check_subscription, is_subscription_id
-from model_release.cli.terminal import as_json, connect, environment, progress, show_json, show_table
+from model_release.cli.terminal import as_json, connect, environment, show_json, show_table
 from model_release.domain.release_map import ReleaseMap
 from model_release.errors import ConfigurationError, Fault
 from model_release.settings import Settings
@@ -64,8 +63,7 @@ def _findings(map_path: Path | None, url: str | None, subscription: str | None) 
     seconds, client_id = settings.timeout.total_seconds(), settings.storage.client_id
     azure_devops = connect(settings.azure_devops_url, settings.azure_devops_pat, client_id, seconds)
     yield from check_map(release_map, workspaces)
-    routes = partial(progress, description="Checking Azure DevOps")
-    yield from check_azure_devops(release_map, azure_devops, workspaces or (), routes)
+    yield from check_azure_devops(release_map, azure_devops, workspaces or ())
     if subscription:
         resource_manager = ResourceManager(app_module.LazyCredential(client_id), settings.resource_manager_url)
         yield from check_subscription(subscription, resource_manager, release_map, workspaces)
