@@ -50,14 +50,16 @@ class AzureDevOps:
 
         A refusal is raised only if the target is still as it was remembered; otherwise the request is built again.
         """
+        api = self._api(plan.target)
         if remembered := self._remembered(plan.target):
             try:
-                return self._create(remembered, plan, event, marker, deadline)
+                return api.create(remembered, plan.target, self._prepared(remembered, plan, event, marker, deadline))
             except RefusedError:
                 self._memory.pop(plan.target.key, None)
                 if self.find(plan.target) == remembered:
                     raise
-        return self._create(self.find(plan.target), plan, event, marker, deadline)
+        found = self.find(plan.target)
+        return api.create(found, plan.target, self._prepared(found, plan, event, marker, deadline))
 
     def find(self, target: Target) -> Any:
         """Read the target, or remember it for five minutes; raises RefusedError unless there is exactly one."""
@@ -105,13 +107,13 @@ class AzureDevOps:
         """Sign in, and read one target of this kind in the project."""
         self._api(target).probe(target.project)
 
-    def _create(self, found: Any, plan: Plan, event: ModelRegistered, marker: str, deadline: float) -> Created:
-        """Build the body, acquire a token and create; raises TemporaryError after the deadline."""
+    def _prepared(self, found: Any, plan: Plan, event: ModelRegistered, marker: str, deadline: float) -> dict[str, Any]:
+        """Build the body and acquire a token; raises TemporaryError after the deadline."""
         body = self._body(found, plan, event, marker)
         self._sdk.sign_in()
         if self._monotonic() > deadline:
             raise TemporaryError("preparing the request used up the lease; trying again")
-        return self._api(plan.target).create(found, plan.target, body)
+        return body
 
     def _body(self, found: Any, plan: Any, event: ModelRegistered, marker: str) -> dict[str, Any]:
         return self._api(plan.target).body(found, plan, event, marker)
