@@ -96,7 +96,7 @@ class FunctionsHost:
         return [function for function in self._functions.values() if function.kind == kind]
 
     def _with_key(self, request: Request, answer: Callable[[Request], Response]) -> Response:
-        given = request.headers.get("x-functions-key", parameter(request, "code"))
+        given = request.headers.get("x-functions-key") or parameter(request, "code")
         return answer(request) if self._key in (None, given) else empty(401)
 
     def _http(self, request: Request) -> Response:
