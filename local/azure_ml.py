@@ -26,6 +26,8 @@ _MODELS = re.compile(
     r"/providers/Microsoft\.MachineLearningServices/workspaces/(?P<name>[^/]+))/models(?:/(?P<model>[^/]+)/versions(?:/(?P<version>[^/]+))?)?/?",
     re.IGNORECASE,
 )
+_VIEWS = {"activeonly": {False}, "archivedonly": {True}, "all": {False, True}}
+_ORDERS = {"": None, "createdtime asc": False, "createdtime desc": True}  # whether the newest is first
 
 
 class _Refusal(Exception):  # noqa: N818  an answer
@@ -108,6 +110,8 @@ class AzureMl:
                 return _json(self._read(request))
         except _Refusal as refusal:
             return refusal.response
+        except ValueError:  # of $skip
+            return _error(400, "UserError", "The continuation token is not valid.")
 
     def _read(self, request: Request) -> Json:
         path = _path(request)
@@ -131,13 +135,12 @@ class AzureMl:
         raise _Refusal(404, "UserError", f"Model version {version} was not found.")
 
     def _list(self, request: Request) -> Json:
-        """List what is not archived, with the one order that the product asks for."""
-        items = [item for item in self._items(request) if not item["properties"]["isArchived"]]
-        order = request.args.get("$orderBy", "")
-        if order not in ("", "createdtime desc"):
-            raise _Refusal(400, "UserError", f"$orderBy cannot be {order}.")
-        if order:
-            items.sort(key=lambda item: item["systemData"]["createdAt"], reverse=True)
+        view = _choice(_VIEWS, request, "listViewType", "ActiveOnly")
+        newest_first = _choice(_ORDERS, request, "$orderBy", "")
+        items = [item for item in self._items(request) if item["properties"]["isArchived"] in view]
+        if newest_first is not None:
+            items.sort(key=lambda item: item["systemData"]["createdAt"], reverse=newest_first)
+        items = items[: request.args.get("$top", request.args.get("count", len(items), int), int)]
         start = int(request.args.get("$skip", "0x0"), 16)
         end = start + self._page_size
         page: Json = {"value": items[start:end]}
@@ -186,6 +189,13 @@ def _check(request: Request) -> None:
 def _path(request: Request) -> str:
     # As it was sent: a quoted slash is part of a name.
     return urlsplit(request.environ["REQUEST_URI"]).path
+
+
+def _choice(choices: Mapping[str, Any], request: Request, name: str, default: str) -> Any:
+    value = request.args.get(name, default)
+    if value.lower() not in choices:
+        raise _Refusal(400, "UserError", f"{name} cannot be {value}.")
+    return choices[value.lower()]
 
 
 def _resource(id_: str, name: str, type_: str, created: datetime) -> Json:

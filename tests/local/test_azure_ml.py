@@ -15,6 +15,7 @@ from local.serving import Server
 ID = "/subscriptions/1/resourceGroups/Group/providers/Microsoft.MachineLearningServices/workspaces/Prod"
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)
 TOKEN = {"Authorization": "Bearer token"}
+OLDEST_FIRST = {"$orderBy": "createdtime asc"}
 NEWEST_FIRST = {"$orderBy": "createdtime desc"}
 
 
@@ -78,9 +79,31 @@ def test_resource_ids_are_case_insensitive_and_model_names_are_not(served: Serve
     assert error(served.get("/models/CHURN/versions")) == (404, "UserError")
 
 
-def test_versions_are_ordered_and_have_pages(served: ServedAzureMl) -> None:
-    served.add("churn", 2, 3, 1, 6, 5, 7, 4)
-    page = served.get("/models/churn/versions", **NEWEST_FIRST).json()
+@pytest.mark.parametrize(
+    ("query", "versions"),
+    [
+        ({}, ["2", "3", "1"]),
+        (OLDEST_FIRST, ["1", "2", "3"]),
+        (NEWEST_FIRST, ["3", "2", "1"]),
+        ({**NEWEST_FIRST, "$top": 1}, ["3"]),
+        ({**NEWEST_FIRST, "count": 1}, ["3"]),
+        ({"listViewType": "activeonly"}, ["2", "3", "1"]),
+        ({"listViewType": "ArchivedOnly"}, ["4"]),
+        ({"listViewType": "All", **NEWEST_FIRST}, ["4", "3", "2"]),
+    ],
+)
+def test_versions_are_filtered_ordered_and_limited(
+    served: ServedAzureMl, query: dict[str, Any], versions: list[str]
+) -> None:
+    served.add("churn", 2, 3, 1)
+    served.add("churn", 4, archived=True)
+
+    assert served.names(**query) == versions
+
+
+def test_the_link_to_the_next_page_keeps_the_query(served: ServedAzureMl) -> None:
+    served.add("churn", *range(8))
+    page = served.get("/models/churn/versions", **NEWEST_FIRST, **{"$top": 7}).json()
     names = [item["name"] for item in page["value"]]
 
     while "nextLink" in page:
@@ -88,7 +111,7 @@ def test_versions_are_ordered_and_have_pages(served: ServedAzureMl) -> None:
         names += [item["name"] for item in page["value"]]
 
     assert names == ["7", "6", "5", "4", "3", "2", "1"]
-    assert served.names() == ["2", "3", "1"]
+    assert len(served.azure_ml.requests) == 3
 
 
 def test_tags_change_and_archived_versions_and_models_are_not_listed(served: ServedAzureMl) -> None:
@@ -103,11 +126,18 @@ def test_tags_change_and_archived_versions_and_models_are_not_listed(served: Ser
     (version,) = served.get("/models/churn/versions").json()["value"]
     assert version["properties"]["tags"] == {"stage": "test"}
     assert served.names("/models") == ["churn"]
+    assert served.names("/models", listViewType="ArchivedOnly") == ["gone"]
     assert served.get("/models/churn/versions/2").status_code == 200
 
 
 @pytest.mark.parametrize(
-    ("query", "code"), [({"$orderBy": "name"}, "UserError"), ({"api-version": None}, "MissingApiVersionParameter")]
+    ("query", "code"),
+    [
+        ({"$orderBy": "name"}, "UserError"),
+        ({"listViewType": "Some"}, "UserError"),
+        ({"$skip": "x"}, "UserError"),
+        ({"api-version": None}, "MissingApiVersionParameter"),
+    ],
 )
 def test_a_wrong_query_is_refused(served: ServedAzureMl, query: dict[str, Any], code: str) -> None:
     assert error(served.get(**query)) == (400, code)
