@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from itertools import count
 from random import Random
 from typing import Any, NamedTuple, Self
@@ -24,6 +25,16 @@ _NOT_RETRIED = {
     400: "UndeliverableDueToHttpBadRequest",
     403: "UndeliverableDueToHttpForbidden",
     413: "UndeliverableDueToHttpRequestEntityTooLarge",
+}
+_OUTCOMES = {
+    400: "BadRequest",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "NotFound",
+    408: "TimedOut",
+    413: "PayloadTooLarge",
+    429: "Busy",
+    503: "Busy",
 }
 _HEADERS = {"aeg-event-type": "Notification"}
 
@@ -151,7 +162,7 @@ class EventGrid:
             return _Answer(0, "SocketError")
         if answer.status_code in _SUCCESS:
             return _Answer(answer.status_code, "Delivered")
-        return _Answer(answer.status_code, f"status {answer.status_code}")
+        return _Answer(answer.status_code, _OUTCOMES.get(answer.status_code, "Aborted"))
 
     def _finish(self, delivery: _Delivery, answer: _Answer) -> None:
         with self._changed:
@@ -162,9 +173,8 @@ class EventGrid:
             if not delivery.redelivered and self._random.random() < self._terms.duplicates:
                 self._put(replace(delivery, redelivered=True), self._wait(delivery, answer))
         elif reason := self._dead_letter_reason(delivery, answer):
-            letter = {"deadLetterReason": reason, "deliveryAttempts": delivery.attempts}
             with self._changed:
-                self.dead_letters.append({**delivery.event, **letter, "lastDeliveryOutcome": answer.outcome})
+                self.dead_letters.append(_dead_letter(delivery, answer, reason))
         else:
             self._put(delivery, self._wait(delivery, answer))
 
@@ -179,3 +189,17 @@ class EventGrid:
             return "MaxDeliveryAttemptsExceeded"
         age = (time.monotonic() - delivery.published) * self._terms.compression
         return "TimeToLiveExceeded" if age > self._terms.time_to_live else ""
+
+
+def _dead_letter(delivery: _Delivery, answer: _Answer, reason: str) -> Event:
+    now = datetime.now(UTC)
+    published = datetime.fromtimestamp(now.timestamp() - (time.monotonic() - delivery.published), UTC)
+    return {
+        **delivery.event,
+        "deadLetterReason": reason,
+        "deliveryAttempts": delivery.attempts,
+        "lastDeliveryOutcome": answer.outcome,
+        "lastHttpStatusCode": answer.status,
+        "publishTime": published.isoformat(),
+        "lastDeliveryAttemptTime": now.isoformat(),
+    }
