@@ -13,6 +13,7 @@ from local.azure_devops_faults import Fault, Faults
 Json = dict[str, Any]
 
 _MOST_BYTES = 1024 * 1024
+_ONE = "application/cloudevents+json"
 _BATCH = "application/cloudevents-batch+json"
 _REQUIRED = ("id", "source", "specversion", "type")
 
@@ -72,11 +73,12 @@ def _events(request: Request) -> list[Json]:
         raise _Refusal(404, "NotFound", "The requested resource was not found.")
     if len(request.get_data()) > _MOST_BYTES:
         raise _Refusal(413, "RequestEntityTooLarge", "The maximum size of a request is 1 MB.")
-    events = request.get_json(force=True, silent=True)
-    if request.mimetype.lower() != _BATCH or not isinstance(events, list) or not events:
+    body = request.get_json(force=True, silent=True)
+    events = [body] if request.mimetype.lower() == _ONE else body
+    if request.mimetype.lower() not in (_ONE, _BATCH) or not isinstance(events, list) or not events:
         raise _Refusal(400, "BadRequest", "The body is not an array of CloudEvents.")
     for event in events:
-        if missing := [name for name in _REQUIRED if name not in event]:
+        if missing := [name for name in _REQUIRED if not isinstance(event, dict) or name not in event]:
             raise _Refusal(400, "BadRequest", f"This event lacks {', '.join(missing)}.")
         if any(name != name.lower() for name in event):
             raise _Refusal(400, "BadRequest", "The attributes of a CloudEvent are written in lower case.")

@@ -14,6 +14,7 @@ from tests.environment import sample_event
 
 EVENT = sample_event("cloud-event.json")
 KEY = {"aeg-sas-key": "a key"}
+ONE = "application/cloudevents+json"
 BATCH = "application/cloudevents-batch+json"
 
 
@@ -49,10 +50,17 @@ def test_events_are_kept_with_the_key_or_a_token(served: ServedTopic, headers: d
     assert served.topic.events == ([EVENT] if status == 200 else [])
 
 
+def test_one_event_has_its_own_content_type(served: ServedTopic) -> None:
+    assert served.post(EVENT, ONE) == 200
+    assert served.topic.events == [EVENT]
+
+
 @pytest.mark.parametrize(
     ("body", "options", "status"),
     [
         ([{"id": "1"}], {}, 400),
+        ([1], {}, 400),
+        ([EVENT], {"kind": ONE}, 400),
         ([EVENT, {**EVENT, "deadLetterReason": "x"}], {}, 400),
         ([EVENT], {"kind": "application/json"}, 400),
         ([], {}, 400),
