@@ -33,8 +33,6 @@ _OUTCOMES = {
     404: "NotFound",
     408: "TimedOut",
     413: "PayloadTooLarge",
-    429: "Busy",
-    503: "Busy",
 }
 _HEADERS = {"aeg-event-type": "Notification"}
 
