@@ -10,7 +10,7 @@ from model_release.domain.events import ModelRegistered, Workspace, parse
 from model_release.domain.history import HistoryEntry
 from model_release.domain.release_map import ReleaseMap
 from model_release.domain.routing import Reason, Routing, route
-from model_release.domain.targets import Plan, Target
+from model_release.domain.targets import Plan
 from model_release.errors import ClaimLeasedError, EventError, RefusedError
 from model_release.flow.attempt import Attempts, OpenAttempt
 from model_release.flow.record import Recorder
@@ -74,8 +74,8 @@ class StartRelease:
     def restart(self, claim: Claim, idempotency_key: str) -> list[HistoryEntry]:
         """Start a version again, an older one too; repeating the key starts nothing more.
 
-        Raises RefusedError if no route leads to the target any more, TemporaryError if Azure DevOps cannot tell, and
-        ClaimLeasedError while the same key is processed.
+        Raises RefusedError if no route leads to the target any more, TemporaryError if the target cannot be resolved,
+        and ClaimLeasedError while the same key is processed.
         """
         event = parse(claim.event)
         routing = self._route(event)
@@ -121,7 +121,7 @@ class StartRelease:
         entries: list[HistoryEntry] = []
         failures: list[Exception] = []
         for plan in plans:
-            siblings = [other.target for other in plans if other is not plan]
+            siblings = [self._digest(other) for other in plans if other is not plan]
             try:
                 ended = self._attempt(plan, event, siblings, idempotency_key, delivered=delivered)
                 entries += [log(entry) for entry in ended]
@@ -136,7 +136,7 @@ class StartRelease:
         self,
         plan: Plan,
         event: ModelRegistered,
-        siblings: Iterable[Target],
+        siblings: Iterable[str],
         idempotency_key: str,
         *,
         delivered: bool,

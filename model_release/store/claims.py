@@ -30,11 +30,10 @@ from model_release.domain.claims import (
     State,
     claim_partition,
     claim_row,
-    target_digest,
 )
 from model_release.domain.events import ModelRegistered, Workspace
 from model_release.domain.lease import Lease
-from model_release.domain.targets import Plan, Target
+from model_release.domain.targets import Plan
 from model_release.errors import ClaimLeasedError
 from model_release.store.table import Table
 from model_release.store.targets import Resolved
@@ -66,9 +65,9 @@ class Claims:
         self._failed_inserts: set[str] = set()
 
     def new(
-        self, plan: Plan, event: ModelRegistered, target: Resolved, siblings: Iterable[Target], idempotency_key: str
+        self, plan: Plan, event: ModelRegistered, target: Resolved, siblings: Iterable[str], idempotency_key: str
     ) -> Leased:
-        """Build the claim of a plan, leased by this worker; writes nothing."""
+        """Build the claim of a plan, leased by this worker; writes nothing. `siblings` are the digests of targets."""
         deadline, now = self._lease.deadline(self._monotonic()), self._clock()
         claim = Claim(
             partition=claim_partition(event.workspace, event.model),
@@ -89,7 +88,7 @@ class Claims:
             in_flight_until=self._lease.in_flight_until(now),
             worker=uuid.uuid4().hex,
             idempotency_key=idempotency_key,
-            sibling_targets=" ".join(target_digest(target) for target in siblings),
+            sibling_targets=" ".join(siblings),
             trace_parent=trace_parent(),
         )
         return Leased(claim, deadline)

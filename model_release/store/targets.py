@@ -1,11 +1,14 @@
-"""Targets: how they were named when they were first resolved.
+"""Targets: what a name in the release map was resolved to, and the one name that claims are stored under.
 
 | partition | row | for |
 |---|---|---|
-| `target` | digest of kind, project ID and definition ID | the digest of the first name |
+| `target` | `name DIGEST` | the digest that claims on this name are stored under, and the definition's ID |
+| `target` | `id DIGEST` | the digest that claims on this ID are stored under |
+| `target` | `taken DIGEST` | the ID whose claims are stored under this digest |
 
-Claims and high-water marks are stored under the first name. So a target remains the same one if the release map names
-it by its ID instead of its name, or with its folder.
+Claims and high-water marks are stored under the first name of an ID. So a target remains the same one if the release map
+names it by its ID instead of its name, or with its folder. If the name was the first one of another ID before, claims on
+the new ID are stored under a digest of that ID.
 """
 
 from dataclasses import dataclass
@@ -21,7 +24,7 @@ _TARGET = "target"
 
 @dataclass(frozen=True)
 class Resolved:
-    """The digest of the first name of a target, and the ID of its definition or pipeline; 0 before it is resolved."""
+    """The digest that claims on a target are stored under, and the ID of its definition; 0 before it is resolved."""
 
     target_digest: str
     definition_id: int = 0
@@ -32,24 +35,40 @@ class Targets:
 
     def __init__(self, table: Table) -> None:
         self._table = table
-        self._first: dict[TargetId, str] = {}
-        self._resolved: dict[str, Resolved] = {}
+        self._by_id: dict[TargetId, str] = {}
+        self._by_name: dict[str, Resolved] = {}
 
     def last_resolved(self, target: Target) -> Resolved:
-        """Return how this process resolved the target last; otherwise its own name, without an ID."""
-        return self._resolved.get(target.key) or Resolved(target_digest(target))
+        """Return how the name was resolved last; a new name is stored under itself."""
+        name = target_digest(target)
+        if name not in self._by_name:
+            row = self._table.find(_TARGET, f"name {name}")
+            self._by_name[name] = Resolved(row["target"], row["definition_id"]) if row else Resolved(name)
+        return self._by_name[name]
 
     def resolve(self, target: Target, target_id: TargetId) -> Resolved:
-        """Return the first name for this ID, which is this one if the ID is new."""
-        first = self._first.get(target_id) or self._insert(target, target_id)
-        self._first[target_id] = first
-        self._resolved[target.key] = Resolved(first, target_id.definition)
-        return self._resolved[target.key]
+        """Record and return what the name is resolved to now."""
+        name = target_digest(target)
+        if target_id not in self._by_id:
+            self._by_id[target_id] = self._stored_under(name, target_id)
+        resolved = Resolved(self._by_id[target_id], target_id.definition)
+        if resolved != self.last_resolved(target):
+            values = {"target": resolved.target_digest, "definition_id": resolved.definition_id, "name": str(target)}
+            self._table.put(_TARGET, f"name {name}", **values)
+            self._by_name[name] = resolved
+        return resolved
 
-    def _insert(self, target: Target, target_id: TargetId) -> str:
-        row, name = digest(target_id.key), target_digest(target)
+    def _stored_under(self, name: str, target_id: TargetId) -> str:
+        own = digest(target_id.key)
+        if row := self._table.find(_TARGET, f"id {own}"):
+            return str(row["target"])
+        first = name if self._insert(f"taken {name}", own) == own else own
+        return self._insert(f"id {own}", first)
+
+    def _insert(self, row: str, target: str) -> str:
+        """Insert a row, and return its target: this one, or that of the row that exists."""
         try:
-            self._table.insert(_TARGET, row, target=name, name=str(target))
+            self._table.insert(_TARGET, row, target=target)
         except ResourceExistsError:
             return str(self._table.get(_TARGET, row)["target"])
-        return name
+        return target
