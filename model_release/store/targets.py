@@ -6,9 +6,9 @@
 | `target` | `id DIGEST` | the digest that claims on this ID are stored under |
 | `target` | `taken DIGEST` | the ID whose claims are stored under this digest |
 
-Claims and high-water marks are stored under the first name of an ID. So a target remains the same one if the release map
-names it by its ID instead of its name, or with its folder. If the name was the first one of another ID before, claims on
-the new ID are stored under a digest of that ID.
+Claims and high-water marks are stored under the first name of an ID. So a target remains the same one if the release
+map names it by its ID instead of its name, or with its folder. If the name was the first one of another ID before,
+claims on the new ID are stored under a digest of that ID.
 """
 
 from dataclasses import dataclass
