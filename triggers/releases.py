@@ -1,4 +1,4 @@
-"""HTTP: the history and the detail of a model version, as pages and as JSON, and restarts."""
+"""HTTP: the history and the detail of a model version, as pages and as JSON, and what a person does with a claim."""
 
 import re
 import uuid
@@ -22,6 +22,9 @@ from model_release.web.views import ModelVersionDetail
 from triggers.http import HttpError, answered, body, is_foreign, json_answer, link, page, wants_json
 
 _IDEMPOTENCY_KEY = re.compile(r"[A-Za-z0-9-]{8,64}")
+# The texts of a person who sets the high-water mark back, and how many characters each may have.
+_MOST_CHARACTERS = {"by": 100, "comment": 500}
+_MARK_SET_BACK = "mark_set_back"
 _FILTERS = ("model", "state", "since", "until", "ignored")
 
 
@@ -79,7 +82,7 @@ def _model_version(req: func.HttpRequest, start_release: StartRelease) -> func.H
         model=details[0]["model"],
         version=details[0]["version"],
         idempotency_key=str(uuid.uuid4()),
-        done=done if done in [state.value for state in State] else "",
+        done=done if done in (*State, _MARK_SET_BACK) else "",
     )
 
 
@@ -103,7 +106,8 @@ def _start(req: func.HttpRequest, start_release: StartRelease) -> func.HttpRespo
         raise HttpError(503, str(error)) from error
     if wants_json(req):
         return json_answer({"entries": [views.entry(one) for one in entries]})
-    return _see(req, details[0], entries[0].state if entries else "")
+    state = entries[0].state if entries else ""
+    return _see(req, details[0], _MARK_SET_BACK if "set_mark_back" in asked else state)
 
 
 def _see(req: func.HttpRequest, detail: ModelVersionDetail, done: str) -> func.HttpResponse:
@@ -112,7 +116,12 @@ def _see(req: func.HttpRequest, detail: ModelVersionDetail, done: str) -> func.H
 
 
 def _do(asked: Mapping[str, str], detail: ModelVersionDetail, start_release: StartRelease) -> list[HistoryEntry]:
-    """Restart a claim with an idempotency key, try a pending claim now without one, and match again without a claim."""
+    """Restart a claim with an idempotency key, try a pending claim now without one, and match again without a claim.
+
+    `set_mark_back` sets the high-water mark back to the claim's version and starts nothing.
+    """
+    if "set_mark_back" in asked:
+        return [_set_mark_back(asked, detail, start_release)]
     key, idempotency_key = asked.get("claim", ""), asked.get("idempotency_key", "")
     if idempotency_key and not key:
         raise HttpError(400, "`idempotency_key` needs the `claim` to restart")
@@ -126,6 +135,24 @@ def _do(asked: Mapping[str, str], detail: ModelVersionDetail, start_release: Sta
     if not claim.state.final:
         raise HttpError(409, f"this claim is {claim.state}; to try it now, leave out `idempotency_key`")
     return start_release.restart(claim, idempotency_key)
+
+
+def _set_mark_back(asked: Mapping[str, str], detail: ModelVersionDetail, start_release: StartRelease) -> HistoryEntry:
+    """Set the high-water mark back to the version of the claim; raises HttpError with every problem of the request."""
+    problems = []
+    if asked["set_mark_back"] != "yes":
+        problems.append(f"set_mark_back: {shorten(asked['set_mark_back'])!r} is not 'yes'")
+    if not asked.get("claim"):
+        problems.append("`set_mark_back` needs the `claim` of the version")
+    if "idempotency_key" in asked:
+        problems.append("`set_mark_back` starts nothing; leave out `idempotency_key`")
+    texts = {name: asked.get(name, "").strip() for name in _MOST_CHARACTERS}
+    for name, most in _MOST_CHARACTERS.items():
+        if not (texts[name].isprintable() and 1 <= len(texts[name]) <= most):
+            problems.append(f"{name}: {shorten(texts[name])!r} is not 1 to {most} printable characters")
+    if problems:
+        raise HttpError(400, "; ".join(problems))
+    return start_release.set_mark_back(_claim(asked["claim"], detail), **texts)
 
 
 def _claim(key: str, detail: ModelVersionDetail) -> Claim:

@@ -513,6 +513,108 @@ def test_the_form_restarts_once_and_leads_back_to_the_model_version(env: Environ
     assert env.versions == ["20"] * 2
 
 
+# Set the high-water mark back
+
+VERSION_25 = f"releases/{MODEL}/25"
+SET_BACK = {"set_mark_back": "yes", "by": " Ada ", "comment": "99999 was a mistake"}
+SET_BACK_REASON = "high-water mark set back from version 99999 by Ada: 99999 was a mistake"
+
+
+def test_a_newer_version_starts_after_the_mark_was_set_back(env: Environment, api: Api) -> None:
+    register(env, 99999, 25)
+
+    (entry,) = api.post(VERSION_25, claim=first_claim(api, VERSION_25), **SET_BACK)["entries"]
+    register(env, 26)
+
+    assert (entry["version"], entry["state"], entry["reason"]) == ("25", "superseded", SET_BACK_REASON)
+    assert entry in api.get("releases")["entries"]
+    assert env.versions == ["99999", "26"]
+
+
+def test_all_problems_of_setting_the_mark_back_are_reported_at_once(env: Environment, api: Api) -> None:
+    register(env, 99999, 25)
+    claim = first_claim(api, VERSION_25)
+    by, comment = "is not 1 to 100 printable characters", "is not 1 to 500 printable characters"
+
+    for body, problems in (
+        (
+            {"set_mark_back": "no", "idempotency_key": IDEMPOTENCY_KEY},
+            [
+                "set_mark_back: 'no' is not 'yes'",
+                "`set_mark_back` needs the `claim` of the version",
+                "`set_mark_back` starts nothing; leave out `idempotency_key`",
+                f"by: '' {by}",
+                f"comment: '' {comment}",
+            ],
+        ),
+        (
+            {"claim": claim, "by": " \n", "comment": "two\nlines"},
+            [f"by: '' {by}", f"comment: 'two\ufffdlines' {comment}"],
+        ),
+        ({"claim": claim, "by": "a" * 101, "comment": "a" * 501}, ["by: 'aaa", by, "comment: 'aaa", comment]),
+        ({"claim": claim, "by": "\u202eadA"}, [f"by: '\ufffdadA' {by}"]),
+        ({"claim": claim, "idempotency_key": IDEMPOTENCY_KEY}, ["leave out `idempotency_key`"]),
+    ):
+        error = api.post(VERSION_25, 400, **SET_BACK | {"by": "", "comment": ""} | body)["error"]
+        assert [problem for problem in problems if problem not in error] == []
+    register(env, 26)
+
+    assert env.versions == ["99999"]
+
+
+def test_texts_of_the_greatest_length_are_accepted(env: Environment, api: Api) -> None:
+    register(env, 99999, 25)
+    body = SET_BACK | {"by": "å" * 100, "comment": f"  {'b' * 500}\n"}
+
+    (entry,) = api.post(VERSION_25, claim=first_claim(api, VERSION_25), **body)["entries"]
+
+    assert entry["reason"].endswith(f"by {'å' * 100}: {'b' * 500}")
+
+
+def test_a_mark_that_is_not_above_the_version_is_not_set_back(env: Environment, api: Api) -> None:
+    register(env, 25, "a")
+
+    for version in ("25", "a"):
+        path = f"releases/{MODEL}/{version}"
+        error = api.post(path, 409, claim=first_claim(api, path), **SET_BACK)["error"]
+        assert error == f"the high-water mark of fraud/Deploy sklearn model is not above version {version}"
+
+    assert api.post(VERSION_25, 404, claim="0" * 32, **SET_BACK)["error"] == f"{MODEL}:25 has no claim {'0' * 32}"
+    assert len(api.get("releases")["entries"]) == 2
+
+
+def test_a_page_of_another_site_does_not_set_the_mark_back(env: Environment, api: Api) -> None:
+    register(env, 99999, 25)
+    body = {"claim": first_claim(api, VERSION_25), **SET_BACK}
+
+    for headers in ({"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "same-site"}):
+        assert api.send(VERSION_25, "POST", data=body, headers=headers).status_code == 403
+    register(env, 26)
+
+    assert env.versions == ["99999"]
+
+
+def test_the_form_sets_the_mark_back_and_leads_back_to_the_model_version(env: Environment, api: Api) -> None:
+    register(env, 99999, 25)
+    assert "Set the high-water mark back" not in api.page(f"releases/{MODEL}/99999").text
+    page = api.page(VERSION_25)
+    form = page.all("form")[-1]
+    fields = {
+        field["name"]: field.get("value", "") for field in page.all("input") if field["name"] != "idempotency_key"
+    }
+    assert fields.items() >= {"set_mark_back": "yes", "by": "", "comment": ""}.items()
+
+    answer = api.send(VERSION_25 + form["action"], "POST", data=fields | SET_BACK, headers={"Accept": BROWSER})
+
+    assert answer.status_code == 303
+    after = HtmlPage(
+        requests.get(urljoin(answer.url, answer.headers["Location"]), headers=api.headers | {"Accept": "*/*"})
+    )
+    assert "The high-water mark is set back." in after.text
+    assert SET_BACK_REASON in api.page("releases").texts
+    assert env.versions == ["99999"]
+
+
 # The pages
 
 

@@ -218,6 +218,36 @@ def test_an_ignored_version_is_matched_again(
         assert env.versions == ["20", "21"]
 
 
+@BOTH
+def test_the_high_water_mark_is_set_back_with_the_keyboard(
+    browser: Browser, env: Environment, host: str, display: Display
+) -> None:
+    register(env, 99999, 25)
+    with Visitor(browser, host, display) as visitor:
+        page = visitor.page
+        visitor.open(detail(25))
+        visitor.tab_to(page.locator("summary").last)
+        visitor.press("Enter")
+        button = page.get_by_role("button", name="Set the mark back")
+        visitor.tab_to(button)
+        visitor.press("Enter")
+        # The browser asks for both texts first.
+        expect(page.get_by_label("Your name")).to_be_focused()
+        page.keyboard.type("Ada Lovelace")
+        visitor.tab_to(page.get_by_label("Comment"))
+        page.keyboard.type("99999 was a mistake")
+        visitor.tab_to(button)
+        visitor.press("Enter")
+
+        expect(page.get_by_role("status")).to_contain_text("The high-water mark is set back.")
+        env.clock.advance(seconds=1)
+        register(env, 26)
+        assert env.versions == ["99999", "26"]
+        visitor.tab_to(page.get_by_role("link", name="History"))
+        visitor.press("Enter")
+        expect(rows(page).nth(1)).to_contain_text("from version 99999 by Ada Lovelace: 99999 was a mistake")
+
+
 # Accessibility
 
 
@@ -240,6 +270,14 @@ def test_a_page_has_no_accessibility_violation(
         assert visitor.open(path).status == status
         if status != 200:
             visitor.was_answered(status)
+        check(visitor)
+
+
+def test_a_superseded_version_has_no_accessibility_violation(browser: Browser, env: Environment, host: str) -> None:
+    register(env, 99999, 25)
+    with Visitor(browser, host) as visitor:
+        visitor.open(detail(25))
+        expect(visitor.page.get_by_label("Comment")).to_have_count(1)
         check(visitor)
 
 
