@@ -9,8 +9,11 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
+from model_release.cli.terminal import show_json
 from model_release.domain.events import NAME
 from model_release.text import network_reason, visible
+
+Json = dict[str, Any]
 
 STYLES = {
     "started": "green",
@@ -29,7 +32,7 @@ _NO_FUNCTION = (
     "its log lists every fault of the settings and the release map."
 )
 TIMEOUT_SECONDS = 120
-# Repeating any of the requests is harmless: a start has an idempotency key.
+# Repeating any of the requests is harmless: a start has an idempotency key, and a mark is not set back twice.
 _REPEAT = Retry(total=2, backoff_factor=0.1, allowed_methods=None, status_forcelist=(502, 504), raise_on_status=False)
 
 url_option = click.option(
@@ -41,6 +44,13 @@ url_option = click.option(
     help="The address of the app.",
 )
 key_option = click.option("--key", envvar="MODEL_RELEASE_KEY", show_envvar=True, help="A host key of the app.")
+workspace_option = click.option(
+    "--workspace", help="The name or the resource ID of the workspace, if several have this version."
+)
+target_option = click.option(
+    "--target", help="PROJECT/DEFINITION as `show` prints it, if the version has claims on several targets."
+)
+yes_option = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 
 
 def _model_version(_: click.Context, __: click.Parameter, text: str) -> tuple[str, str]:
@@ -72,8 +82,8 @@ class AppClient:
         found = self._request("GET", _path(model, version), {"workspace": workspace})
         return list(found["model_versions"])
 
-    def start(self, detail: Mapping[str, Any], **body: str) -> list[dict[str, Any]]:
-        """Restart a claim, try it now, or match the version again; return the history entries."""
+    def post(self, detail: Mapping[str, Any], **body: str) -> list[dict[str, Any]]:
+        """Start a model version or set a high-water mark back; return the history entries."""
         path, workspace = _path(detail["model"], detail["version"]), detail["workspace"]
         return list(self._request("POST", path, {"workspace": workspace}, json=body)["entries"])
 
@@ -113,6 +123,49 @@ def unreachable(url: str, error: Exception) -> click.ClickException:
 def utc(time: str) -> str:
     """Format a time of the API for people."""
     return time.replace("T", " ").removesuffix("Z")
+
+
+def the_one(details: list[Json]) -> Json:
+    """Return the details of a model version, which only one workspace may have."""
+    if len(details) > 1:
+        ids = [detail["workspace"] for detail in details]
+        names = {id_.rpartition("/")[2] for id_ in ids}
+        choice = sorted(names) if len(names) == len(ids) else ids
+        raise click.ClickException("\n  ".join(["Several workspaces have this version; choose --workspace:", *choice]))
+    return details[0]
+
+
+def claim_on(target: str | None, claims: list[Json]) -> Json | None:
+    """Return the claim that is not final, or else the first one; without a target, only one may have claims."""
+    targets = sorted({claim["target"] for claim in claims})
+    if target and target.casefold() not in {one.casefold() for one in targets}:
+        lines = [f"This version has no claim on {target}; it has claims on:", *(targets or ["no target"])]
+        raise click.ClickException("\n  ".join(lines))
+    if not target and len(targets) > 1:
+        raise click.ClickException("\n  ".join(["This version has several targets; choose --target:", *targets]))
+    ours = [claim for claim in claims if not target or claim["target"].casefold() == target.casefold()]
+    return next((claim for claim in ours if not claim["final"]), ours[0] if ours else None)
+
+
+def confirm(effect: str, *, yes: bool) -> None:
+    """Show what a command is going to do, and ask unless the answer is given."""
+    click.echo(visible(effect), err=True)
+    if not yes:
+        click.confirm("Continue?", abort=True, err=True)
+
+
+def show_entries(entries: list[Json], *, as_json: bool) -> None:
+    """Print history entries."""
+    if as_json:
+        show_json({"entries": entries})
+    else:
+        click.echo("\n".join(visible(_line(entry)) for entry in entries))
+
+
+def _line(entry: Json) -> str:
+    release = entry["release"]
+    link = f"\n{release['name']}  {release['url']}" if release else ""
+    return f"{entry['state']}: {entry['reason']}{link}"
 
 
 def _path(model: str, version: str) -> str:

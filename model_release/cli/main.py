@@ -9,6 +9,7 @@ from model_release.cli.explain import explain
 from model_release.cli.history import history
 from model_release.cli.migrate.command import migrate
 from model_release.cli.send import send
+from model_release.cli.set_mark_back import set_mark_back
 from model_release.cli.show import show
 from model_release.cli.start import start
 from model_release.errors import ConfigurationError, ModelReleaseError
@@ -33,5 +34,5 @@ def main() -> None:
     """Run a command."""
 
 
-for command in (check, explain, history, migrate, send, show, start):
+for command in (check, explain, history, migrate, send, set_mark_back, show, start):
     main.add_command(command)

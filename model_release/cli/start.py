@@ -2,28 +2,38 @@
 
 import sys
 import uuid
-from typing import Any
 
 import click
 
-from model_release.cli.app import AppClient, key_option, model_version_argument, url_option
-from model_release.cli.terminal import as_json, show_json
+from model_release.cli.app import (
+    AppClient,
+    Json,
+    claim_on,
+    confirm,
+    key_option,
+    model_version_argument,
+    show_entries,
+    target_option,
+    the_one,
+    url_option,
+    workspace_option,
+    yes_option,
+)
+from model_release.cli.terminal import as_json
 from model_release.domain.claims import State
-from model_release.text import visible
 
 _STARTED_OR_PENDING = (State.STARTED, State.STARTING, State.WAITING, State.UNKNOWN)
-Json = dict[str, Any]
 
 
 @click.command()
 @model_version_argument
-@click.option("--workspace", help="The name or the resource ID of the workspace, if several have this version.")
-@click.option("--target", help="PROJECT/DEFINITION as `show` prints it, if the version has claims on several targets.")
+@workspace_option
+@target_option
 @click.option(
     "--idempotency-key",
     help="8 to 64 letters, digits and '-'; a second call with the same key starts nothing. Default: a new key.",
 )
-@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+@yes_option
 @url_option
 @key_option
 @as_json
@@ -44,41 +54,15 @@ def start(
     The exit code is 1 if no release is started and none is pending.
     """
     app = AppClient(url, key)
-    detail = _the_one(app.model_versions(*model_version, workspace))
-    claim = _claim(detail["claims"], target)
-    click.echo(visible(_effect(detail, claim)), err=True)
-    if not yes:
-        click.confirm("Continue?", abort=True, err=True)
+    detail = the_one(app.model_versions(*model_version, workspace))
+    claim = claim_on(target, detail["claims"])
+    confirm(_effect(detail, claim), yes=yes)
     body = {"claim": claim["claim"]} if claim else {}
     if claim and claim["final"]:
         body["idempotency_key"] = idempotency_key or str(uuid.uuid4())
-    entries = app.start(detail, **body)
-    if as_json:
-        show_json({"entries": entries})
-    else:
-        click.echo("\n".join(visible(_line(entry)) for entry in entries))
+    entries = app.post(detail, **body)
+    show_entries(entries, as_json=as_json)
     sys.exit(not any(entry["state"] in _STARTED_OR_PENDING for entry in entries))
-
-
-def _the_one(details: list[Json]) -> Json:
-    if len(details) > 1:
-        ids = [detail["workspace"] for detail in details]
-        names = {id_.rpartition("/")[2] for id_ in ids}
-        choice = sorted(names) if len(names) == len(ids) else ids
-        raise click.ClickException("\n  ".join(["Several workspaces have this version; choose --workspace:", *choice]))
-    return details[0]
-
-
-def _claim(claims: list[Json], target: str | None) -> Json | None:
-    """Return the claim that is not final, or else the first one."""
-    targets = sorted({claim["target"] for claim in claims})
-    if target and target.casefold() not in {one.casefold() for one in targets}:
-        lines = [f"This version has no claim on {target}; it has claims on:", *(targets or ["no target"])]
-        raise click.ClickException("\n  ".join(lines))
-    if not target and len(targets) > 1:
-        raise click.ClickException("\n  ".join(["This version has several targets; choose --target:", *targets]))
-    ours = [claim for claim in claims if not target or claim["target"].casefold() == target.casefold()]
-    return next((claim for claim in ours if not claim["final"]), ours[0] if ours else None)
 
 
 def _effect(detail: Json, claim: Json | None) -> str:
@@ -98,9 +82,3 @@ def _effect(detail: Json, claim: Json | None) -> str:
     ]
     existing = " in addition to:" if releases else "."
     return "\n".join([state, f"This starts another release{existing}", *releases])
-
-
-def _line(entry: Json) -> str:
-    release = entry["release"]
-    link = f"\n{release['name']}  {release['url']}" if release else ""
-    return f"{entry['state']}: {entry['reason']}{link}"

@@ -1,4 +1,4 @@
-"""`history`, `show` and `start`, against the app in the local Functions host."""
+"""`history`, `show`, `start` and `set-mark-back`, against the app in the local Functions host."""
 
 import json
 import re
@@ -320,10 +320,75 @@ def test_one_of_several_workspaces_must_be_chosen(env: Environment) -> None:
             assert terminal.run("start", V20, "--yes", "--workspace", choice).exit_code == 0
 
 
+# set-mark-back
+
+V25 = f"{MODEL}:25"
+SET_BACK = ("set-mark-back", V25, "--comment", "99999 was a mistake")
+
+
+def test_the_mark_is_set_back_after_confirmation(env: Environment, terminal: Terminal) -> None:
+    register(env, 99999, 25)
+
+    for given, code in (("n\n", 1), ("", 1), ("y\n", 0)):
+        done = terminal.run(*SET_BACK, "--by", "Ada", given=given)
+        assert done.stderr.startswith(
+            f"{V25} at fraud/Deploy sklearn model is superseded: version 99999 was sent first\n"
+            "This sets the high-water mark back to version 25. Newer versions start again when they are registered; "
+            f"{V25} itself is not started.\nThe history shows that Ada did this, with the comment.\n"
+        )
+        assert done.exit_code == code
+    register(env, 26)
+
+    assert done.stdout == "superseded: high-water mark set back from version 99999 by Ada: 99999 was a mistake\n"
+    assert env.versions == ["99999", "26"]
+
+
+def test_the_signed_in_user_sets_the_mark_back_by_default(
+    env: Environment, terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register(env, 99999, 25)
+    monkeypatch.setenv("LOGNAME", "grace")
+
+    (entry,) = terminal.json(*SET_BACK, "--yes")["entries"]
+
+    assert entry["reason"] == "high-water mark set back from version 99999 by grace: 99999 was a mistake"
+
+
+def test_a_user_without_a_name_must_set_it(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_name() -> str:
+        raise KeyError
+
+    monkeypatch.setattr("getpass.getuser", no_name)
+
+    done = terminal.run(*SET_BACK, "--yes")
+
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "set --by" in done.stderr
+
+
+def test_a_mark_that_cannot_be_set_back_is_an_error(env: Environment, terminal: Terminal) -> None:
+    register(env, 25)
+    register(env, 1, model="churn")
+
+    for command, error in (
+        (SET_BACK, "the high-water mark of fraud/Deploy sklearn model is not above version 25"),
+        ((*SET_BACK, "--by", " ", "--comment", ""), "by: '' is not 1 to 100 printable characters; comment: ''"),
+        (("set-mark-back", "churn:1", "--comment", "why"), "This version has no claim"),
+    ):
+        done = terminal.run(*command, "--yes")
+        assert (done.exit_code, done.stdout) == (1, "")
+        assert f"Error: {error}" in done.stderr
+    assert terminal.run("set-mark-back", V25, "--yes").exit_code == 2
+
+
 # Errors
 
 
-@pytest.mark.parametrize("command", [["history"], ["show", V20], ["start", V20, "--yes"]], ids=lambda words: words[0])
+@pytest.mark.parametrize(
+    "command",
+    [["history"], ["show", V20], ["start", V20, "--yes"], [*SET_BACK, "--yes"]],
+    ids=lambda words: words[0],
+)
 def test_an_error_names_the_problem_and_what_to_do(terminal: Terminal, command: Sequence[str]) -> None:
     def error(*options: str) -> str:
         done = terminal.run(*command, *options)
