@@ -606,3 +606,26 @@ def test_each_sample_event_ends_in_one_history_entry(env: Environment, name: str
 
     assert len(entries) == 1
     assert env.history == entries
+
+
+@BOTH
+def test_a_version_that_was_registered_by_mistake_supersedes_nothing_after_the_mark_is_set_back(
+    env: Environment,
+) -> None:
+    remembers_the_mark = env.start()
+    env.azure_devops.misbehave(Fault(**env.requests.start, status=400, body={"message": "No such version."}, times=1))
+    (mistake,) = remembers_the_mark.start_release.registered(event(version=99999))
+    (late,) = env.registered(event(version=25))
+    assert (mistake.state, late.reason) == (State.REFUSED, "version 99999 was sent first")
+    env.clock.advance(minutes=5)
+
+    _, registered = env.plan(event(version=25))
+    (claim,) = env.claims.recorded(registered.workspace, registered.model, "25")["25"].claims
+    entry = env.app.start_release.set_mark_back(claim, "Ada", "a typing error")
+    env.clock.advance(minutes=5)
+    (newer,) = remembers_the_mark.start_release.registered(event(version=26))
+
+    assert (newer.state, env.versions) == (State.STARTED, ["26"])
+    assert entry in env.history
+    assert entry.time == env.clock() - timedelta(minutes=5)
+    assert entry.reason == "high-water mark set back from version 99999 by Ada: a typing error"
