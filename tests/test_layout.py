@@ -188,7 +188,7 @@ def test_the_example_pipeline_runs_with_the_default_parameters_of_a_route(env: E
     registered = parse(event(model="churn_model"))
     plan = plan_run(options.model_copy(update={"pipeline": "Example"}), "churn", registered, newest_only=True)
 
-    env.app.start_release.attempts.azure_devops.create(plan, registered, "marker")
+    env.app.start_release.attempts.azure_devops.create(plan, registered, "marker", deadline=float("inf"))
 
     (run,) = env.azure_devops.runs
     assert run["templateParameters"].keys() == declared.keys()
