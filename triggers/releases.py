@@ -13,7 +13,9 @@ from model_release.domain.events import NAME, Workspace, parse
 from model_release.domain.history import HistoryEntry
 from model_release.domain.routing import match
 from model_release.errors import ClaimLeasedError, RefusedError, TemporaryError
+from model_release.flow.set_back import set_mark_back
 from model_release.flow.start_release import StartRelease
+from model_release.log import log_entry
 from model_release.store.history import History
 from model_release.text import shorten
 from model_release.web import views
@@ -121,7 +123,7 @@ def _do(asked: Mapping[str, str], detail: ModelVersionDetail, start_release: Sta
     `set_mark_back` sets the high-water mark back to the claim's version and starts nothing.
     """
     if "set_mark_back" in asked:
-        return [_set_mark_back(asked, detail, start_release)]
+        return _set_mark_back(asked, detail, start_release)
     key, idempotency_key = asked.get("claim", ""), asked.get("idempotency_key", "")
     if idempotency_key and not key:
         raise HttpError(400, "`idempotency_key` needs the `claim` to restart")
@@ -137,7 +139,9 @@ def _do(asked: Mapping[str, str], detail: ModelVersionDetail, start_release: Sta
     return start_release.restart(claim, idempotency_key)
 
 
-def _set_mark_back(asked: Mapping[str, str], detail: ModelVersionDetail, start_release: StartRelease) -> HistoryEntry:
+def _set_mark_back(
+    asked: Mapping[str, str], detail: ModelVersionDetail, start_release: StartRelease
+) -> list[HistoryEntry]:
     """Set the high-water mark back to the version of the claim; raises HttpError with every problem of the request."""
     problems = []
     if asked["set_mark_back"] != "yes":
@@ -152,7 +156,8 @@ def _set_mark_back(asked: Mapping[str, str], detail: ModelVersionDetail, start_r
             problems.append(f"{name}: {shorten(texts[name])!r} is not 1 to {most} printable characters")
     if problems:
         raise HttpError(400, "; ".join(problems))
-    return start_release.set_mark_back(_claim(asked["claim"], detail), **texts)
+    entries = set_mark_back(_claim(asked["claim"], detail), texts["by"], texts["comment"], start_release.recorder)
+    return [log_entry(entry) for entry in entries]
 
 
 def _claim(key: str, detail: ModelVersionDetail) -> Claim:

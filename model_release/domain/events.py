@@ -104,8 +104,11 @@ def _envelope(body: str) -> _Envelope:
         characters = len(body.encode("utf-16-le")) // 2
         content = json.loads(body)
         json.dumps(content, ensure_ascii=False).encode()
+    except json.JSONDecodeError as error:
+        raise EventError([f"the event is not JSON: line {error.lineno}, column {error.colno}"]) from error
     except (ValueError, RecursionError) as error:
-        raise EventError([f"the event is not JSON: {shorten(str(error))}"]) from error
+        problem = "it is nested too deeply" if isinstance(error, RecursionError) else "it is not valid Unicode text"
+        raise EventError([f"the event cannot be read: {problem}"]) from error
     if characters > MAX_CHARACTERS:
         raise EventError([f"the event has {characters:,} characters; the limit is {MAX_CHARACTERS:,}"])
     if not isinstance(content, dict):

@@ -19,6 +19,7 @@ from pydantic import (
 from model_release.domain.placeholders import check_template, passes_version
 from model_release.domain.targets import Target
 from model_release.errors import ConfigurationError, Fault
+from model_release.text import shorten
 
 COMPARISON = re.compile(r"(>=|<=|>|<)\s*(.*)")
 # A run is found by the value of this parameter, so the pipeline's YAML must declare it.
@@ -202,6 +203,7 @@ class _UniqueKeys(yaml.SafeLoader):
 # pydantic adds the branches of a union to the path of a fault.
 _UNIONS = ("definition", "pipeline", "version")
 _BRANCHES = re.compile(r"constrained-.*|function-.*|int|str")
+_EXPECTED = "Input should be "
 
 
 def _path(location: tuple[int | str, ...]) -> str:
@@ -222,4 +224,6 @@ def _problem(fault: Any) -> str:
         return "missing"
     if kind == "string_type" and isinstance(fault["input"], (int, float)):
         return f"{fault['input']} must be text; write it in quotes"
+    if str(message).startswith(_EXPECTED):
+        return f"found {shorten(fault['input'])!r}, expected {message.removeprefix(_EXPECTED)}"
     return str(message).removeprefix("Value error, ")

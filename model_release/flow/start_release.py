@@ -85,15 +85,6 @@ class StartRelease:
         problem = elsewhere if routing.plans else routing.why_nothing.text
         raise RefusedError(problem, "change the release map and deploy it")
 
-    def set_mark_back(self, claim: Claim, by: str, comment: str) -> HistoryEntry:
-        """Set the high-water mark of the claim's target back to the claim's version; raises RefusedError."""
-        before = self.recorder.marks.set_back(claim) if claim.version.isdecimal() else ""
-        if not before:
-            raise RefusedError(f"the high-water mark of {claim.target} is not above version {claim.version}")
-        return log_entry(
-            self.recorder.set_back(claim, f"high-water mark set back from version {before} by {by}: {comment}")
-        )
-
     @traced("attempt")
     def resume(self, claim: Claim) -> list[HistoryEntry]:
         """Attempt a pending claim; if no route leads to its target any more, start what the map plans now."""

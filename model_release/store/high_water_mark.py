@@ -74,16 +74,11 @@ class HighWaterMarks:
         if claim.state.final and mark and mark.in_flight == claim.row:
             self._remembered[at] = replace(mark, in_flight_until=NEVER)
 
-    def set_back(self, claim: Claim) -> str:
-        """Set a newer mark back to the claim's version; return the version before, empty if the mark is not newer."""
-        while mark := self._read(claim):
-            if int(mark.version) <= int(claim.version):
-                break
-            lowered = replace(mark, version=claim.version, brought_by=claim.row)
+    def set_back(self, claim: Claim) -> None:
+        """Set a newer mark back to the claim's version."""
+        while (mark := self._read(claim)) and int(mark.version) > int(claim.version):
             with suppress(ResourceModifiedError):
-                self._change(claim, mark, lowered)
-                return mark.version
-        return ""
+                self._change(claim, mark, replace(mark, version=claim.version, brought_by=claim.row))
 
     def newer_sent(self, claim: Claim) -> str:
         """Return the version of the mark if it is newer than the claim's, otherwise an empty text."""

@@ -16,6 +16,7 @@ from model_release.domain.events import ModelRegistered
 from model_release.domain.targets import Created, Plan
 from model_release.errors import ClaimLeasedError
 from model_release.flow.attempt import OpenAttempt
+from model_release.flow.set_back import set_mark_back
 from tests.environment import BOTH, EVENTS, Environment, event, sample_event
 
 
@@ -621,11 +622,13 @@ def test_a_version_that_was_registered_by_mistake_supersedes_nothing_after_the_m
 
     _, registered = env.plan(event(version=25))
     (claim,) = env.claims.recorded(registered.workspace, registered.model, "25")["25"].claims
-    entry = env.app.start_release.set_mark_back(claim, "Ada", "a typing error")
-    env.clock.advance(minutes=5)
+    entry, withdrawn = set_mark_back(claim, "Ada", "a typing error", env.app.start_release.recorder)
+    assert env.later(hours=2) == []
     (newer,) = remembers_the_mark.start_release.registered(event(version=26))
 
     assert (newer.state, env.versions) == (State.STARTED, ["26"])
-    assert entry in env.history
-    assert entry.time == env.clock() - timedelta(minutes=5)
+    assert {entry, withdrawn} <= set(env.history)
+    assert (withdrawn.state, withdrawn.subject) == (State.WITHDRAWN, "models/sklearn_regression_model:99999")
+    assert withdrawn.reason == "high-water mark set back to version 25 by Ada: a typing error"
+    assert entry.time == env.clock() - timedelta(hours=2)
     assert entry.reason == "high-water mark set back from version 99999 by Ada: a typing error"
