@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
+from datetime import datetime
 from types import SimpleNamespace
 from typing import Any
 
@@ -53,7 +55,14 @@ def entra_sign_in(get_token: Callable[[str], Any]) -> EntraSignIn:
     return EntraSignIn(SimpleNamespace(get_token=get_token))
 
 
-def create(azure_devops: Environment | AzureDevOps, plan: Plan, **data: Any) -> Created:
+def create(azure_devops: Environment | AzureDevOps, plan: Plan, *, deadline: float = math.inf, **data: Any) -> Created:
     if isinstance(azure_devops, Environment):
         azure_devops = client(azure_devops)
-    return azure_devops.create(plan, parse(event(**data)), MARKER)
+    return azure_devops.create(plan, parse(event(**data)), MARKER, deadline)
+
+
+def find_by_marker(
+    azure_devops: AzureDevOps, plan: Plan, since: datetime, deadline: float = math.inf
+) -> Created | None:
+    definition_id = azure_devops.identify(plan.target).definition
+    return azure_devops.find_by_marker(plan.target, definition_id, MARKER, since, deadline)

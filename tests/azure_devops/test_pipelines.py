@@ -15,6 +15,7 @@ from model_release.domain.claims import State
 from model_release.domain.events import parse
 from model_release.domain.targets import Created
 from model_release.errors import RefusedError
+from tests.azure_devops import plans
 from tests.azure_devops.plans import MARKER, client, create, run_plan
 from tests.environment import Environment, assert_refused_until_fixed, event
 
@@ -36,7 +37,7 @@ def refusal(env: Environment, plan: Any) -> tuple[str, str]:
 
 def find_by_marker(env: Environment, azure_devops: AzureDevOps | None = None) -> Created | None:
     since = env.clock() - timedelta(minutes=5)
-    return (azure_devops or client(env)).find_by_marker(run_plan().target, MARKER, since)
+    return plans.find_by_marker(azure_devops or client(env), run_plan(), since)
 
 
 @pytest.mark.parametrize("pipeline", [2, "Deploy sklearn model", "DEPLOY SKLEARN MODEL", "\\Deploy sklearn model"])
@@ -231,7 +232,8 @@ def test_a_restart_whose_answer_was_lost_finds_its_own_run(env: Environment) -> 
     (claim,) = env.claims.recorded(registered.workspace, registered.model)["20"].claims
     env.azure_devops.misbehave(Fault(**env.requests.start, close="after", times=1))
 
-    assert env.app.start_release.restart(claim, "key").state is State.UNKNOWN
+    (restarted,) = env.app.start_release.restart(claim, "key")
+    assert restarted.state is State.UNKNOWN
     (entry,) = env.later(minutes=1)
 
     assert (entry.state, entry.release_id) == (State.STARTED, 2)
@@ -263,7 +265,7 @@ def test_a_run_whose_parameters_cannot_be_read_never_counts_as_not_found(env: En
     (entry,) = env.later(minutes=5)
 
     assert entry.state is State.UNKNOWN
-    assert "Azure DevOps does not return the parameters of run 1 of pipeline Deploy sklearn model" in entry.reason
+    assert "Azure DevOps does not return the parameters of run 1 in project fraud" in entry.reason
     env.azure_devops.pipelines.runs_tell_parameters = True
     env.later(hours=1)
     assert env.history[0].state is State.STARTED

@@ -11,7 +11,7 @@ from model_release.azure_devops.releases import release_url
 from model_release.azure_devops.target_name import the_one
 from model_release.domain.targets import Target
 from model_release.errors import RefusedError
-from tests.azure_devops.plans import MARKER, client, create, release_plan
+from tests.azure_devops.plans import MARKER, client, create, find_by_marker, release_plan
 from tests.environment import Environment, assert_refused_until_fixed
 
 ADD_A_VERSION = (
@@ -190,7 +190,7 @@ def test_a_marker_is_found_on_any_page_of_the_list(env: Environment) -> None:
     marked = env.azure_devops.releases[0]
     env.azure_devops.releases += [{**marked, "id": number, "description": "another"} for number in range(2, 103)]
 
-    found = azure_devops.find_by_marker(release_plan().target, MARKER, env.clock.now.replace(year=2020))
+    found = find_by_marker(azure_devops, release_plan(), env.clock.now.replace(year=2020))
 
     assert found
     assert found.id == 1
@@ -201,7 +201,7 @@ def test_a_marker_is_searched_only_in_releases_since_the_claim(env: Environment)
     create(azure_devops, release_plan())
     env.azure_devops.releases[0]["createdOn"] = "2020-01-01T00:00:00Z"
 
-    assert azure_devops.find_by_marker(release_plan().target, MARKER, env.clock.now - timedelta(minutes=5)) is None
+    assert find_by_marker(azure_devops, release_plan(), env.clock.now - timedelta(minutes=5)) is None
 
 
 def grant(env: Environment) -> None:

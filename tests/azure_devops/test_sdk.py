@@ -13,7 +13,7 @@ from model_release.azure_devops.client import AzureDevOps
 from model_release.azure_devops.sdk import pat_sign_in
 from model_release.errors import AzureDevOpsError, RefusedError, TemporaryError, UnknownOutcomeError
 from tests.azure_devops import broken_servers as broken
-from tests.azure_devops.plans import MARKER, PLAN, client, create, entra_sign_in, release_plan
+from tests.azure_devops.plans import MARKER, PLAN, client, create, entra_sign_in, find_by_marker, release_plan
 from tests.environment import BOTH, Environment
 from tests.tls import spoiling_tls
 
@@ -144,7 +144,7 @@ def test_a_failed_search_for_a_marker_never_means_that_there_is_nothing(env: Env
     env.azure_devops.misbehave(dataclasses.replace(fault, **env.requests.look))
 
     with pytest.raises((TemporaryError, RefusedError)) as caught:
-        azure_devops.find_by_marker(plan.target, MARKER, env.clock.now - timedelta(minutes=5))
+        find_by_marker(azure_devops, plan, env.clock.now - timedelta(minutes=5))
 
     assert type(caught.value) is (TemporaryError if error is UnknownOutcomeError else error)
 
@@ -188,7 +188,7 @@ def test_an_answer_that_tls_cannot_read_does_not_mean_that_nothing_was_created(
         with pytest.raises(UnknownOutcomeError, match=f"{FAILED}: TLS failure"):
             create(behind, release_plan())
 
-        found = behind.find_by_marker(release_plan().target, MARKER, env.clock.now - timedelta(minutes=5))
+        found = find_by_marker(behind, release_plan(), env.clock.now - timedelta(minutes=5))
     assert found
     assert found.name == "Release-1"
 

@@ -25,6 +25,7 @@ from model_release.domain.lease import Lease
 from model_release.domain.targets import ReleasePlan, Target
 from model_release.flow.record import Recorder
 from model_release.store.claims import Claims
+from model_release.store.targets import Resolved
 from tests.environment import event
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
@@ -41,9 +42,11 @@ LAST_STATES = {State.STARTED, State.SUPERSEDED, State.WITHDRAWN, State.ABANDONED
 
 
 def a_claim(state: State = State.STARTING, *siblings: Target, idempotency_key: str = "") -> Claim:
-    """Return a claim whose lease lasts for a minute from NOW."""
-    claims = Claims(SimpleNamespace(), lease=Lease(timedelta(minutes=1)), clock=lambda: NOW)
-    return replace(claims.new(PLAN, parse(event()), siblings, idempotency_key), state=state)
+    """Return a claim whose lease lasts for a minute from NOW, on definition 7."""
+    lease = Lease(timedelta(minutes=1), timeout=timedelta(seconds=10))
+    claims = Claims(SimpleNamespace(), lease=lease, clock=lambda: NOW)
+    target = Resolved(target_digest(PLAN.target), 7)
+    return replace(claims.new(PLAN, parse(event()), target, siblings, idempotency_key).claim, state=state)
 
 
 def test_every_state_has_its_transitions_and_a_meaning() -> None:
@@ -116,8 +119,8 @@ def test_the_marker_of_a_claim_is_its_own() -> None:
 def test_a_restart_has_a_row_of_its_own() -> None:
     digest = target_digest(PLAN.target)
 
-    assert claim_row("20", PLAN.target) == f"20 {digest}"
-    assert claim_row("20", PLAN.target, "a-key") == f"20 {digest} a-key"
+    assert claim_row("20", digest) == f"20 {digest}"
+    assert claim_row("20", digest, "a-key") == f"20 {digest} a-key"
 
 
 def test_a_recorded_version_lists_its_claimed_targets_and_their_siblings() -> None:

@@ -173,13 +173,6 @@ def test_the_key_of_a_target_does_not_change_because_stored_claims_contain_its_d
     assert Target("Fraud", 42, "pipeline").key == '["pipeline", "fraud", 42]'
 
 
-def test_the_plan_of_a_target_is_found_by_the_key_of_the_target() -> None:
-    routed = routing(a_map({}, {"pipeline": PIPELINE}), an_event())
-
-    assert [routed.plan_for(plan.target.key) for plan in routed.plans] == list(routed.plans)
-    assert routed.plan_for(Target("fraud", "Other").key) is None
-
-
 def test_the_plan_of_a_release_has_the_rendered_variables_and_description() -> None:
     variables = {"A": "{model}/{version}", "B": "{tags.Area}"}
     release = RELEASE | {"variables": variables, "description": "of {model}", "manual_stages": ["Production"]}

@@ -275,7 +275,7 @@ def test_after_a_run_is_cut_off_by_storage_the_next_run_starts_the_rest(
         workspace.catch_up(hours=1)
 
     env.storage.down_after = None
-    env.clock.advance(minutes=5)
+    env.clock.advance(minutes=7)
     workspace.catch_up()
 
     assert env.versions == ["1", "2", "3"]

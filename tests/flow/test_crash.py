@@ -17,24 +17,26 @@ from tests.test_app import NOTIFICATION, WEBHOOK, HostProcess
 STEPS = [
     ("storage", "POST", "create the table"),
     ("storage", "POST", "insert the claim"),
-    ("storage", "GET", "read the high-water mark"),
-    ("storage", "POST", "write the high-water mark"),
-    ("storage", "GET", "read the throttle"),
     ("azure_devops", "OPTIONS", "read the API locations"),
     ("azure_devops", "GET", "find the definition"),
+    ("storage", "POST", "insert the name of the target"),
+    ("storage", "PATCH", "write the ID of the definition into the claim"),
+    ("storage", "GET", "read the high-water mark"),
+    ("storage", "POST", "write the high-water mark"),
     ("azure_devops", "GET", "read earlier releases"),
     ("azure_devops", "GET", "read artifact versions"),
     ("azure_devops", "POST", "create the release"),
     ("storage", "PATCH", "update the claim"),
-    ("storage", "PUT", "write the history"),
+    ("storage", "POST", "write the history"),
 ]
 
 # A run has no artifacts, so no earlier runs are read.
 RUN_STEPS = [
-    *STEPS[:6],
+    *STEPS[:3],
     ("azure_devops", "GET", "find the pipeline"),
+    *STEPS[4:8],
     ("azure_devops", "POST", "create the run"),
-    *STEPS[10:],
+    *STEPS[11:],
 ]
 
 KILLED = [
@@ -54,9 +56,14 @@ class Killer:
         self.passed: list[tuple[str, str]] = []
         self.process: subprocess.Popen | None = None
         self._lock = threading.Lock()
+        self._creates_table: set[str] = set()
 
-    def __call__(self, server: str, method: str, _path: str, when: str) -> None:
+    def __call__(self, server: str, method: str, path: str, when: str) -> None:
         with self._lock:
+            # A thread of its own reads the throttle, and may create the table too.
+            if "throttle" in path or (path.endswith("/Tables") and when in self._creates_table):
+                return
+            self._creates_table.add(when)
             if when == "before":
                 self.passed.append((server, method))
             if (len(self.passed) - 1, when) == (self.step, self.when) and self.process:

@@ -13,6 +13,7 @@ from azure.core.exceptions import AzureError
 from local.azure_devops_faults import Fault
 from model_release.domain.claims import State
 from model_release.domain.events import ModelRegistered
+from model_release.domain.routing import Reason, Routing
 from model_release.domain.targets import Created, Plan
 from model_release.errors import ClaimLeasedError
 from model_release.flow.attempt import OpenAttempt
@@ -155,6 +156,7 @@ def test_a_newer_version_waits_until_the_request_of_an_older_one_is_over(env: En
     assert (newer.state, newer.reason) == (State.WAITING, "version 20 is still being created")
     env.later(minutes=5)
     env.later(minutes=5)
+    env.later(minutes=5)
     assert env.versions in (["20", "21"], ["21"])
 
 
@@ -249,15 +251,15 @@ def test_a_release_whose_answer_was_lost_is_found_by_its_marker(env: Environment
 def test_a_request_in_flight_is_waited_for(env: Environment) -> None:
     env.azure_devops.misbehave(Fault(**env.requests.start, close="before", times=1))
     env.registered(event())
-    until = env.clock.now + timedelta(minutes=3)
+    until = env.clock.now + timedelta(minutes=6)
 
-    (early,) = env.later(seconds=61)
+    (early,) = env.later(minutes=4)
     assert (early.state, early.reason) == (
         State.UNKNOWN,
         f"not found yet; the earlier request may still complete until {until:%H:%M:%S} UTC",
     )
 
-    (entry,) = env.later(seconds=120)
+    (entry,) = env.later(minutes=2)
     assert entry.state is State.STARTED
     assert env.versions == ["20"]
 
@@ -461,7 +463,7 @@ class Slow:
     def __init__(self, env: Environment) -> None:
         self.env = env
         self.azure_devops = env.app.start_release.attempts.azure_devops
-        self.find_by_marker = self.azure_devops.find_by_marker
+        self.identify = self.azure_devops.identify
 
     def create(self, *request: Any) -> Created:
         self.env.clock.advance(seconds=30)
@@ -520,15 +522,12 @@ def test_a_claim_is_not_withdrawn_before_its_version_has_moved(env: Environment,
 
 @BOTH
 def test_a_release_that_may_exist_is_searched_before_the_claim_is_abandoned(env: Environment) -> None:
-    env.azure_devops.misbehave(Fault(**env.requests.start, status=429))
-    env.registered(event())
-    env.clock.advance(days=7)
-    env.azure_devops.behave()
     env.azure_devops.misbehave(Fault(**env.requests.start, close="after", times=1))
+    env.azure_devops.misbehave(Fault(**env.requests.look, status=500, times=1))
+    env.registered(event())
+    assert [entry.state for entry in env.later(hours=1)] == [State.UNKNOWN]
 
-    assert [entry.state for entry in env.sweep()] == [State.UNKNOWN]
-
-    assert [entry.state for entry in env.later(hours=1)] == [State.STARTED]
+    assert [entry.state for entry in env.later(days=7)] == [State.STARTED]
     assert env.versions == ["20"]
 
 
@@ -551,10 +550,13 @@ def test_a_pending_row_of_a_final_claim_is_deleted(env: Environment) -> None:
 @BOTH
 def test_an_attempt_that_used_up_its_lease_sends_nothing(env: Environment) -> None:
     plan, parsed = env.plan(event())
-    claim = env.claim(event())
-    env.clock.advance(seconds=61)
+    target = env.app.start_release.targets.last_resolved(plan.target)
+    leased = env.claims.new(plan, parsed, target, (), "")
+    claim, _ = env.claims.insert(leased.claim)
+    attempt = OpenAttempt(claim, None, leased.deadline, parsed, Routing((plan,), Reason("")), plan)
+    env.clock.advance(seconds=106)
 
-    result = env.app.start_release.attempts.run(OpenAttempt(claim, None, plan, parsed))
+    _, result = env.app.start_release.attempts.run(attempt)
 
     assert (result.state, result.reason) == (
         State.WAITING,
@@ -583,12 +585,12 @@ class Failing:
 
     def __init__(self, env: Environment) -> None:
         self.azure_devops = env.app.start_release.attempts.azure_devops
-        self.find_by_marker = self.azure_devops.find_by_marker
+        self.identify = self.azure_devops.identify
 
-    def create(self, plan: Plan, registered: ModelRegistered, marker: str) -> Created:
+    def create(self, plan: Plan, registered: ModelRegistered, marker: str, deadline: float) -> Created:
         if registered.model != "fraud_model":
             raise ZeroDivisionError
-        return self.azure_devops.create(plan, registered, marker)
+        return self.azure_devops.create(plan, registered, marker, deadline)
 
 
 def test_old_history_entries_are_deleted(env: Environment) -> None:

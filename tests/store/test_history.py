@@ -33,12 +33,15 @@ def versions(history: History, query: HistoryQuery) -> list[str]:
 
 
 def restart(env: Environment, claim: Claim, idempotency_key: str = IDEMPOTENCY_KEY) -> HistoryEntry:
-    return env.app.start_release.restart(claim, idempotency_key)
+    (entry,) = env.app.start_release.restart(claim, idempotency_key)
+    return entry
 
 
 def interrupted_restart(env: Environment, claim: Claim) -> Claim:
     """Claim a restart as a process that dies afterwards."""
-    new = env.claims.new(*env.plan(claim.event), (), IDEMPOTENCY_KEY)
+    plan, registered = env.plan(claim.event)
+    target = env.app.start_release.targets.last_resolved(plan.target)
+    new = env.claims.new(plan, registered, target, (), IDEMPOTENCY_KEY).claim
     env.app.start_release.pending.put(new, new.lease_until)
     return env.claims.insert(new)[0]
 
@@ -207,9 +210,9 @@ def test_the_sweep_starts_an_interrupted_restart_once(env: Environment) -> None:
     interrupted_restart(env, claims(env)[0])
 
     assert env.later(minutes=2) == []
-    (entry,) = env.later(minutes=2)
+    assert [entry.state for entry in env.later(minutes=2)] == [State.UNKNOWN]
+    assert [entry.state for entry in env.later(minutes=2)] == [State.STARTED]
 
-    assert entry.state is State.STARTED
     assert env.versions == ["20"] * 2
     assert list(env.app.sweep.pending.due()) == []
 
