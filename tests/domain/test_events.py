@@ -81,9 +81,9 @@ def test_every_problem_of_an_event_is_reported_at_once() -> None:
     ("body", "message"),
     [
         ("", "not JSON"),
-        ("[" * 100_000, "not JSON"),
-        ('{"id": "\ud800"}', "not JSON"),
-        (json.dumps({"id": "\ud800"}), "not JSON"),
+        ("[" * 100_000, "nested too deeply"),
+        ('{"id": "\ud800"}', "not valid Unicode text"),
+        (json.dumps({"id": "\ud800"}), "not valid Unicode text"),
         ("7", "not a JSON object"),
         ('{"eventTime": "yesterday"}', "does not follow the Event Grid schema"),
         ('{"specversion": "1.0", "source": "a", "type": "b", "time": "z"}', "does not follow the CloudEvents schema"),

@@ -72,7 +72,7 @@ NO_VERSION = "routes[0].pipeline.parameters: no parameter passes the version; ad
         (
             {"order": "last", "pipeline": {"pipline": "x", "parameters": {"a": "{model}"}, "branch": "main"}},
             [
-                "routes[0].order: Input should be 'newest' or 'every'",
+                "routes[0].order: found 'last', expected 'newest' or 'every'",
                 "routes[0].pipeline.project: missing",
                 "routes[0].pipeline.pipeline: missing",
                 "routes[0].pipeline.branch: 'main' is not a full branch name; write refs/heads/main",
@@ -96,7 +96,7 @@ NO_VERSION = "routes[0].pipeline.parameters: no parameter passes the version; ad
         ),
         (
             {"release": RELEASE | {"definition": 3_000_000_000}},
-            ["routes[0].release.definition: Input should be less than 2147483648"],
+            ["routes[0].release.definition: found '3000000000', expected less than 2147483648"],
         ),
     ],
 )
