@@ -41,7 +41,7 @@ PLAN = ReleasePlan(
 LAST_STATES = {State.STARTED, State.SUPERSEDED, State.WITHDRAWN, State.ABANDONED, State.IGNORED}
 
 
-def a_claim(state: State = State.STARTING, *siblings: Target, idempotency_key: str = "") -> Claim:
+def a_claim(state: State = State.STARTING, *siblings: str, idempotency_key: str = "") -> Claim:
     """Return a claim whose lease lasts for a minute from NOW, on definition 7."""
     lease = Lease(timedelta(minutes=1), timeout=timedelta(seconds=10))
     claims = Claims(SimpleNamespace(), lease=lease, clock=lambda: NOW)
@@ -125,9 +125,9 @@ def test_a_restart_has_a_row_of_its_own() -> None:
 
 
 def test_a_recorded_version_lists_its_claimed_targets_and_their_siblings() -> None:
-    others = (Target("risk", 42), Target("risk", "Run", "pipeline"))
+    others = target_digest(Target("risk", 42)), target_digest(Target("risk", "Run", "pipeline"))
 
     recorded = RecordedVersion((a_claim(State.STARTING, *others),), event())
 
     assert recorded.claimed == {target_digest(PLAN.target)}
-    assert recorded.siblings == {target_digest(other) for other in others}
+    assert recorded.siblings == set(others)

@@ -16,10 +16,14 @@ from tests.test_app import NOTIFICATION, WEBHOOK, HostProcess
 # The requests of a new process for its first release, in order.
 STEPS = [
     ("storage", "POST", "create the table"),
+    ("storage", "GET", "read the name of the target"),
     ("storage", "POST", "insert the claim"),
     ("azure_devops", "OPTIONS", "read the API locations"),
     ("azure_devops", "GET", "find the definition"),
-    ("storage", "POST", "insert the name of the target"),
+    ("storage", "GET", "read the ID of the target"),
+    ("storage", "POST", "insert who has the name of the target"),
+    ("storage", "POST", "insert the ID of the target"),
+    ("storage", "PUT", "write the name of the target"),
     ("storage", "PATCH", "write the ID of the definition into the claim"),
     ("storage", "GET", "read the high-water mark"),
     ("storage", "POST", "write the high-water mark"),
@@ -32,11 +36,11 @@ STEPS = [
 
 # A run has no artifacts, so no earlier runs are read.
 RUN_STEPS = [
-    *STEPS[:3],
+    *STEPS[:4],
     ("azure_devops", "GET", "find the pipeline"),
-    *STEPS[4:8],
+    *STEPS[5:12],
     ("azure_devops", "POST", "create the run"),
-    *STEPS[11:],
+    *STEPS[15:],
 ]
 
 KILLED = [
