@@ -1,0 +1,429 @@
+"""An attempt: the guards in their order, and the one request that creates."""
+
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from model_release.domain.claims import AttemptResult, Claim, State
+from model_release.domain.routing import Reason, Routing
+from model_release.domain.targets import TargetId
+from model_release.errors import AzureDevOpsError, RefusedError, TemporaryError, UnknownOutcomeError
+from model_release.flow.attempt import OpenAttempt
+from tests.in_memory import (
+    CREATED,
+    DAY,
+    HOUR,
+    MINUTE,
+    NOON,
+    OTHER_TARGET,
+    SECOND,
+    TARGET,
+    Process,
+    a_plan,
+    an_event,
+)
+
+NO_ROUTE = Routing((), Reason("tag stage is 'test'", "tag stage differs"))
+
+
+@pytest.fixture
+def process() -> Process:
+    return Process()
+
+
+def opened(process: Process, version: str = "20", key: str = "", **changes: Any) -> OpenAttempt:
+    """Open the first attempt of a claim."""
+    leased = process.new(version, key, definition_id=0)
+    claim, _ = process.claims.insert(leased.claim)
+    plan = a_plan()
+    attempt = OpenAttempt(claim, None, leased.deadline, an_event(version), Routing((plan,), Reason("")), plan)
+    return replace(attempt, **changes)
+
+
+def resumed(process: Process, state: State, version: str = "20", key: str = "", **changes: Any) -> OpenAttempt:
+    """Open the second attempt of a claim, whose first one ended in this state; no plan is selected yet."""
+    first = process.inserted(version, key, definition_id=changes.pop("definition_id", 7))
+    before = process.claims.update(first, replace(first, state=state, reason="the reason before"))
+    leased = process.claims.acquire(before) if state is not State.STARTING else acquired_later(process, before)
+    routing = Routing((a_plan(),), Reason(""))
+    return replace(OpenAttempt(leased.claim, before, leased.deadline, an_event(version), routing), **changes)
+
+
+def acquired_later(process: Process, claim: Claim) -> Any:
+    process.later(3 * MINUTE)
+    return process.claims.acquire(claim)
+
+
+def run(process: Process, attempt: OpenAttempt) -> AttemptResult:
+    return process.attempts.run(attempt)[1]
+
+
+def waits(state: State, reason: str, until: datetime, **more: Any) -> AttemptResult:
+    return AttemptResult(state, reason, until, **more)
+
+
+# Create
+
+
+def test_a_release_is_created_with_the_marker_before_the_deadline(process: Process) -> None:
+    attempt = opened(process)
+
+    claim, result = process.attempts.run(attempt)
+
+    assert result == AttemptResult(State.STARTED, "route churn matches churn:20", created=CREATED)
+    assert process.azure_devops.created == [(attempt.plan, attempt.event, claim.marker, 1090)]
+    assert claim.definition_id == 7
+    assert process.claims.get(claim.partition, claim.row) == claim
+    assert process.azure_devops.found == []
+
+
+def test_a_restart_says_so(process: Process) -> None:
+    result = run(process, opened(process, key="a-key"))
+
+    assert result.reason == "restarted manually; route churn matches churn:20"
+
+
+@pytest.mark.parametrize(
+    ("error", "state", "pause"),
+    [
+        (TemporaryError, State.WAITING, MINUTE),
+        (RefusedError, State.REFUSED, HOUR),
+        (UnknownOutcomeError, State.UNKNOWN, MINUTE),
+        (AzureDevOpsError, State.UNKNOWN, MINUTE),
+    ],
+)
+def test_a_failed_request_is_repeated_after_a_pause(
+    process: Process, error: type[AzureDevOpsError], state: State, pause: Any
+) -> None:
+    process.azure_devops.creating = [error("a problem", "a fix")]
+
+    assert run(process, opened(process)) == waits(state, "a problem; a fix", NOON + pause)
+
+
+def test_the_pause_grows_with_the_attempts(process: Process) -> None:
+    process.azure_devops.creating = [TemporaryError("a problem")]
+
+    assert run(process, resumed(process, State.WAITING)).next_attempt == NOON + 2 * MINUTE
+
+
+# Already created
+
+
+@pytest.mark.parametrize("state", [State.STARTING, State.UNKNOWN, State.REFUSED])
+def test_a_release_that_an_earlier_attempt_created_is_found_by_its_marker(process: Process, state: State) -> None:
+    process.azure_devops.finding = [CREATED]
+    attempt = resumed(process, state)
+
+    claim, result = process.attempts.run(attempt)
+
+    assert result == AttemptResult(State.STARTED, "Release-9 was found; an earlier attempt created it", created=CREATED)
+    since = NOON - 5 * MINUTE
+    assert process.azure_devops.found == [(TARGET, 7, claim.marker, since, attempt.deadline)]
+    assert process.azure_devops.created == []
+    assert claim == attempt.claim
+
+
+def test_the_release_is_searched_where_the_claim_was_sent_to(process: Process) -> None:
+    attempt = resumed(process, State.REFUSED, definition_id=5)
+
+    claim, _ = process.attempts.run(attempt)
+
+    assert process.azure_devops.found[0][1] == 5
+    assert claim.definition_id == 7
+
+
+def test_a_claim_that_waits_is_not_searched(process: Process) -> None:
+    assert run(process, resumed(process, State.WAITING)).state is State.STARTED
+    assert process.azure_devops.found == []
+
+
+def test_a_claim_without_an_id_was_never_sent(process: Process) -> None:
+    assert run(process, resumed(process, State.STARTING, definition_id=0)).state is State.STARTED
+    assert process.azure_devops.found == []
+
+
+@pytest.mark.parametrize("state", [State.STARTING, State.UNKNOWN])
+def test_a_release_that_is_not_found_may_be_in_flight(process: Process, state: State) -> None:
+    attempt = resumed(process, state)
+
+    assert run(process, attempt) == waits(
+        State.UNKNOWN,
+        "not found yet; the earlier request may still complete until 12:06:00 UTC",
+        NOON + 6 * MINUTE,
+        in_flight_until=NOON + 6 * MINUTE,
+    )
+    assert process.azure_devops.created == []
+
+
+def test_what_is_not_found_and_not_in_flight_is_created(process: Process) -> None:
+    attempt = resumed(process, State.UNKNOWN)
+    process.time.now = NOON + 6 * MINUTE
+
+    assert run(process, attempt).state is State.STARTED
+    assert len(process.azure_devops.found) == len(process.azure_devops.created) == 1
+
+
+def test_the_flight_is_asked_for_before_the_search(process: Process) -> None:
+    attempt = resumed(process, State.UNKNOWN)
+    search = process.azure_devops.find_by_marker
+
+    def slow(*question: Any) -> Any:
+        process.later(HOUR)
+        return search(*question)
+
+    process.azure_devops.find_by_marker = slow
+
+    assert run(process, attempt).state is State.UNKNOWN
+
+
+def test_a_refused_claim_that_is_not_found_is_created(process: Process) -> None:
+    assert run(process, resumed(process, State.REFUSED)).state is State.STARTED
+
+
+@pytest.mark.parametrize(
+    ("state", "kept"),
+    [(State.STARTING, State.UNKNOWN), (State.UNKNOWN, State.UNKNOWN), (State.REFUSED, State.REFUSED)],
+)
+def test_a_search_that_fails_keeps_the_state(process: Process, state: State, kept: State) -> None:
+    process.azure_devops.finding = [TemporaryError("503", "wait")]
+    attempt = resumed(process, state)
+
+    assert run(process, attempt) == waits(
+        kept,
+        "cannot check whether the release exists: 503; wait",
+        process.clock() + 2 * MINUTE,
+        in_flight_until=NOON + 6 * MINUTE,
+    )
+    assert process.azure_devops.created == []
+
+
+@pytest.mark.parametrize("state", [State.UNKNOWN, State.REFUSED])
+def test_nothing_is_searched_while_requests_are_throttled(process: Process, state: State) -> None:
+    attempt = resumed(process, state)
+    process.throttle.extend(MINUTE)
+
+    assert run(process, attempt) == waits(
+        state,
+        "Azure DevOps is throttling requests; next attempt at 12:01:00 UTC",
+        NOON + MINUTE,
+        in_flight_until=NOON + 6 * MINUTE,
+    )
+    assert process.azure_devops.found == []
+    process.later(MINUTE)
+    run(process, attempt)
+    assert len(process.azure_devops.found) == 1
+
+
+# Too old
+
+
+def test_a_new_claim_is_too_old_after_seven_days(process: Process) -> None:
+    attempt = opened(process)
+    process.time.now = NOON + 7 * DAY
+
+    assert run(process, attempt) == AttemptResult(State.ABANDONED, "all attempts failed for 7 days; last: starting: ")
+    assert process.azure_devops.created == []
+
+
+def test_an_old_claim_is_abandoned_with_its_last_reason(process: Process) -> None:
+    attempt = resumed(process, State.REFUSED)
+    process.time.now = NOON + 7 * DAY
+
+    assert run(process, attempt).reason == "all attempts failed for 7 days; last: refused: the reason before"
+    assert len(process.azure_devops.found) == 1
+
+
+# Routed
+
+
+def test_the_plan_of_the_target_is_selected(process: Process) -> None:
+    other, plan = a_plan(OTHER_TARGET), a_plan()
+
+    run(process, resumed(process, State.WAITING, routing=Routing((other, plan), Reason(""))))
+
+    assert process.azure_devops.created[0][0] == plan
+
+
+def test_a_claim_without_a_route_is_withdrawn_with_the_reason_for_the_log(process: Process) -> None:
+    result = run(process, resumed(process, State.WAITING, routing=NO_ROUTE))
+
+    assert result == AttemptResult(State.WITHDRAWN, "tag stage is 'test'", log_reason="tag stage differs")
+    assert process.azure_devops.created == []
+
+
+def test_a_claim_whose_route_has_another_target_is_replaced(process: Process) -> None:
+    plans = (a_plan(OTHER_TARGET), a_plan(replace(TARGET, kind="pipeline")))
+
+    result = run(process, resumed(process, State.WAITING, routing=Routing(plans, Reason(""))))
+
+    reason = "the route's target is now p/other, p/train (pipeline)"
+    assert result == AttemptResult(State.WITHDRAWN, reason, instead=plans)
+
+
+def test_a_claim_without_a_route_is_superseded_if_a_newer_version_was_sent(process: Process) -> None:
+    assert run(process, opened(process, "21")).state is State.STARTED
+
+    result = run(process, resumed(process, State.WAITING, routing=NO_ROUTE))
+
+    assert result == AttemptResult(State.SUPERSEDED, "version 21 was sent first")
+
+
+def test_a_version_without_an_order_is_not_superseded(process: Process) -> None:
+    assert run(process, opened(process, "21")).state is State.STARTED
+
+    result = run(process, resumed(process, State.WAITING, "20-a", routing=NO_ROUTE))
+
+    assert result.state is State.WITHDRAWN
+
+
+@pytest.mark.parametrize(
+    ("error", "state", "pause"),
+    [
+        (TemporaryError, State.WAITING, 2 * MINUTE),
+        (RefusedError, State.REFUSED, HOUR),
+        (UnknownOutcomeError, State.WAITING, 2 * MINUTE),
+    ],
+)
+def test_a_plan_that_cannot_be_resolved_is_tried_again(process: Process, error: Any, state: State, pause: Any) -> None:
+    process.azure_devops.identifying = [error("503", "wait")]
+    routing = Routing((a_plan(OTHER_TARGET),), Reason(""))
+
+    result = run(process, resumed(process, State.WAITING, routing=routing))
+
+    assert result == waits(state, "503; wait", NOON + pause)
+
+
+def test_the_same_target_under_another_name_is_found(process: Process) -> None:
+    process.targets.resolve(TARGET, process.azure_devops.identify(TARGET))
+    renamed = replace(TARGET, definition=7)
+    process.azure_devops.ids[renamed] = TargetId("release", "p-id", 7)
+    other = a_plan(OTHER_TARGET)
+
+    claim, result = process.attempts.run(
+        resumed(process, State.WAITING, routing=Routing((other, a_plan(renamed)), Reason("")))
+    )
+
+    assert result.state is State.STARTED
+    assert process.azure_devops.created[-1][0].target == renamed
+    assert claim.target == TARGET
+
+
+def test_a_target_that_is_resolved_is_not_asked_for_again(process: Process) -> None:
+    asked = []
+    identify = process.azure_devops.identify
+    process.azure_devops.identify = lambda target: asked.append(target) or identify(target)
+    claim = process.new().claim
+
+    assert process.attempts.plan_for(claim, [a_plan(OTHER_TARGET)]) is None
+    assert process.attempts.plan_for(claim, [a_plan(OTHER_TARGET)]) is None
+    assert process.attempts.plan_for(claim, [a_plan(OTHER_TARGET), a_plan()]) == a_plan()
+
+    assert asked == [OTHER_TARGET]
+
+
+# Target
+
+
+@pytest.mark.parametrize(
+    ("error", "state", "pause"),
+    [
+        (TemporaryError, State.WAITING, MINUTE),
+        (RefusedError, State.REFUSED, HOUR),
+        (UnknownOutcomeError, State.WAITING, MINUTE),
+    ],
+)
+def test_a_target_that_cannot_be_resolved_is_tried_again(
+    process: Process, error: Any, state: State, pause: Any
+) -> None:
+    process.azure_devops.identifying = [error("503", "wait")]
+
+    claim, result = process.attempts.run(opened(process))
+
+    assert result == waits(state, "503; wait", NOON + pause)
+    assert claim.definition_id == 0
+
+
+def test_a_claim_on_a_target_that_has_another_name_is_replaced(process: Process) -> None:
+    run(process, opened(process))
+    renamed = a_plan(replace(TARGET, definition=7))
+    process.azure_devops.ids[renamed.target] = TargetId("release", "p-id", 7)
+    attempt = opened(process, "21", plan=renamed)
+    claim = process.inserted("21", plan=renamed, definition_id=0)
+
+    result = run(process, replace(attempt, claim=claim))
+
+    reason = "p/7 is another name of a target that has its own claim"
+    assert result == AttemptResult(State.WITHDRAWN, reason, instead=(renamed,))
+    assert len(process.azure_devops.created) == 1
+
+
+def test_the_id_of_a_target_is_written_before_the_request(process: Process) -> None:
+    process.azure_devops.creating = [TemporaryError("503")]
+    attempt = opened(process)
+
+    claim, _ = process.attempts.run(attempt)
+
+    assert process.claims.get(claim.partition, claim.row).definition_id == 7
+    assert claim.etag != attempt.claim.etag
+
+
+def test_an_id_that_the_claim_has_is_not_written_again(process: Process) -> None:
+    attempt = resumed(process, State.WAITING)
+
+    claim, _ = process.attempts.run(attempt)
+
+    assert claim.etag == attempt.claim.etag
+
+
+# High-water mark and throttle
+
+
+def test_an_older_version_is_superseded(process: Process) -> None:
+    run(process, opened(process, "21"))
+
+    assert run(process, opened(process)) == AttemptResult(State.SUPERSEDED, "version 21 was sent first")
+    assert process.azure_devops.versions == ["21"]
+
+
+def test_a_version_that_a_person_started_is_superseded(process: Process) -> None:
+    claim, result = process.attempts.run(opened(process, key="a-key"))
+    process.claims.update(claim, replace(claim, state=result.state))
+
+    assert run(process, opened(process)) == AttemptResult(State.SUPERSEDED, "version 20 was sent manually")
+
+
+def test_a_version_waits_for_the_one_before_it(process: Process) -> None:
+    run(process, opened(process))
+
+    assert run(process, opened(process, "21")) == waits(
+        State.WAITING, "version 20 is still being created", NOON + SECOND
+    )
+    assert process.azure_devops.versions == ["20"]
+
+
+def test_every_version_is_started_if_the_route_wants_it(process: Process) -> None:
+    plan = a_plan(newest_only=False)
+    run(process, opened(process, "21", plan=plan))
+
+    assert run(process, opened(process, plan=plan)).state is State.STARTED
+
+
+def test_a_version_that_is_not_a_whole_number_is_started(process: Process) -> None:
+    run(process, opened(process, "21"))
+
+    assert run(process, opened(process, "20-a")).state is State.STARTED
+
+
+def test_nothing_is_sent_while_requests_are_throttled(process: Process) -> None:
+    process.throttle.extend(MINUTE)
+
+    assert run(process, opened(process)) == waits(
+        State.WAITING, "Azure DevOps is throttling requests; next attempt at 12:01:00 UTC", NOON + MINUTE
+    )
+    assert process.azure_devops.created == []
+    process.later(MINUTE)
+    assert run(process, opened(process, "21")).state is State.WAITING
+    process.later(HOUR)
+    assert run(process, opened(process, "22")).state is State.STARTED

@@ -1,0 +1,306 @@
+"""Catch-up: what no event announced is started, and nothing from before its first run."""
+
+import json
+import logging
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from model_release.azure_ml.models import AzureMlError, ModelListError, ModelVersion
+from model_release.domain.claims import State
+from model_release.domain.events import MODEL_REGISTERED, Workspace, parse
+from model_release.flow.catch_up import LIST_THREADS, OVERLAP, PROMOTED_WITHIN, event_of, list_threads
+from model_release.store.catch_up_cursor import CatchUpCursor
+from tests.in_memory import (
+    DAY,
+    HOUR,
+    MINUTE,
+    NOON,
+    OTHER_TARGET,
+    SECOND,
+    TARGET,
+    WORKSPACE,
+    Process,
+    a_map,
+    event_body,
+)
+
+OTHER = Workspace.parse(WORKSPACE.id.removesuffix("prod") + "A")
+
+
+class AzureMl:
+    """Lists model versions, or fails."""
+
+    def __init__(self) -> None:
+        self.listed: dict[str, dict[str, list[ModelVersion] | Exception]] = {}
+        self.asked: list[tuple[str, datetime]] = []
+
+    def register(self, version: str, created: datetime, model: str = "churn", **tags: str) -> ModelVersion:
+        one = ModelVersion(WORKSPACE, model, version, created, tags, {"kind": "test"})
+        self.listed.setdefault(WORKSPACE.id, {}).setdefault(model, []).append(one)
+        return one
+
+    def models(self, workspace: Workspace) -> list[str]:
+        models = self.listed.get(workspace.id, {})
+        if isinstance(models, Exception):
+            raise models
+        return list(models)
+
+    def versions(self, workspace: Workspace, model: str, *, since: datetime) -> list[ModelVersion]:
+        self.asked.append((model, since))
+        versions = self.listed[workspace.id][model]
+        if isinstance(versions, Exception):
+            raise versions
+        return versions
+
+
+@pytest.fixture
+def process() -> Process:
+    return Process(order="every")
+
+
+@pytest.fixture
+def azure_ml() -> AzureMl:
+    return AzureMl()
+
+
+def began(process: Process, **cursor: datetime) -> None:
+    """Write the cursor of a first run a month ago."""
+    values = {"began": NOON - 30 * DAY, "complete": NOON - HOUR} | cursor
+    process.cursors.write(WORKSPACE, CatchUpCursor(**values))
+
+
+def run(process: Process, azure_ml: AzureMl) -> list[str]:
+    return [entry.subject.partition(":")[2] for entry in process.catch_up(azure_ml).run()]
+
+
+def lines(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
+    read = [json.loads(record.getMessage()) for record in caplog.records if record.name == "model_release.log"]
+    return [line for line in read if line["event"] == "catch_up"]
+
+
+def test_the_first_run_only_writes_the_cursor(process: Process, azure_ml: AzureMl, caplog: Any) -> None:
+    caplog.set_level(logging.INFO)
+    azure_ml.register("20", NOON)
+
+    assert run(process, azure_ml) == []
+
+    assert process.cursors.read(WORKSPACE) == CatchUpCursor(NOON, NOON)
+    assert azure_ml.asked == []
+    assert lines(caplog) == [
+        {"event": "catch_up", "workspace": WORKSPACE.id, "listed": 0, "started": 0, "complete": True}
+    ]
+
+
+def test_missed_versions_are_started_oldest_first(process: Process, azure_ml: AzureMl, caplog: Any) -> None:
+    caplog.set_level(logging.INFO)
+    began(process)
+    azure_ml.register("21", NOON)
+    azure_ml.register("20", NOON - SECOND)
+    azure_ml.register("1", NOON, "fraud")
+
+    assert run(process, azure_ml) == ["20", "21", "1"]
+
+    assert process.azure_devops.versions == ["20", "21"]
+    assert process.cursors.read(WORKSPACE) == CatchUpCursor(NOON - 30 * DAY, NOON)
+    assert [(line["listed"], line["started"], line["complete"]) for line in lines(caplog)] == [(3, 2, True)]
+    assert process.rows("pending") == {}
+    assert "delete_entity" in process.client.operations
+    assert run(process, azure_ml) == []
+
+
+@pytest.mark.parametrize(
+    ("cursor", "since"),
+    [
+        ({}, NOON - 14 * DAY),
+        ({"complete": NOON - 20 * DAY}, NOON - 20 * DAY - HOUR),
+        ({"complete": NOON - 14 * DAY}, NOON - 14 * DAY - HOUR),
+        ({"began": NOON - DAY}, NOON - DAY),
+    ],
+)
+def test_versions_are_listed_since_the_cursor_and_for_14_days(
+    process: Process, azure_ml: AzureMl, cursor: dict[str, datetime], since: datetime
+) -> None:
+    began(process, **cursor)
+    azure_ml.register("20", NOON)
+
+    run(process, azure_ml)
+
+    assert azure_ml.asked == [("churn", since)]
+    assert (OVERLAP, PROMOTED_WITHIN) == (HOUR, 14 * DAY)
+
+
+def test_the_next_run_begins_where_this_one_began(process: Process, azure_ml: AzureMl) -> None:
+    began(process)
+    azure_ml.register("20", NOON)
+    create = process.azure_devops.create
+
+    def slow(*request: Any) -> Any:
+        process.later(MINUTE)
+        return create(*request)
+
+    process.azure_devops.create = slow
+    run(process, azure_ml)
+
+    assert process.cursors.read(WORKSPACE).complete == NOON
+
+
+def test_a_model_that_cannot_be_listed_does_not_stop_the_others(
+    process: Process, azure_ml: AzureMl, caplog: Any
+) -> None:
+    caplog.set_level(logging.INFO)
+    began(process)
+    azure_ml.listed[WORKSPACE.id] = {"broken": ModelListError("503", "wait"), "churn": []}
+    azure_ml.register("20", NOON)
+
+    assert run(process, azure_ml) == ["20"]
+
+    assert process.cursors.read(WORKSPACE).complete == NOON - HOUR
+    assert [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR] == ["503; wait"]
+    assert [line["complete"] for line in lines(caplog)] == [False]
+
+
+def test_a_workspace_that_cannot_be_listed_does_not_stop_the_others(
+    process: Process, azure_ml: AzureMl, caplog: Any
+) -> None:
+    caplog.set_level(logging.INFO)
+    process.start_release = replace(process.start_release, workspaces=frozenset([WORKSPACE, OTHER]))
+    process.cursors.write(OTHER, CatchUpCursor(NOON - DAY, NOON - HOUR))
+    began(process)
+    azure_ml.listed[OTHER.id] = AzureMlError("403", "grant Reader")
+    azure_ml.register("20", NOON)
+
+    assert run(process, azure_ml) == ["20"]
+
+    assert [(line["workspace"], line["complete"]) for line in lines(caplog)] == [
+        (OTHER.id, False),
+        (WORKSPACE.id, True),
+    ]
+    assert [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR] == [
+        "403; grant Reader"
+    ]
+    assert process.cursors.read(OTHER).complete == NOON - HOUR
+
+
+def test_a_model_without_versions_costs_nothing(process: Process, azure_ml: AzureMl) -> None:
+    began(process)
+    azure_ml.listed[WORKSPACE.id] = {"churn": []}
+    process.client.operations.clear()
+
+    run(process, azure_ml)
+
+    assert process.client.operations == ["get_entity", "upsert_entity"]
+
+
+def test_a_version_that_another_worker_processes_is_listed_again(process: Process, azure_ml: AzureMl) -> None:
+    began(process)
+    azure_ml.register("20", NOON)
+    azure_ml.register("21", NOON + SECOND)
+    new = process.new()
+    insert = process.claims.insert
+
+    def meanwhile(claim: Any) -> Any:
+        process.claims.insert = insert
+        insert(new.claim)
+        return insert(claim)
+
+    process.claims.insert = meanwhile
+
+    assert run(process, azure_ml) == ["21"]
+    assert process.cursors.read(WORKSPACE).complete == NOON - HOUR
+
+
+def test_a_version_that_cannot_be_released_is_reported(process: Process, azure_ml: AzureMl, caplog: Any) -> None:
+    began(process)
+    azure_ml.register("20", NOON, text="t" * 40_000)
+    azure_ml.register("21", NOON)
+
+    assert run(process, azure_ml) == ["21"]
+
+    (warning,) = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert warning.startswith("churn:20 cannot be released: ")
+    assert "32" in warning
+    assert process.cursors.read(WORKSPACE).complete == NOON
+
+
+def test_a_claim_that_was_cut_off_is_tried_once_its_lease_has_ended(process: Process, azure_ml: AzureMl) -> None:
+    began(process)
+    azure_ml.register("20", NOON)
+    process.inserted()
+    process.later(3 * MINUTE - SECOND)
+    assert run(process, azure_ml) == []
+    process.later(SECOND)
+
+    assert run(process, azure_ml) == ["20"]
+
+
+def test_a_claim_that_waits_is_left_to_the_sweep(process: Process, azure_ml: AzureMl) -> None:
+    began(process)
+    azure_ml.register("20", NOON)
+    claim = process.inserted()
+    process.claims.update(claim, replace(claim, state=State.WAITING))
+    process.later(HOUR)
+
+    assert run(process, azure_ml) == []
+
+
+def test_a_version_whose_tags_were_added_later_is_started(process: Process, azure_ml: AzureMl) -> None:
+    began(process)
+    process.start_release = replace(process.start_release, release_map=a_map(TARGET, tags={"stage": "production"}))
+    process.start_release.registered(event_body(stage="test"))
+    azure_ml.register("20", NOON, stage="production")
+
+    assert run(process, azure_ml) == ["20"]
+    assert process.azure_devops.versions == ["20"]
+
+
+def test_a_target_that_was_cut_off_is_started_beside_a_claim_that_was(process: Process, azure_ml: AzureMl) -> None:
+    began(process)
+    process.start_release = replace(process.start_release, release_map=a_map(TARGET, OTHER_TARGET))
+    azure_ml.register("20", NOON)
+    claim = process.inserted()
+    other = process.start_release._digest(next(iter(_plans(process))))
+    process.claims.update(claim, replace(claim, sibling_targets=other))
+    process.later(6 * MINUTE)
+
+    entries = process.catch_up(azure_ml).run()
+
+    assert [(entry.target, entry.state) for entry in entries] == [
+        ("p/train", State.STARTED),
+        ("p/other", State.STARTED),
+    ]
+
+
+def _plans(process: Process) -> list[Any]:
+    return [plan for plan in process.start_release._route(parse(event_body())).plans if plan.target == OTHER_TARGET]
+
+
+def test_the_event_of_a_version_is_the_one_that_azure_ml_sends() -> None:
+    version = ModelVersion(WORKSPACE, "churn", "20", NOON, {"a": "ä"}, {"b": "1"})
+
+    body = event_of(version)
+
+    assert json.loads(body) == {
+        "id": "catch-up Prod churn 20",
+        "topic": WORKSPACE.id.removesuffix("prod") + "Prod",
+        "subject": "models/churn:20",
+        "eventType": MODEL_REGISTERED,
+        "eventTime": NOON.isoformat(),
+        "dataVersion": "",
+        "metadataVersion": "1",
+        "data": {
+            "ModelName": "churn",
+            "ModelVersion": "20",
+            "ModelTags": {"a": "ä"},
+            "ModelProperties": {"b": "1"},
+        },
+    }
+    assert "ä" in body
+    assert parse(body).workspace == WORKSPACE
+
+
+def test_a_run_has_four_threads() -> None:
+    with list_threads() as threads:
+        assert threads._max_workers == LIST_THREADS == 4

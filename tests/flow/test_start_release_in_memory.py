@@ -1,0 +1,446 @@
+"""The way of an event: each target is attempted once, whatever happens to the others."""
+
+import json
+import logging
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from azure.core.exceptions import ServiceRequestError
+
+from model_release.domain.claims import Claim, State, target_digest
+from model_release.domain.events import Workspace
+from model_release.domain.history import HistoryEntry
+from model_release.domain.targets import Target
+from model_release.errors import ClaimLeasedError, RefusedError, TemporaryError, UnknownOutcomeError
+from tests.in_memory import (
+    MINUTE,
+    NOON,
+    OTHER_TARGET,
+    PARTITION,
+    TARGET,
+    WORKSPACE,
+    Process,
+    a_map,
+    an_event,
+    event_body,
+)
+from tests.tables import AnswerLost
+
+THIRD = Target("p", "third")
+
+
+@pytest.fixture
+def process() -> Process:
+    return Process()
+
+
+@pytest.fixture
+def two() -> Process:
+    """A process whose map has two targets."""
+    return Process(TARGET, OTHER_TARGET)
+
+
+def register(process: Process, version: str = "20", *, delivered: bool = True, **tags: str) -> list[HistoryEntry]:
+    return process.start_release.registered(event_body(version, **tags), delivered=delivered)
+
+
+def claims(process: Process, version: str = "20") -> tuple[Claim, ...]:
+    return process.claims.recorded(WORKSPACE, "churn", version)[version].claims
+
+
+def deploy(process: Process, *targets: Target, **route: Any) -> None:
+    process.start_release = replace(process.start_release, release_map=a_map(*targets, **route))
+
+
+def states(entries: list[HistoryEntry]) -> list[State]:
+    return [entry.state for entry in entries]
+
+
+# Registered
+
+
+def test_an_event_starts_its_release(process: Process, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "model_release.log")
+
+    (entry,) = register(process)
+
+    (claim,) = claims(process)
+    assert entry == HistoryEntry.of(claim)
+    assert (claim.state, claim.reason) == (State.STARTED, "route churn matches churn:20")
+    assert process.rows("pending") == {}
+    (line,) = [json.loads(record.getMessage()) for record in caplog.records]
+    assert (line["state"], line["version"], line["milliseconds"]) == ("started", "20", 0)
+
+
+def test_the_duration_of_an_attempt_is_reported(process: Process) -> None:
+    create = process.azure_devops.create
+
+    def slow(*request: Any) -> Any:
+        process.time.seconds += 1.2346
+        return create(*request)
+
+    process.azure_devops.create = slow
+
+    assert register(process)[0].milliseconds == 1235
+
+
+def test_a_delivered_event_has_no_pending_row_and_others_have_one_before_their_claim(process: Process) -> None:
+    register(process)
+    assert "delete_entity" not in process.client.operations
+    process.client.operations.clear()
+
+    register(process, "21", delivered=False)
+
+    operations = process.client.operations
+    assert operations.index("upsert_entity") < operations.index("create_entity")
+    assert process.rows("pending") == {}
+
+
+def test_a_claim_that_is_cut_off_is_pending_until_its_lease_ends(process: Process) -> None:
+    process.fail("before create_entity", KeyboardInterrupt())
+    process.client.created.add("table")
+
+    with pytest.raises(KeyboardInterrupt):
+        register(process, delivered=False)
+
+    (row,) = process.rows("pending").values()
+    assert (row["row"], row["next_attempt"]) == (f"20 {target_digest(TARGET)}", NOON + 3 * MINUTE)
+
+
+def test_a_claim_that_exists_is_not_made_pending_again(process: Process) -> None:
+    register(process)
+
+    (entry,) = register(process, delivered=False)
+
+    assert entry.reason == "already recorded: route churn matches churn:20"
+    assert process.rows("pending") == {}
+
+
+def test_an_event_that_cannot_be_read_is_ignored(process: Process, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "model_release.log")
+    body = json.loads(event_body()) | {"type": "Other"}
+
+    (entry,) = process.start_release.registered(json.dumps(body))
+
+    assert (entry.state, entry.subject) == (State.IGNORED, "models/churn:20")
+    assert "Other" in entry.reason
+    assert len(caplog.records) == 1
+    assert list(process.rows("ignored"))
+
+
+def test_an_event_without_a_route_is_kept(process: Process) -> None:
+    (entry,) = process.start_release.registered(event_body(model="fraud"))
+
+    assert (entry.state, entry.reason) == (State.IGNORED, "no route names the model fraud")
+    assert entry.subject == "models/fraud:20"
+    assert process.claims.recorded(WORKSPACE, "fraud")["20"].ignored == entry.reason
+
+
+def test_an_event_of_another_workspace_is_not_kept(process: Process) -> None:
+    other = Workspace.parse(WORKSPACE.id + "2")
+    body = json.loads(event_body()) | {"source": other.id}
+
+    (entry,) = process.start_release.registered(json.dumps(body))
+
+    assert entry.reason == f"workspace {other.id} is not in AML_WORKSPACES"
+    assert {partition for partition, _ in process.client.rows} == {"ignored"}
+
+
+@pytest.mark.parametrize("body", ["not JSON", event_body(model="fraud")])
+def test_the_duration_of_an_ignored_event_is_reported(process: Process, body: str) -> None:
+    ignore = process.history.write_alone
+
+    def slow(entry: HistoryEntry) -> None:
+        process.time.seconds += 2
+        ignore(entry)
+
+    process.history.write_alone = slow
+
+    assert process.start_release.registered(body)[0].milliseconds == 2000
+
+
+# Redelivered
+
+
+def test_a_redelivered_event_starts_nothing(process: Process) -> None:
+    register(process)
+
+    (entry,) = register(process)
+
+    assert (entry.state, entry.log_reason) == (State.STARTED, "already recorded")
+    assert process.azure_devops.versions == ["20"]
+
+
+def test_a_redelivered_event_fails_while_its_claim_is_processed(process: Process) -> None:
+    process.inserted()
+
+    with pytest.raises(ClaimLeasedError):
+        register(process)
+
+
+def test_a_redelivered_event_takes_over_once_the_lease_has_ended(process: Process) -> None:
+    process.inserted()
+    process.later(6 * MINUTE)
+
+    (entry,) = register(process)
+
+    assert (entry.state, entry.attempt) == (State.STARTED, 2)
+    assert len(process.azure_devops.found) == 1
+    assert process.azure_devops.created[0][3] == 1360 + 90
+
+
+def test_a_redelivered_event_does_not_create_what_may_be_in_flight(process: Process) -> None:
+    process.inserted()
+    process.later(3 * MINUTE)
+
+    assert states(register(process)) == [State.UNKNOWN]
+    assert process.azure_devops.created == []
+
+
+def test_an_insert_without_an_answer_was_never_sent(process: Process) -> None:
+    process.targets.resolve(TARGET, process.azure_devops.identify(TARGET))
+    process.fail("after create_entity", ServiceRequestError("storage stalls"))
+    with pytest.raises(ServiceRequestError):
+        register(process)
+
+    (entry,) = register(process)
+
+    assert (entry.state, entry.attempt) == (State.STARTED, 2)
+    assert process.azure_devops.found == []
+
+
+def test_a_repeated_insert_is_a_first_attempt(process: Process) -> None:
+    process.targets.resolve(TARGET, process.azure_devops.identify(TARGET))
+    process.fail("after create_entity", AnswerLost())
+
+    (entry,) = register(process)
+
+    assert (entry.state, entry.attempt) == (State.STARTED, 1)
+    assert process.azure_devops.found == []
+
+
+def test_the_throttle_is_read_while_the_claim_is_written(process: Process, monkeypatch: pytest.MonkeyPatch) -> None:
+    moments = []
+    monkeypatch.setattr(process.throttle, "read_ahead", lambda: moments.append(process.rows(PARTITION).copy()))
+
+    register(process)
+
+    assert moments == [{}]
+
+
+# Several targets
+
+
+def test_each_target_is_claimed_with_its_siblings(two: Process) -> None:
+    deploy(two, TARGET, OTHER_TARGET, THIRD)
+
+    assert states(register(two)) == [State.STARTED] * 3
+
+    names = {one: target_digest(one) for one in (TARGET, OTHER_TARGET, THIRD)}
+    for claim in claims(two):
+        others = [names[one] for one in names if one != claim.target]
+        assert claim.sibling_targets == " ".join(others)
+
+
+def test_a_target_that_fails_does_not_stop_the_others(two: Process, caplog: pytest.LogCaptureFixture) -> None:
+    two.azure_devops.identifying = [ServiceRequestError("storage fails")]
+
+    with pytest.raises(ServiceRequestError, match=r"^storage fails$") as raised:
+        register(two)
+
+    assert len(two.azure_devops.created) == 1
+    assert not hasattr(raised.value, "__notes__")
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+def test_all_failures_are_reported_and_a_lease_matters_least(two: Process, caplog: pytest.LogCaptureFixture) -> None:
+    deploy(two, TARGET, OTHER_TARGET, THIRD)
+    two.inserted()
+    two.azure_devops.identifying = [ServiceRequestError("first"), ServiceRequestError("second")]
+
+    with pytest.raises(ServiceRequestError, match=r"^first") as raised:
+        register(two)
+
+    leased = "another worker is processing churn:20 for p/train; Event Grid delivers it again"
+    assert raised.value.__notes__ == [
+        "another target failed too: ServiceRequestError: second",
+        f"another target failed too: ClaimLeasedError: {leased}",
+    ]
+    errors = [record for record in caplog.records if record.levelno >= logging.ERROR]
+    assert [record.getMessage() for record in errors] == ["one of several targets failed"] * 2
+    assert [str(record.exc_info[1]) for record in errors] == ["first", "second"]
+
+
+def test_targets_that_other_workers_process_are_not_errors(two: Process, caplog: pytest.LogCaptureFixture) -> None:
+    register(two)
+    for claim in claims(two):
+        two.claims.update(claim, replace(claim, state=State.STARTING))
+
+    with pytest.raises(ClaimLeasedError):
+        register(two)
+
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+# Start missing
+
+
+def test_a_target_that_was_cut_off_before_its_claim_is_started(two: Process) -> None:
+    deploy(two, TARGET)
+    register(two)
+    (claim,) = claims(two)
+    two.claims.update(claim, replace(claim, sibling_targets=target_digest(OTHER_TARGET)))
+    deploy(two, TARGET, OTHER_TARGET)
+
+    (entry,) = start_missing(two)
+
+    assert (entry.state, entry.target) == (State.STARTED, "p/other")
+    assert start_missing(two) == []
+
+
+def start_missing(process: Process, **tags: str) -> list[HistoryEntry]:
+    recorded = process.claims.recorded(WORKSPACE, "churn", "20")["20"]
+    return process.start_release.start_missing(an_event(**tags), recorded)
+
+
+def test_a_version_that_matches_since_its_tags_changed_is_started(process: Process, caplog: Any) -> None:
+    caplog.set_level(logging.INFO, "model_release.log")
+    deploy(process, TARGET, tags={"stage": "production"})
+    assert states(register(process, stage="test")) == [State.IGNORED]
+    caplog.clear()
+
+    assert start_missing(process, stage="test") == []
+    (entry,) = start_missing(process, stage="production")
+
+    assert entry.state is State.STARTED
+    assert len(caplog.records) == 1
+    assert process.client.operations.count("delete_entity") == 1
+
+
+def test_a_route_that_is_new_starts_nothing_of_what_was_registered_before(process: Process) -> None:
+    deploy(process, TARGET)
+    register(process)
+    deploy(process, TARGET, OTHER_TARGET)
+
+    assert start_missing(process) == []
+
+
+# Try now and resume
+
+
+def test_a_pending_claim_is_tried_before_it_is_due(process: Process, caplog: pytest.LogCaptureFixture) -> None:
+    process.azure_devops.creating = [TemporaryError("503")]
+    register(process)
+    caplog.set_level(logging.INFO, "model_release.log")
+
+    (entry,) = process.start_release.try_now(claims(process)[0])
+
+    assert (entry.state, entry.attempt) == (State.STARTED, 2)
+    assert len(caplog.records) == 1
+    assert process.azure_devops.created[1][3] == 1090
+    assert process.rows("pending") == {}
+
+
+def test_a_claim_that_may_be_created_is_searched_before(process: Process) -> None:
+    process.azure_devops.creating = [UnknownOutcomeError("no answer")]
+    register(process)
+
+    assert states(process.start_release.resume(claims(process)[0])) == [State.UNKNOWN]
+    assert len(process.azure_devops.found) == 1
+
+
+def test_the_duration_of_a_resumed_attempt_is_reported(process: Process) -> None:
+    process.azure_devops.creating = [TemporaryError("503")]
+    register(process)
+    search = process.azure_devops.create
+
+    def slow(*request: Any) -> Any:
+        process.time.seconds += 2
+        return search(*request)
+
+    process.azure_devops.create = slow
+
+    assert process.start_release.resume(claims(process)[0])[0].milliseconds == 2000
+
+
+@pytest.mark.parametrize("key", ["", "a-key"])
+def test_a_claim_whose_route_has_another_target_moves(process: Process, key: str, caplog: Any) -> None:
+    process.azure_devops.creating = [TemporaryError("503")]
+    if key:
+        process.start_release.restart(process.new().claim, key)
+    else:
+        register(process)
+    deploy(process, OTHER_TARGET)
+    caplog.set_level(logging.INFO, "model_release.log")
+
+    started, withdrawn = process.start_release.resume(claims(process)[0])
+
+    assert (started.state, started.target) == (State.STARTED, "p/other")
+    assert (withdrawn.state, withdrawn.target) == (State.WITHDRAWN, "p/train")
+    assert [claim.idempotency_key for claim in claims(process)] == [key, key]
+    assert not caplog.records
+    assert process.rows("pending") == {}
+
+
+def test_a_claim_on_another_name_of_a_target_moves_within_its_delivery(process: Process) -> None:
+    register(process, "19")
+    renamed = replace(TARGET, definition=7)
+    process.azure_devops.ids[renamed] = process.azure_devops.identify(TARGET)
+    deploy(process, renamed)
+
+    started, withdrawn = register(process)
+
+    assert (started.state, withdrawn.state) == (State.STARTED, State.WITHDRAWN)
+    assert {claim.target_digest: claim.state for claim in claims(process)} == {
+        target_digest(TARGET): State.STARTED,
+        target_digest(renamed): State.WITHDRAWN,
+    }
+    assert process.rows("pending") == {}
+
+
+# Restart
+
+
+def test_a_restart_starts_a_version_once_for_each_key(process: Process, caplog: pytest.LogCaptureFixture) -> None:
+    register(process)
+    (claim,) = claims(process)
+    caplog.set_level(logging.INFO, "model_release.log")
+
+    (entry,) = process.start_release.restart(claim, "a-key")
+    (again,) = process.start_release.restart(claim, "a-key")
+
+    assert entry.reason == "restarted manually; route churn matches churn:20"
+    assert again.reason == f"already recorded: {entry.reason}"
+    assert process.azure_devops.versions == ["20", "20"]
+    assert len(caplog.records) == 2
+    assert "delete_entity" in process.client.operations
+
+
+def test_a_restart_starts_only_the_target_of_the_claim(two: Process) -> None:
+    register(two)
+
+    entries = two.start_release.restart(claims(two)[0], "a-key")
+
+    assert [entry.target for entry in entries] == [str(claims(two)[0].target)]
+    restarted = [claim for claim in claims(two) if claim.idempotency_key]
+    assert [claim.sibling_targets for claim in restarted] == [""]
+
+
+def test_a_version_whose_route_has_another_target_is_not_restarted(process: Process) -> None:
+    register(process)
+    deploy(process, OTHER_TARGET)
+
+    with pytest.raises(RefusedError) as raised:
+        process.start_release.restart(claims(process)[0], "a-key")
+
+    assert raised.value.problem == "no route for churn:20 leads to p/train any more"
+    assert raised.value.fix == "change the release map and deploy it"
+
+
+def test_a_version_without_a_route_is_not_restarted(process: Process) -> None:
+    register(process)
+    deploy(process, TARGET, tags={"stage": "production"})
+
+    with pytest.raises(RefusedError, match=r"^tag stage is missing; change the release map and deploy it$"):
+        process.start_release.restart(claims(process)[0], "a-key")

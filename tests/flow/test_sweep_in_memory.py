@@ -1,0 +1,219 @@
+"""The sweep: what is due is taken up, and one failure stops nothing else."""
+
+import json
+import logging
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from azure.core.exceptions import ServiceRequestError
+
+from model_release.domain.claims import Claim, State
+from model_release.domain.history import HistoryEntry, HistoryQuery
+from model_release.errors import TemporaryError
+from model_release.flow.sweep import SWEEP_THREADS, SWEEP_TIME, sweep_threads
+from tests.in_memory import DAY, HOUR, MINUTE, NOON, SECOND, WORKSPACE, Process, event_body
+
+
+@pytest.fixture
+def process() -> Process:
+    return Process()
+
+
+def waiting(process: Process, version: str = "20") -> Claim:
+    """Register a version whose request is answered 503; it is due after a minute."""
+    process.azure_devops.creating = [TemporaryError("503")]
+    process.start_release.registered(event_body(version))
+    return process.claims.recorded(WORKSPACE, "churn", version)[version].claims[0]
+
+
+def summary(caplog: pytest.LogCaptureFixture) -> dict[str, Any]:
+    lines = [json.loads(record.getMessage()) for record in caplog.records if record.name == "model_release.log"]
+    return next(line for line in lines if line["event"] == "sweep")
+
+
+def errors(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+def test_a_claim_that_is_due_is_attempted_and_logged(process: Process, caplog: pytest.LogCaptureFixture) -> None:
+    waiting(process)
+    assert process.sweep.run() == []
+    process.later(MINUTE)
+    caplog.set_level(logging.INFO)
+
+    (entry,) = process.sweep.run()
+
+    assert (entry.state, entry.attempt) == (State.STARTED, 2)
+    assert [record.name for record in caplog.records].count("model_release.log") == 2
+    assert process.sweep.run() == []
+
+
+def test_the_summary_counts_what_is_left(process: Process, caplog: pytest.LogCaptureFixture) -> None:
+    waiting(process, "20")
+    process.later(30 * SECOND)
+    caplog.set_level(logging.INFO)
+
+    process.sweep.run()
+
+    assert summary(caplog) == {"event": "sweep", "pending": 1, "oldest_pending_seconds": 30}
+
+
+def test_nothing_is_attempted_while_requests_are_throttled(process: Process) -> None:
+    waiting(process)
+    process.throttle.extend(HOUR)
+    process.later(HOUR - SECOND)
+    assert process.sweep.run() == []
+    process.later(SECOND)
+
+    assert [entry.state for entry in process.sweep.run()] == [State.STARTED]
+
+
+def test_a_claim_that_began_to_be_throttled_is_left(process: Process) -> None:
+    waiting(process)
+    process.later(MINUTE)
+    (due,) = process.pending.due()
+    process.throttle.extend(MINUTE)
+
+    assert process.sweep._take_up(due, NOON + HOUR) == []
+    process.later(MINUTE)
+    assert len(process.sweep._take_up(due, NOON + HOUR)) == 1
+
+
+def test_a_claim_whose_next_attempt_is_later_than_its_row_is_left(process: Process) -> None:
+    claim = waiting(process)
+    process.claims.update(claim, replace(claim, next_attempt=NOON + HOUR))
+    process.later(HOUR - SECOND)
+    assert process.sweep.run() == []
+
+    process.later(SECOND)
+
+    assert len(process.sweep.run()) == 1
+
+
+def test_nothing_begins_after_the_time_of_a_sweep(process: Process) -> None:
+    waiting(process)
+    process.later(HOUR)
+    (due,) = process.pending.due()
+
+    assert process.sweep._take_up(due, process.clock()) == []
+    assert len(process.sweep._take_up(due, process.clock() + SECOND)) == 1
+    assert SWEEP_TIME == 50 * SECOND
+
+
+def test_a_sweep_begins_attempts_for_50_seconds(process: Process) -> None:
+    for version in ("20-a", "20-b", "20-c"):
+        waiting(process, version)
+    process.later(MINUTE)
+    create = process.azure_devops.create
+
+    def slow(*request: Any) -> Any:
+        process.later(25 * SECOND)
+        return create(*request)
+
+    process.azure_devops.create = slow
+
+    assert len(process.sweep.run()) == 2
+
+
+def test_a_claim_of_another_worker_is_left_without_an_error(process: Process, caplog: pytest.LogCaptureFixture) -> None:
+    claim, other = waiting(process, "20"), waiting(process, "21-a")
+    process.later(MINUTE)
+    process.claims.acquire(claim)
+
+    entries = process.sweep.run()
+
+    assert [entry.subject for entry in entries] == [f"models/churn:{other.version}"]
+    assert errors(caplog) == []
+
+
+def test_an_attempt_that_fails_does_not_stop_the_others(process: Process, caplog: pytest.LogCaptureFixture) -> None:
+    waiting(process, "20-a")
+    waiting(process, "20-b")
+    process.later(MINUTE)
+    process.azure_devops.identifying = [ServiceRequestError("storage fails")]
+
+    assert len(process.sweep.run()) == 1
+
+    assert errors(caplog) == ["an attempt failed; the next sweep repeats it"]
+
+
+def test_a_row_without_a_claim_is_deleted(process: Process) -> None:
+    process.pending.put(process.new().claim, NOON)
+
+    assert process.sweep.run() == []
+
+    assert process.rows("pending") == {}
+
+
+def test_a_final_claim_gets_its_history_entry_and_is_not_pending_any_more(process: Process) -> None:
+    claim = process.inserted()
+    process.pending.put(claim, NOON)
+    final = process.claims.update(claim, replace(claim, state=State.STARTED))
+
+    assert process.sweep.run() == []
+
+    assert process.rows("pending") == {}
+    assert list(process.history.page(HistoryQuery()).entries) == [HistoryEntry.of(final)]
+
+
+def test_a_history_entry_that_differs_from_a_final_claim_is_replaced(process: Process) -> None:
+    claim = waiting(process)
+    final = process.claims.update(claim, replace(claim, state=State.STARTED, next_attempt=NOON))
+    process.later(MINUTE)
+
+    assert process.sweep.run() == []
+
+    assert list(process.history.page(HistoryQuery()).entries) == [HistoryEntry.of(final)]
+
+
+def test_old_entries_are_deleted(process: Process) -> None:
+    process.start_release.registered(event_body())
+    process.later(91 * DAY)
+
+    process.sweep.run()
+
+    assert process.rows("history") == {}
+
+
+def test_entries_that_cannot_be_deleted_stop_nothing(process: Process, caplog: pytest.LogCaptureFixture) -> None:
+    process.start_release.registered(event_body())
+    process.later(91 * DAY)
+    process.fail("before submit_transaction", ServiceRequestError("storage fails"))
+    caplog.set_level(logging.INFO)
+
+    process.sweep.run()
+
+    assert errors(caplog) == ["old history entries were not deleted; the next sweep tries again"]
+    assert summary(caplog)["pending"] == 0
+    assert len(process.sent) == 1
+
+
+def test_outcomes_are_published_while_there_is_time(process: Process) -> None:
+    for number in range(5):
+        process.start_release.registered(event_body(f"20-{number}"))
+    send = process.send
+
+    def slow(events: list[dict[str, Any]]) -> None:
+        process.later(25 * SECOND)
+        send(events)
+
+    process.send = slow
+    process.sweep.run()
+    assert [len(events) for events in process.sent] == [2, 2]
+    process.sweep.run()
+
+    assert [len(events) for events in process.sent] == [2, 2, 1]
+
+
+def test_without_a_topic_nothing_is_published(process: Process) -> None:
+    process.start_release.registered(event_body())
+
+    replace(process.sweep, publisher=None).run()
+
+    assert process.sent == []
+
+
+def test_a_sweep_has_eight_threads() -> None:
+    with sweep_threads() as threads:
+        assert threads._max_workers == SWEEP_THREADS == 8

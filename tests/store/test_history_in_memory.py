@@ -1,0 +1,246 @@
+"""The history: one entry for each claim, newest first, in pages, for 90 days."""
+
+import re
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from azure.core.exceptions import ResourceNotFoundError, ServiceRequestError
+
+from model_release.domain.claims import Claim, State
+from model_release.domain.history import HistoryEntry, HistoryPage, HistoryQuery
+from tests.in_memory import DAY, MINUTE, NOON, SECOND, Process, values
+
+
+@pytest.fixture
+def process() -> Process:
+    return Process()
+
+
+def written(process: Process, version: str, **changes: Any) -> Claim:
+    claim = replace(process.new(version).claim, **changes)
+    assert process.history.write(claim, "")
+    process.later(SECOND)
+    return claim
+
+
+def ignored(process: Process, version: str = "1", **changes: Any) -> HistoryEntry:
+    entry = HistoryEntry(process.clock(), State.IGNORED, "no route", "an-id", f"models/churn:{version}", "a-workspace")
+    process.history.write_alone(replace(entry, **changes))
+    process.later(SECOND)
+    return replace(entry, **changes)
+
+
+def versions(process: Process, **query: Any) -> list[str]:
+    return [entry.subject.partition(":")[2] for entry in process.history.page(HistoryQuery(**query)).entries]
+
+
+def test_an_entry_is_stored_under_a_number_that_falls_with_time(process: Process) -> None:
+    claim = written(process, "20")
+
+    (row,) = process.rows("history")
+    number = 10**16 - 1 - int(NOON.timestamp() * 1_000_000)
+    assert row == f"{number:016d} {claim.key}"
+
+
+@pytest.mark.parametrize(
+    ("time", "number"),
+    [
+        (datetime(1970, 1, 1, tzinfo=UTC), "9999999999999999"),
+        (datetime(1969, 1, 1, tzinfo=UTC), "9999999999999999"),
+        (datetime(9999, 1, 1, tzinfo=UTC), "0000000000000000"),
+    ],
+)
+def test_the_number_of_any_time_has_16_digits(process: Process, time: datetime, number: str) -> None:
+    claim = written(process, "20", created=time)
+
+    assert list(process.rows("history")) == [f"{number} {claim.key}"]
+
+
+def test_an_entry_is_read_as_it_was_written_without_what_is_for_the_log(process: Process) -> None:
+    entry = ignored(process, milliseconds=7, log_reason="for the log")
+
+    (row,) = process.rows("ignored").values()
+    assert set(values(row)) == set(HistoryEntry.__dataclass_fields__) - {"milliseconds", "log_reason"}
+    (read,) = process.history.page(HistoryQuery(ignored=True)).entries
+    assert read == entry
+    assert (read.milliseconds, read.log_reason) == (0, "")
+    assert read.state is State.IGNORED
+
+
+def test_an_entry_that_belongs_to_no_claim_has_a_random_key_and_its_own_partition(process: Process) -> None:
+    ignored(process)
+    ignored(process, time=NOON)
+    ignored(process, state=State.STARTED)
+
+    assert len(process.rows("ignored")) == 2
+    assert len(process.rows("history")) == 1
+    assert all(re.fullmatch("[0-9]{16} [0-9a-f]{32}", row) for _, row in process.client.rows)
+
+
+def test_values_that_another_version_of_the_app_wrote_are_ignored(process: Process) -> None:
+    ignored(process)
+    (row,) = process.rows("ignored").values()
+    row["from_the_future"] = 1
+
+    assert versions(process, ignored=True) == ["1"]
+
+
+def test_the_entry_of_a_claim_is_written_only_over_the_entry_that_was_read(process: Process) -> None:
+    claim = process.new().claim
+    assert process.history.etag(claim) == ""
+    assert process.history.write(claim, "")
+    first = process.history.etag(claim)
+
+    assert not process.history.write(replace(claim, reason="a conflict"), "")
+    assert process.history.write(replace(claim, reason="second"), first)
+    assert not process.history.write(replace(claim, reason="third"), first)
+
+    (entry,) = process.history.page(HistoryQuery()).entries
+    assert entry == HistoryEntry.of(replace(claim, reason="second"))
+    assert first != process.history.etag(claim) == process.rows("history").popitem()[1].metadata["etag"]
+
+
+def test_an_entry_that_was_pruned_is_not_changed(process: Process) -> None:
+    assert not process.history.write(process.new().claim, 'W/"1"')
+
+
+def test_an_entry_is_not_written_if_storage_fails(process: Process) -> None:
+    process.fail("before create_entity", ServiceRequestError("storage fails"))
+
+    with pytest.raises(ServiceRequestError):
+        process.history.write(process.new().claim, "")
+
+
+def test_a_page_ends_at_its_limit_and_names_where_the_next_one_begins(process: Process) -> None:
+    for version in ("1", "2", "3", "4", "5"):
+        written(process, version)
+
+    first = process.history.page(HistoryQuery(limit=2))
+    second = process.history.page(HistoryQuery(limit=2, continuation=first.continuation))
+    third = process.history.page(HistoryQuery(limit=2, continuation=second.continuation))
+
+    pages = [[entry.subject[-1] for entry in page.entries] for page in (first, second, third)]
+    assert pages == [["5", "4"], ["3", "2"], ["1"]]
+    assert first.continuation == sorted(process.rows("history"))[2]
+    assert third.continuation == ""
+    assert process.history.page(HistoryQuery(limit=5)).continuation == ""
+
+
+def test_an_empty_history_has_one_empty_page(process: Process) -> None:
+    assert process.history.page(HistoryQuery()) == HistoryPage((), "")
+
+
+def test_a_page_reads_one_entry_more_than_its_limit(process: Process, monkeypatch: pytest.MonkeyPatch) -> None:
+    for version in ("1", "2", "3", "4"):
+        written(process, version)
+    sizes, read, query = [], [], process.table.query
+
+    def counted(condition: str, **options: Any) -> Any:
+        sizes.append(options["results_per_page"])
+        for row in query(condition, **options):
+            read.append(row)
+            yield row
+
+    monkeypatch.setattr(process.table, "query", counted)
+    process.history.page(HistoryQuery(limit=2))
+
+    assert (sizes, len(read)) == ([3], 3)
+
+
+def test_ignored_events_are_shown_if_they_are_wanted(process: Process) -> None:
+    written(process, "1", state=State.STARTED)
+    ignored(process, "2")
+    written(process, "3", state=State.REFUSED)
+
+    assert versions(process) == ["3", "1"]
+    assert versions(process, ignored=True) == ["3", "2", "1"]
+    assert versions(process, state=State.IGNORED) == ["2"]
+    assert versions(process, state=State.STARTED) == ["1"]
+    assert versions(process, state=State.STARTED, ignored=True) == ["1"]
+    assert versions(process, ignored=True, limit=1) == ["3"]
+
+
+def test_a_state_reads_one_partition(process: Process) -> None:
+    versions(process, state=State.STARTED, ignored=True)
+    versions(process, state=State.IGNORED)
+
+    assert process.client.operations.count("query_entities") == 2
+
+
+def test_both_ends_of_a_time_are_included(process: Process) -> None:
+    for version in ("1", "2", "3"):
+        written(process, version)
+    second = NOON + SECOND
+
+    assert versions(process, since=second) == ["3", "2"]
+    assert versions(process, until=second) == ["2", "1"]
+    assert versions(process, since=second, until=second) == ["2"]
+
+
+@pytest.mark.parametrize(
+    ("model", "found"),
+    [("churn", ["1"]), ("churn*", ["3", "2", "1"]), ("chur", []), ("churn-b", ["2"]), ("*", ["4", "3", "2", "1"])],
+)
+def test_the_model_is_a_whole_name_or_a_prefix_with_an_asterisk(process: Process, model: str, found: list[str]) -> None:
+    for version, name in enumerate(("churn", "churn-b", "churnX", "fraud"), 1):
+        ignored(process, str(version), subject=f"models/{name}:{version}")
+
+    assert versions(process, model=model, state=State.IGNORED) == found
+
+
+def test_entries_are_deleted_after_90_days(process: Process) -> None:
+    written(process, "1")
+    ignored(process, "2")
+    process.time.now = NOON + 90 * DAY - SECOND / 1000
+    process.history.prune()
+    assert versions(process, ignored=True) == ["2", "1"]
+
+    process.later(SECOND / 1000)
+    process.history.prune()
+    assert versions(process, ignored=True) == ["2"]
+    process.later(2 * SECOND)
+    process.history.prune()
+
+    assert versions(process, ignored=True) == []
+
+
+def test_at_most_100_entries_of_each_partition_are_deleted_at_once(
+    process: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(103):
+        ignored(process, str(number))
+        ignored(process, str(number), state=State.STARTED)
+    process.later(100 * DAY)
+    asked, query = [], process.table.query
+
+    def recorded(condition: str, **options: Any) -> Any:
+        asked.append((options["select"], options["results_per_page"]))
+        return query(condition, **options)
+
+    monkeypatch.setattr(process.table, "query", recorded)
+    process.history.prune()
+
+    assert [len(process.rows(partition)) for partition in ("history", "ignored")] == [3, 3]
+    assert asked == [(["PartitionKey", "RowKey"], 100)] * 2
+
+
+def test_a_repeated_transaction_whose_rows_are_gone_has_succeeded(process: Process) -> None:
+    ignored(process)
+    ignored(process, state=State.STARTED)
+    process.later(100 * DAY)
+    process.fail("before submit_transaction", ResourceNotFoundError("gone"))
+
+    process.history.prune()
+
+    assert not process.rows("ignored")
+
+
+def test_nothing_is_deleted_while_nothing_is_old(process: Process) -> None:
+    ignored(process)
+    process.later(MINUTE)
+
+    process.history.prune()
+
+    assert "submit_transaction" not in process.client.operations

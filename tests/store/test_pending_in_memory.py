@@ -1,0 +1,93 @@
+"""Pending claims: what the sweep takes up."""
+
+import pytest
+from azure.core.exceptions import ServiceRequestError
+
+from model_release.store.pending import Due, PendingCount
+from tests.in_memory import MINUTE, NOON, PARTITION, SECOND, Process, values
+
+
+@pytest.fixture
+def process() -> Process:
+    return Process()
+
+
+def test_a_pending_row_names_its_claim_and_when_it_is_due(process: Process) -> None:
+    claim = process.new().claim
+
+    process.pending.put(claim, NOON + MINUTE)
+
+    rows = {key: values(row) for key, row in process.rows("pending").items()}
+    assert rows == {
+        claim.key: {"partition": PARTITION, "row": claim.row, "created": NOON, "next_attempt": NOON + MINUTE}
+    }
+
+
+def test_a_row_is_due_from_its_time_on(process: Process) -> None:
+    claim = process.inserted()
+    process.pending.put(claim, NOON + MINUTE)
+    process.later(MINUTE - SECOND)
+    assert list(process.pending.due()) == []
+
+    process.later(SECOND)
+
+    etag = process.rows("pending")[claim.key].metadata["etag"]
+    assert list(process.pending.due()) == [Due(PARTITION, claim.row, etag)]
+
+
+def test_a_final_claim_is_deleted(process: Process) -> None:
+    claim, other = process.new().claim, process.new("21").claim
+    process.pending.put(claim, NOON)
+    process.pending.put(other, NOON)
+
+    process.pending.delete(claim.partition, claim.row)
+
+    assert list(process.rows("pending")) == [other.key]
+
+
+def test_a_row_that_was_written_again_is_not_forgotten(process: Process) -> None:
+    claim = process.new().claim
+    process.pending.put(claim, NOON)
+    (due,) = process.pending.due()
+    process.pending.put(claim, NOON + MINUTE)
+
+    process.pending.forget(due)
+    assert process.rows("pending")
+    process.later(MINUTE)
+    (due,) = process.pending.due()
+    process.pending.forget(due)
+
+    assert not process.rows("pending")
+    process.pending.forget(due)
+
+
+def test_a_row_is_forgotten_only_if_storage_answers(process: Process) -> None:
+    process.pending.put(process.new().claim, NOON)
+    (due,) = process.pending.due()
+    process.fail("before delete_entity", ServiceRequestError("storage fails"))
+
+    with pytest.raises(ServiceRequestError):
+        process.pending.forget(due)
+
+
+def test_all_pending_claims_are_counted_with_the_age_of_the_oldest(process: Process) -> None:
+    process.inserted()
+    assert process.pending.count() == PendingCount(0, None)
+    process.pending.put(process.new("20").claim, NOON + MINUTE)
+    process.later(SECOND)
+    process.pending.put(process.new("21").claim, NOON)
+
+    counted = process.pending.count()
+
+    assert counted == PendingCount(2, NOON)
+    assert counted.age(NOON + 90.4 * SECOND) == 90
+    assert PendingCount(0, None).age(NOON) is None
+
+
+def test_the_count_reads_one_column(process: Process, monkeypatch: pytest.MonkeyPatch) -> None:
+    selected = []
+    monkeypatch.setattr(process.table, "query", lambda _, **options: selected.append(options["select"]) or [])
+
+    process.pending.count()
+
+    assert selected == [["created"]]

@@ -1,0 +1,104 @@
+"""Targets: a target stays the same one however the release map names it."""
+
+from dataclasses import replace
+
+import pytest
+from azure.core.exceptions import ServiceRequestError
+
+from model_release.domain.claims import digest, target_digest
+from model_release.domain.targets import TargetId
+from model_release.store.targets import Resolved
+from tests.in_memory import OTHER_TARGET, TARGET, Process, values
+
+DIGEST = target_digest(TARGET)
+ID = TargetId("release", "p-id", 7)
+BY_ID = replace(TARGET, definition=7)
+
+
+@pytest.fixture
+def process() -> Process:
+    return Process()
+
+
+def test_a_name_that_was_never_resolved_is_stored_under_itself(process: Process) -> None:
+    assert process.targets.last_resolved(TARGET) == Resolved(DIGEST, 0) == Resolved(DIGEST)
+
+
+def test_another_name_of_an_id_is_stored_under_the_first_one(process: Process) -> None:
+    first = process.targets.resolve(TARGET, ID)
+
+    assert first == Resolved(DIGEST, 7)
+    assert process.targets.resolve(BY_ID, ID) == first
+    assert process.targets.last_resolved(TARGET) == process.targets.last_resolved(BY_ID) == first
+
+
+def test_another_process_resolves_the_names_alike(process: Process) -> None:
+    process.targets.resolve(TARGET, ID)
+    other = Process(shares=process)
+
+    assert other.targets.last_resolved(TARGET) == Resolved(DIGEST, 7)
+    assert other.targets.resolve(BY_ID, ID) == Resolved(DIGEST, 7)
+    assert Process(shares=process).targets.last_resolved(BY_ID) == Resolved(DIGEST, 7)
+
+
+def test_another_id_is_another_target(process: Process) -> None:
+    process.targets.resolve(TARGET, ID)
+
+    for other in (replace(ID, definition=8), replace(ID, kind="pipeline"), replace(ID, project="q-id")):
+        resolved = process.targets.resolve(replace(OTHER_TARGET, project=other.key), other)
+        assert resolved.target_digest != DIGEST
+        assert resolved.definition_id == other.definition
+
+
+def test_a_name_that_comes_to_mean_another_definition_is_stored_under_its_id(process: Process) -> None:
+    process.targets.resolve(TARGET, ID)
+    new = replace(ID, definition=8)
+
+    for one in (process, Process(shares=process)):
+        assert one.targets.resolve(TARGET, new) == Resolved(digest(new.key), 8)
+        assert one.targets.last_resolved(TARGET) == Resolved(digest(new.key), 8)
+    assert process.targets.resolve(BY_ID, ID) == Resolved(DIGEST, 7)
+
+
+def test_a_target_that_is_resolved_costs_nothing_more(process: Process) -> None:
+    process.targets.resolve(TARGET, ID)
+    process.client.operations.clear()
+
+    process.targets.resolve(TARGET, ID)
+    process.targets.last_resolved(TARGET)
+
+    assert process.client.operations == []
+
+
+def test_the_rows_of_a_target_are_readable(process: Process) -> None:
+    process.targets.resolve(TARGET, ID)
+
+    assert {key: values(row) for key, row in process.rows("target").items()} == {
+        f"name {DIGEST}": {"target": DIGEST, "definition_id": 7, "name": "p/train"},
+        f"id {digest(ID.key)}": {"target": DIGEST},
+        f"taken {DIGEST}": {"target": digest(ID.key)},
+    }
+
+
+@pytest.mark.parametrize("nth", [1, 2])
+def test_two_processes_that_resolve_an_id_at_once_agree(process: Process, nth: int) -> None:
+    other = Process(shares=process)
+
+    def hook(at: str) -> None:
+        if at == "before create_entity":
+            hook.left -= 1
+            if not hook.left:
+                process.client.before_and_after = None
+                hook.resolved = other.targets.resolve(BY_ID, ID)
+
+    hook.left = nth
+    process.client.before_and_after = hook
+
+    assert process.targets.resolve(TARGET, ID) == hook.resolved
+
+
+def test_an_error_of_storage_is_raised(process: Process) -> None:
+    process.fail("before create_entity", ServiceRequestError("storage fails"))
+
+    with pytest.raises(ServiceRequestError):
+        process.targets.resolve(TARGET, ID)
