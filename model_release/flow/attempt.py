@@ -56,10 +56,10 @@ class Attempts:
         guards: tuple[Callable[[OpenAttempt], Guarded], ...] = (
             self._already_created,
             self._too_old,
+            self._throttled,
             self._routed,
             self._target,
             self._high_water_mark,
-            self._throttled,
         )
         for guard in guards:
             guarded = guard(attempt)
@@ -116,6 +116,10 @@ class Attempts:
         last = attempt.before or attempt.claim
         return abandoned(last.state, last.reason)
 
+    def _throttled(self, attempt: OpenAttempt) -> Guarded:
+        until = self.throttle.throttled_until()
+        return AttemptResult(State.WAITING, _throttling(until), until) if until > self.clock() else attempt
+
     def _routed(self, attempt: OpenAttempt) -> Guarded:
         """Select the plan for the claim's target; without one, the claim is withdrawn for what the map plans now."""
         claim, routing = attempt.claim, attempt.routing
@@ -157,10 +161,6 @@ class Attempts:
             return AttemptResult(State.SUPERSEDED, f"version {obstacle.sent} was sent{manually}")
         reason = f"version {obstacle.in_flight} is still being created"
         return AttemptResult(State.WAITING, reason, self.clock() + SOON)
-
-    def _throttled(self, attempt: OpenAttempt) -> Guarded:
-        until = self.throttle.throttled_until()
-        return AttemptResult(State.WAITING, _throttling(until), until) if until > self.clock() else attempt
 
     def _digest(self, plan: Plan) -> str:
         return self.targets.resolve(plan.target, self.azure_devops.identify(plan.target)).target_digest

@@ -46,8 +46,7 @@ def a_claim(state: State = State.STARTING, *siblings: str, idempotency_key: str 
     lease = Lease(timedelta(minutes=1), timeout=timedelta(seconds=10))
     claims = Claims(SimpleNamespace(), lease=lease, clock=lambda: NOW)
     target = Resolved(target_digest(PLAN.target), 7)
-    digests = [target_digest(other) for other in siblings]
-    return replace(claims.new(PLAN, parse(event()), target, digests, idempotency_key).claim, state=state)
+    return replace(claims.new(PLAN, parse(event()), target, siblings, idempotency_key).claim, state=state)
 
 
 def test_every_state_has_its_transitions_and_a_meaning() -> None:
