@@ -130,10 +130,12 @@ class ScriptedAzureDevOps:
         self.identifying: list[Exception] = []
         self.finding: list[Created | Exception | None] = []
         self.creating: list[Created | Exception] = []
+        self.identified: list[Target] = []
         self.found: list[tuple[Any, ...]] = []
         self.created: list[tuple[Any, ...]] = []
 
     def identify(self, target: Target) -> TargetId:
+        self.identified.append(target)
         if self.identifying and (error := self.identifying.pop(0)):
             raise error
         return self.ids.get(target) or TargetId(target.kind, "p-id", IDS.get(target, 9))

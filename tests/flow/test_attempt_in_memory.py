@@ -311,16 +311,13 @@ def test_the_same_target_under_another_name_is_found(process: Process) -> None:
 
 
 def test_a_target_that_is_resolved_is_not_asked_for_again(process: Process) -> None:
-    asked = []
-    identify = process.azure_devops.identify
-    process.azure_devops.identify = lambda target: asked.append(target) or identify(target)
     claim = process.new().claim
 
     assert process.attempts.plan_for(claim, [a_plan(OTHER_TARGET)]) is None
     assert process.attempts.plan_for(claim, [a_plan(OTHER_TARGET)]) is None
     assert process.attempts.plan_for(claim, [a_plan(OTHER_TARGET), a_plan()]) == a_plan()
 
-    assert asked == [OTHER_TARGET]
+    assert process.azure_devops.identified == [OTHER_TARGET]
 
 
 # Target
@@ -418,12 +415,11 @@ def test_a_version_that_is_not_a_whole_number_is_started(process: Process) -> No
 
 def test_nothing_is_sent_while_requests_are_throttled(process: Process) -> None:
     process.throttle.extend(MINUTE)
+    attempt = opened(process)
 
-    assert run(process, opened(process)) == waits(
+    assert run(process, attempt) == waits(
         State.WAITING, "Azure DevOps is throttling requests; next attempt at 12:01:00 UTC", NOON + MINUTE
     )
-    assert process.azure_devops.created == []
+    assert process.azure_devops.identified == process.azure_devops.created == []
     process.later(MINUTE)
-    assert run(process, opened(process, "21")).state is State.WAITING
-    process.later(HOUR)
-    assert run(process, opened(process, "22")).state is State.STARTED
+    assert run(process, attempt).state is State.STARTED
