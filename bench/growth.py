@@ -139,7 +139,7 @@ class _RecordingTable:
     def __init__(self) -> None:
         self.rows: dict[tuple[str, str], dict[str, Any]] = {}
 
-    def create_table(self) -> None:
+    def create_table(self, **_: Any) -> None:
         pass
 
     def get_entity(self, *_: str) -> None:

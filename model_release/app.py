@@ -162,9 +162,7 @@ class _Session(requests.Session):
 def _table_client(storage: Storage, credential: TokenCredential) -> TableClient:
     # An event must be answered within 30 seconds, even if storage hangs.
     transport = RequestsTransport(session=_Session(), session_owner=False, connection_timeout=3, read_timeout=5)
-    # All writes may be repeated: they are conditional, and a conflict is compared with what was written.
-    methods = ["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "POST", "PATCH", "MERGE"]
-    patience: dict[str, Any] = {"retry_total": 2, "retry_on_methods": methods, "transport": transport}
+    patience: dict[str, Any] = {"retry_total": 2, "transport": transport}
     if storage.connection_string:
         return TableClient.from_connection_string(storage.connection_string, TABLE_NAME, **patience)
     return TableClient(endpoint=storage.table_endpoint, table_name=TABLE_NAME, credential=credential, **patience)

@@ -32,7 +32,7 @@ class MemoryTable:
     created: set[str] = field(default_factory=set)
     lock: threading.RLock = field(default_factory=threading.RLock)
 
-    def create_table(self) -> None:
+    def create_table(self, **_: Any) -> None:
         def create() -> None:
             if self.created:
                 raise ResourceExistsError("TableAlreadyExists")
@@ -40,7 +40,7 @@ class MemoryTable:
 
         self._call("create_table", create)
 
-    def create_entity(self, entity: Mapping[str, Any], **_: str) -> dict[str, Any]:
+    def create_entity(self, entity: Mapping[str, Any], **_: Any) -> dict[str, Any]:
         def create() -> dict[str, Any]:
             if _key(entity) in self.rows:
                 raise ResourceExistsError("EntityAlreadyExists")
@@ -58,6 +58,7 @@ class MemoryTable:
         *,
         etag: str | None = None,
         match_condition: MatchConditions | None = None,
+        **_: Any,
     ) -> dict[str, Any]:
         def update() -> dict[str, Any]:
             existing = self._existing(_key(entity))

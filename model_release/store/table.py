@@ -10,6 +10,9 @@ from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
 from azure.data.tables import TableClient, TableEntity, UpdateMode
 
 TABLE_NAME = "modelreleases"
+# By default azure-core does not repeat POST and PATCH after a lost answer. These writes are conditional: a repetition
+# conflicts, and the row is compared with what was written. The client accepts this option only with each call.
+_REPEATED: Any = {"retry_on_methods": frozenset(["POST", "PATCH"])}
 
 
 class Table:
@@ -22,7 +25,7 @@ class Table:
     def client(self) -> TableClient:
         """The client of a table that exists."""
         with suppress(ResourceExistsError):
-            self._client.create_table()
+            self._client.create_table(**_REPEATED)
         return self._client
 
     def get(self, partition: str, row: str) -> TableEntity:
@@ -39,7 +42,8 @@ class Table:
     def insert(self, partition: str, row: str, /, **values: Any) -> str:
         """Insert a row and return its etag; raises ResourceExistsError."""
         # By default the service returns the row. https://learn.microsoft.com/rest/api/storageservices/insert-entity
-        answer = self.client.create_entity(_entity(partition, row, values), response_preference="return-no-content")
+        entity = _entity(partition, row, values)
+        answer = self.client.create_entity(entity, response_preference="return-no-content", **_REPEATED)
         return str(answer["etag"])
 
     def put(self, partition: str, row: str, /, **values: Any) -> None:
@@ -53,6 +57,7 @@ class Table:
             mode=UpdateMode.MERGE,
             etag=etag,
             match_condition=MatchConditions.IfNotModified,
+            **_REPEATED,
         )
         return str(answer["etag"])
 
