@@ -171,9 +171,9 @@ class Environment:
         """The claims."""
         return self.app.start_release.claims
 
-    def start(self, **changes: str) -> Services:
-        """Build the services as a new process does, with nothing remembered."""
-        services = build(self.settings(**changes), self.clock)
+    def start(self, ahead: timedelta = timedelta(), **changes: str) -> Services:
+        """Build the services as a new process does, with nothing remembered and a clock that may be ahead."""
+        services = build(self.settings(**changes), lambda: self.clock() + ahead)
         for timed in (services.start_release.claims, services.start_release.attempts.azure_devops):
             timed._monotonic = self.clock.monotonic
         return services

@@ -17,8 +17,10 @@ from local.serving import Server
 from model_release.azure_ml.models import AzureMl, ModelVersion
 from model_release.domain.claims import State, digest
 from model_release.domain.events import Workspace, parse
+from model_release.errors import ClaimLeasedError
 from model_release.flow.catch_up import event_of
 from tests.environment import WORKSPACE, Environment, event
+from tests.flow.interruptions import Killed, at_azure_devops, claims_of, kill
 
 MODEL = "sklearn_regression_model"
 CREDENTIAL = SimpleNamespace(get_token=lambda *_scopes, **_options: AccessToken("token", 2**31))
@@ -292,7 +294,46 @@ def test_a_claim_whose_process_died_is_started_without_another_event(
     assert env.versions == ["20"]
 
 
-@pytest.mark.parametrize("calls", range(12))
+@pytest.mark.parametrize("announced", [False, True])
+def test_a_missed_version_is_pending_before_it_is_claimed(
+    env: Environment, workspace: ListedWorkspace, routes: Path, *, announced: bool
+) -> None:
+    workspace.first_run()
+    workspace.register(20)
+    if announced:
+        env.registered(event(version=20, ModelTags={}))
+    workspace.azure_ml.set_tags(WORKSPACE, MODEL, "20", {"stage": "production"})
+    env.app = at_azure_devops(env.app, "before", "identify", kill)
+    with pytest.raises(Killed):
+        workspace.catch_up(minutes=1)
+    assert env.app.sweep.pending.count().claims == 1
+
+    assert [entry.state for entry in env.later(minutes=3)] == [State.STARTED]
+    assert env.versions == ["20"]
+
+
+def test_a_claim_under_a_name_that_an_unacknowledged_event_left_is_withdrawn(
+    env: Environment, workspace: ListedWorkspace, routes: Path
+) -> None:
+    workspace.first_run()
+    workspace.register(20, stage="production")
+    body = event(version=20, ModelTags={"stage": "production"})
+    with pytest.raises(Killed):
+        at_azure_devops(env.app, "after", "create", kill).start_release.registered(body)
+    routes.write_text(ROUTES.replace("Deploy sklearn model", "1"))
+    env.restart(RELEASE_MAP=str(routes))
+    with pytest.raises(ClaimLeasedError):
+        env.registered(body)
+    env.clock.advance(minutes=4)
+    env.registered(body)
+
+    workspace.catch_up(hours=1)
+
+    assert [claim.state for claim in claims_of(env, 20)] == [State.STARTED, State.WITHDRAWN]
+    assert env.versions == ["20"]
+
+
+@pytest.mark.parametrize("calls", range(20))
 def test_every_target_starts_once_wherever_storage_cuts_off_the_event(
     env: Environment, workspace: ListedWorkspace, tmp_path: Path, calls: int
 ) -> None:

@@ -13,7 +13,7 @@ from jsonschema import Draft202012Validator
 from local.azure_devops_faults import Fault
 from local.azure_ml import AzureMl
 from local.event_grid_topic import EventGridTopic
-from local.serving import Server
+from local.serving import HangUp, Server
 from model_release.app import HOME, Services
 from model_release.domain.claims import State
 from model_release.flow.publish import Publisher, Topic
@@ -225,6 +225,27 @@ def test_an_outcome_costs_one_storage_operation_and_none_without_the_setting(
         costs.append(len(env.storage.passed) - before)
 
     assert costs == [5, 6]
+
+
+@pytest.mark.parametrize("answer", ["lost", "503"])
+def test_a_failed_deletion_of_old_history_entries_does_not_delay_events(
+    env: Environment, subscription: Subscription, answer: str
+) -> None:
+    env.registered("not an event")
+    env.clock.advance(days=91)
+    env.registered(event())
+
+    def fail(_server: str, _method: str, path: str, when: str) -> None:
+        if path.endswith("$batch") and when == "after":
+            env.storage.gate = None
+            raise HangUp(b"" if answer == "lost" else b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n")
+
+    env.storage.gate = fail
+    env.sweep()
+
+    assert env.storage.gate is None
+    assert subscription.types == ["ModelRelease.Started"]
+    assert [entry.state for entry in env.history] == [State.STARTED]
 
 
 def test_a_deleted_claim_does_not_stop_the_other_events(env: Environment, subscription: Subscription) -> None:

@@ -11,6 +11,7 @@ from local.azure_devops_faults import Fault
 from model_release.domain.claims import State
 from model_release.flow.sweep import SWEEP_THREADS
 from tests.environment import BOTH, Environment, Size, event, kept_environment, multiply
+from tests.flow.interruptions import at_storage
 
 SUCCESS_WITH_RETRY_AFTER = Fault(headers={"Retry-After": "30"}, times=1)
 THROTTLED = Fault(status=429, headers={"Retry-After": "30"}, times=1)
@@ -86,6 +87,25 @@ def test_a_shorter_pause_does_not_end_a_longer_one(env: Environment) -> None:
     env.start().sweep.throttle.extend(timedelta(minutes=1))
 
     assert env.start().sweep.throttle.throttled_until() == env.clock() + timedelta(minutes=10)
+
+
+@pytest.mark.parametrize("in_between", [True, False])
+def test_a_shorter_pause_of_another_instance_does_not_end_a_longer_one(env: Environment, *, in_between: bool) -> None:
+    other = env.start()
+    assert other.sweep.throttle.throttled_until() < env.clock()
+
+    def pause_for_an_hour() -> None:
+        env.app.sweep.throttle.extend(timedelta(hours=1))
+
+    if in_between:
+        at_storage(other, "before", "create_entity", pause_for_an_hour, "throttle")
+    else:
+        pause_for_an_hour()
+    other.sweep.throttle.extend(timedelta(minutes=1))
+
+    for app in (other, env.app, env.start()):
+        env.clock.advance(seconds=6)
+        assert app.sweep.throttle.throttled_until() >= env.clock() + timedelta(minutes=59)
 
 
 @BOTH

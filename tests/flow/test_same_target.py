@@ -1,0 +1,194 @@
+"""A target is what Azure DevOps resolves it to, however the release map names it, and whatever becomes of its name."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from local.azure_devops_faults import Fault
+from model_release.domain.claims import State
+from model_release.errors import ClaimLeasedError
+from tests.environment import BOTH, Environment, event
+from tests.flow.interruptions import Killed, at_azure_devops, claims_of, kill, land, lose_the_request
+
+NAME = "Deploy sklearn model"
+IDS = {"release": 1, "pipeline": 2}
+OTHER_NAMES = pytest.mark.parametrize("by", ["its ID", "its folder"])
+
+
+def deploy_map(env: Environment, folder: Path, definition: int | str) -> None:
+    """Restart the app with a map whose only route leads to this definition or pipeline."""
+    target = {"project": "fraud", {"release": "definition", "pipeline": "pipeline"}[env.target]: definition}
+    routes = [{"model": "sklearn_*", env.target: target}]
+    (folder / "map.yaml").write_text(json.dumps({"version": 1, "routes": routes}))
+    env.restart(RELEASE_MAP=str(folder / "map.yaml"))
+
+
+def name_otherwise(env: Environment, folder: Path, by: str) -> None:
+    """Restart the app with a map that names the target by its ID, or with its folder."""
+    deploy_map(env, folder, IDS[env.target] if by == "its ID" else f"\\{NAME}")
+
+
+def rename(env: Environment, name: str) -> None:
+    """Rename the definition or pipeline."""
+    if env.target == "release":
+        env.azure_devops._definitions[1]["name"] = name
+    else:
+        env.azure_devops.pipelines.change(2, name=name)
+
+
+def copy(env: Environment) -> None:
+    """Rename the definition or pipeline, and add a copy under its name."""
+    rename(env, "Old")
+    if env.target == "release":
+        env.azure_devops.add_definition("fraud", NAME, variables={"ModelVersion": ""})
+    else:
+        env.azure_devops.add_pipeline(
+            "fraud", NAME, parameters={"modelName": None, "modelVersion": None, "modelReleaseMarker": ""}
+        )
+
+
+def states(env: Environment, version: int = 20) -> list[State]:
+    """Return the states of all claims of a version."""
+    return [claim.state for claim in claims_of(env, version)]
+
+
+@BOTH
+@OTHER_NAMES
+def test_a_waiting_claim_starts_at_its_target_under_another_name(env: Environment, tmp_path: Path, by: str) -> None:
+    env.azure_devops.misbehave(Fault(**env.requests.start, status=429, times=1))
+    env.registered(event(version=20))
+    name_otherwise(env, tmp_path, by)
+
+    assert [entry.state for entry in env.later(minutes=1)] == [State.STARTED]
+
+    assert states(env) == [State.STARTED]
+
+
+@BOTH
+@OTHER_NAMES
+def test_a_waiting_claim_does_not_go_backwards_under_another_name(env: Environment, tmp_path: Path, by: str) -> None:
+    env.azure_devops.misbehave(Fault(**env.requests.start, status=429, times=1))
+    env.registered(event(version=20))
+    name_otherwise(env, tmp_path, by)
+    env.registered(event(version=21))
+
+    (entry,) = env.later(minutes=1)
+
+    assert (entry.state, entry.reason) == (State.SUPERSEDED, "version 21 was sent first")
+    assert env.versions == ["21"]
+
+
+@BOTH
+@OTHER_NAMES
+def test_a_redelivered_event_starts_nothing_under_another_name(env: Environment, tmp_path: Path, by: str) -> None:
+    env.registered(event())
+    name_otherwise(env, tmp_path, by)
+
+    assert [entry.reason[:16] for entry in env.registered(event())][:1] == ["already recorded"]
+
+    assert env.versions == ["20"]
+
+
+@BOTH
+@OTHER_NAMES
+def test_an_older_version_is_superseded_under_another_name(env: Environment, tmp_path: Path, by: str) -> None:
+    env.registered(event(version=21))
+    name_otherwise(env, tmp_path, by)
+
+    (late, *_) = env.registered(event(version=20))
+
+    assert (late.state, late.reason) == (State.SUPERSEDED, "version 21 was sent first")
+    assert env.versions == ["21"]
+
+
+@BOTH
+@OTHER_NAMES
+@pytest.mark.parametrize("minutes", [1, 4])
+def test_a_release_of_a_killed_process_is_found_under_another_name(
+    env: Environment, tmp_path: Path, by: str, minutes: int
+) -> None:
+    with pytest.raises(Killed):
+        at_azure_devops(env.app, "after", "create", kill).start_release.registered(event())
+    name_otherwise(env, tmp_path, by)
+    env.clock.advance(minutes=minutes)
+    if minutes < 3:
+        with pytest.raises(ClaimLeasedError):
+            env.registered(event())
+        env.clock.advance(minutes=3)
+
+    env.registered(event())
+
+    assert env.versions == ["20"]
+    assert states(env)[0] is State.STARTED
+
+
+@BOTH
+def test_a_lost_release_of_a_renamed_definition_is_found_by_its_id(env: Environment, tmp_path: Path) -> None:
+    env.azure_devops.misbehave(Fault(**env.requests.start, close="after", times=1))
+    env.registered(event())
+    rename(env, "Renamed")
+    deploy_map(env, tmp_path, "Renamed")
+
+    (entry,) = env.later(minutes=1)
+
+    assert (entry.state, entry.reason) == (
+        State.STARTED,
+        f"{env.started[0]['name']} was found; an earlier attempt created it",
+    )
+    assert env.versions == ["20"]
+
+
+@BOTH
+@pytest.mark.parametrize("deployed", [False, True])
+def test_a_lost_request_is_sent_again_although_the_definition_was_renamed(
+    env: Environment, tmp_path: Path, *, deployed: bool
+) -> None:
+    lose_the_request(env)
+    env.registered(event())
+    rename(env, "Renamed")
+    assert [entry.state for entry in env.later(minutes=5)] == [State.UNKNOWN]
+    if not deployed:
+        assert [entry.state for entry in env.later(minutes=1)] == [State.REFUSED]
+    deploy_map(env, tmp_path, "Renamed")
+
+    env.later(hours=1)
+
+    assert states(env) == [State.STARTED]
+    assert env.versions == ["20"]
+
+
+@BOTH
+def test_an_unknown_claim_of_a_removed_route_starts_at_the_new_target_once_nothing_is_in_flight(
+    env: Environment, tmp_path: Path
+) -> None:
+    lose_the_request(env)
+    env.registered(event())
+    copy(env)
+    deploy_map(env, tmp_path, NAME)
+    rename(env, "Renamed")
+
+    assert [entry.state for entry in env.later(minutes=5)] == [State.UNKNOWN]
+    env.later(minutes=1)
+
+    assert env.versions == ["20"]
+    assert states(env) == [State.WITHDRAWN, State.STARTED]
+
+
+@BOTH
+@pytest.mark.parametrize("lands", [True, False])
+def test_an_unknown_claim_of_a_definition_that_was_replaced_by_a_copy_starts_once(
+    env: Environment, *, lands: bool
+) -> None:
+    lose_the_request(env)
+    env.registered(event())
+    copy(env)
+    env.restart()
+    if lands:
+        land(env)
+
+    for _ in range(4):
+        env.later(minutes=5)
+
+    assert env.versions == ["20"]
+    assert states(env) == ([State.STARTED] if lands else [State.WITHDRAWN, State.STARTED])
