@@ -68,3 +68,11 @@ $(AZURITE):
 
 clean:
 	rm -rf .venv-* .azurite .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+.PHONY: prove
+prove: install ## Explore interleavings of the real flow and stores; set SEED and SCHEDULES.
+	$(BIN)/python -m tests.proof --schedules $(or $(SCHEDULES),100000) --seed $(or $(SEED),1)
+
+.PHONY: mutants
+mutants: $(READY) ## Change claims, stores and flow one thing at a time, and list what no test notices; set MODULE.
+	$(BIN)/python -m tests.mutants $(if $(MODULE),--module $(MODULE)) $(ARGS)

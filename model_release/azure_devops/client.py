@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from model_release.azure_devops.releases import ReleaseTargets
 from model_release.azure_devops.sdk import PostRequest, Sdk
 from model_release.domain.events import ModelRegistered
 from model_release.domain.targets import Created, Plan, Target, TargetId
-from model_release.errors import RefusedError, TemporaryError
+from model_release.errors import RefusedError, TemporaryError, UnknownOutcomeError
 from model_release.tracing import traced
 
 if TYPE_CHECKING:
@@ -48,18 +49,34 @@ class AzureDevOps:
     def create(self, plan: Plan, event: ModelRegistered, marker: str, deadline: float) -> Created:
         """Create the release or run with the marker in it; sends nothing after the deadline of the monotonic clock.
 
-        A refusal is raised only if the target is still as it was remembered; otherwise the request is built again.
+        A request is never sent twice: if it was refused and the target is not as it was remembered, the next attempt
+        searches for the release, and then builds the request from the target as it is.
         """
-        api = self._api(plan.target)
-        if remembered := self._remembered(plan.target):
-            try:
-                return api.create(remembered, plan.target, self._prepared(remembered, plan, event, marker, deadline))
-            except RefusedError:
-                self._memory.pop(plan.target.key, None)
-                if self.find(plan.target) == remembered:
-                    raise
-        found = self.find(plan.target)
-        return api.create(found, plan.target, self._prepared(found, plan, event, marker, deadline))
+        remembered = self._remembered(plan.target)
+        found = remembered or self.find(plan.target)
+        try:
+            body = self._prepared(found, plan, event, marker, deadline)
+        except RefusedError:
+            if not (remembered and self._has_changed(plan.target, remembered)):
+                raise
+            found = self.find(plan.target)
+            body = self._prepared(found, plan, event, marker, deadline)
+        try:
+            return self._api(plan.target).create(found, plan.target, body)
+        except RefusedError as refusal:
+            if self._has_changed(plan.target, found):
+                # What the target refuses as it is now says more than the refusal of an outdated request.
+                with suppress(TemporaryError):
+                    self._body(self.find(plan.target), plan, event, marker)
+                raise UnknownOutcomeError(f"{plan.target} has changed meanwhile; {refusal}") from refusal
+            raise
+
+    def _has_changed(self, target: Target, found: Any) -> bool:
+        self._memory.pop(target.key, None)
+        try:
+            return bool(self.find(target) != found)
+        except TemporaryError:
+            return False
 
     def find(self, target: Target) -> Any:
         """Read the target, or remember it for five minutes; raises RefusedError unless there is exactly one."""

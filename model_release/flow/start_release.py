@@ -133,10 +133,13 @@ class StartRelease:
         delivered: bool,
     ) -> list[HistoryEntry]:
         began = self.monotonic()
-        leased = self.claims.new(plan, event, self.targets.last_resolved(plan.target), siblings, idempotency_key)
+        target = self.targets.last_resolved(plan.target)
+        leased = self.claims.new(plan, event, target, siblings, idempotency_key)
         self.attempts.throttle.read_ahead()
-        # Nobody delivers it again, so the sweep must know of it before the claim exists.
-        if not (delivered or self.claims.find(leased.claim.partition, leased.claim.row)):
+        # The sweep must know of the claim before it exists if nobody delivers its event again, or if the target is new:
+        # a later delivery may find the target, and its claims, under another name.
+        may_be_left = not (delivered and target.definition_id)
+        if may_be_left and not self.claims.find(leased.claim.partition, leased.claim.row):
             self.pending.put(leased.claim, leased.claim.lease_until)
         claim, inserted = self.claims.insert(leased.claim)
         before = None if inserted or self.claims.never_sent(claim) else claim
@@ -148,7 +151,7 @@ class StartRelease:
         attempt = OpenAttempt(claim, before, leased.deadline, event, Routing((plan,), Reason("")), plan)
         claim, result = self.attempts.run(attempt)
         others = self._attempt_all(result.instead, event, idempotency_key, delivered=False)
-        return [*others, self._timed(began, self.recorder.record(claim, result, has_pending_row=not delivered))]
+        return [*others, self._timed(began, self.recorder.record(claim, result, has_pending_row=may_be_left))]
 
     def _digest(self, plan: Plan) -> str:
         return self.targets.last_resolved(plan.target).target_digest

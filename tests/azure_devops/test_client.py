@@ -6,7 +6,7 @@ import pytest
 
 from local.azure_devops_faults import Fault
 from model_release.domain.events import parse
-from model_release.errors import RefusedError, TemporaryError
+from model_release.errors import RefusedError, TemporaryError, UnknownOutcomeError
 from tests.azure_devops.plans import MARKER, PLAN, client, create, entra_sign_in, release_plan
 from tests.environment import BOTH, Environment, event
 
@@ -43,14 +43,16 @@ def test_a_refused_request_is_not_repeated_while_the_target_is_unchanged(env: En
     assert sum(request.method == "POST" for request in env.azure_devops.requests) == 1
 
 
-def test_a_refused_request_is_built_again_for_an_artifact_that_was_renamed(env: Environment) -> None:
+def test_a_refused_request_is_not_sent_again_before_a_search_although_the_definition_changed(env: Environment) -> None:
     azure_devops = client(env)
     create(azure_devops, release_plan(), version=19)
     env.azure_devops._definitions[1]["artifacts"][0]["alias"] = "_renamed"
 
-    create(azure_devops, release_plan(), version=20)
+    with pytest.raises(UnknownOutcomeError, match="has changed meanwhile"):
+        create(azure_devops, release_plan(), version=20)
 
-    assert env.azure_devops.releases[-1]["artifacts"][0]["alias"] == "_renamed"
+    create(azure_devops, release_plan(), version=20)
+    assert [release["artifacts"][0]["alias"] for release in env.azure_devops.releases[1:]] == ["_renamed"]
 
 
 @BOTH

@@ -17,6 +17,8 @@ from tests.test_app import NOTIFICATION, WEBHOOK, HostProcess
 STEPS = [
     ("storage", "POST", "create the table"),
     ("storage", "GET", "read the name of the target"),
+    ("storage", "GET", "read the claim"),
+    ("storage", "PUT", "write the pending row"),
     ("storage", "POST", "insert the claim"),
     ("azure_devops", "OPTIONS", "read the API locations"),
     ("azure_devops", "GET", "find the definition"),
@@ -32,15 +34,16 @@ STEPS = [
     ("azure_devops", "POST", "create the release"),
     ("storage", "PATCH", "update the claim"),
     ("storage", "POST", "write the history"),
+    ("storage", "DELETE", "delete the pending row"),
 ]
 
 # A run has no artifacts, so no earlier runs are read.
 RUN_STEPS = [
-    *STEPS[:4],
+    *STEPS[:6],
     ("azure_devops", "GET", "find the pipeline"),
-    *STEPS[5:12],
+    *STEPS[7:14],
     ("azure_devops", "POST", "create the run"),
-    *STEPS[15:],
+    *STEPS[17:],
 ]
 
 KILLED = [

@@ -238,7 +238,7 @@ def test_a_failed_deletion_of_old_history_entries_does_not_delay_events(
     def fail(_server: str, _method: str, path: str, when: str) -> None:
         if path.endswith("$batch") and when == "after":
             env.storage.gate = None
-            raise HangUp(b"" if answer == "lost" else b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n")
+            raise HangUp(b"" if answer == "lost" else b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n")
 
     env.storage.gate = fail
     env.sweep()

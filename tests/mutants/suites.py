@@ -1,0 +1,90 @@
+"""The fast tests of the mutated modules, fastest first; each runs in a process of its own."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+import pytest
+
+from model_release.app import HOME
+
+# None of them needs storage, another process or a network.
+_UNIT_TESTS = (
+    "tests/domain/test_claims.py",
+    "tests/domain/test_lease.py",
+    "tests/domain/test_retry.py",
+    *sorted(str(path.relative_to(HOME)) for path in HOME.glob("tests/*/test_*_in_memory.py")),
+)
+_OPTIONS = ("--exitfirst", "--quiet", "--assert=plain", "-p", "no:cacheprovider")
+_SCHEDULES, _EXAMPLES = 200, 10
+_FIRST_SEED = 7
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Some tests; `passes` runs them, and an error fails them."""
+
+    name: str
+    passes: Callable[[str], bool]
+
+
+def _unit_tests(module: str) -> bool:
+    """Run the unit tests of the module, and then all others."""
+    folder, name = module.split(".")[-2:]
+    own = [path for path in _UNIT_TESTS if path.startswith(f"tests/{folder}/test_{name}")]
+    others = [path for path in _UNIT_TESTS if path not in own]
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    return all(pytest.main([*_OPTIONS, *paths]) == pytest.ExitCode.OK for paths in (own, others) if paths)
+
+
+def _proof(_: str) -> bool:
+    """Run a few hundred schedules."""
+    from tests.proof.schedules import explore  # noqa: PLC0415  not before the module is mutated
+
+    return not explore(_SCHEDULES, _FIRST_SEED, until_failure=True).failed
+
+
+def _state_machine(_: str) -> bool:
+    """Run the state machine with few examples, and trouble at each moment of an attempt."""
+    from hypothesis import HealthCheck, Phase, settings  # noqa: PLC0415
+    from hypothesis.stateful import run_state_machine_as_test  # noqa: PLC0415
+
+    from tests.flow import test_promises as promises  # noqa: PLC0415
+
+    logging.disable()
+    answer, trouble = promises.Answer, promises.Trouble
+    for first in (answer.LOST, answer.REFUSED):
+        promises.test_the_promises_hold_at_each_moment(answer.CREATED, trouble.KILLED, first)
+    promises.test_the_promises_hold_at_each_moment(answer.LATE, trouble.OVERTAKEN, None)
+    run_state_machine_as_test(
+        promises.Promises,
+        settings=settings(
+            max_examples=_EXAMPLES,
+            stateful_step_count=25,
+            deadline=None,
+            derandomize=True,
+            database=None,
+            phases=[Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+    return True
+
+
+SUITES = [
+    Suite("unit tests", _unit_tests),
+    *([Suite("schedules", _proof)] if importlib.util.find_spec("tests.proof.schedules") else []),
+    Suite("state machine", _state_machine),
+]
+
+
+def preload() -> None:
+    """Import all that the tests import, so that each process inherits it."""
+    for suite in ("tests.conftest", "tests.flow.test_promises", "tests.proof.schedules"):
+        with suppress(ModuleNotFoundError):
+            importlib.import_module(suite)

@@ -1,0 +1,100 @@
+"""Planted bugs: each leaves out one rule of the protocol, in a subclass of the class that keeps it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from datetime import datetime
+from math import inf
+
+from model_release.domain.claims import NEVER, AttemptResult, Claim, State, target_digest
+from model_release.domain.events import ModelRegistered
+from model_release.domain.history import HistoryEntry
+from model_release.domain.lease import Lease
+from model_release.domain.targets import Plan, Target, TargetId
+from model_release.flow.attempt import Attempts, Guarded, OpenAttempt
+from model_release.flow.record import Recorder
+from model_release.flow.start_release import StartRelease
+from model_release.store.high_water_mark import HighWaterMarks, Mark
+from model_release.store.pending import Due, Pending
+from model_release.store.targets import Resolved, Targets
+from tests.proof.services import Parts
+
+
+class _ShrinkingMarks(HighWaterMarks):
+    def _write(self, mark: Mark | None, claim: Claim) -> Mark:
+        return super()._write(mark and replace(mark, in_flight_until=NEVER), claim)
+
+
+class _OneTime(Lease):
+    def in_flight_until(self, acquired: datetime) -> datetime:
+        return self.until(acquired)
+
+
+class _NoDeadline(Lease):
+    def deadline(self, acquired: float) -> float:  # noqa: ARG002
+        return inf
+
+
+class _NamesOfTheMap(Targets):
+    def resolve(self, target: Target, target_id: TargetId) -> Resolved:
+        return Resolved(target_digest(target), target_id.definition)
+
+    def last_resolved(self, target: Target) -> Resolved:
+        return Resolved(target_digest(target))
+
+
+class _ForgetsAnyRow(Pending):
+    def forget(self, due: Due) -> None:
+        self.delete(due.partition, due.row)
+
+
+class _PushesRowsAhead(StartRelease):
+    def _attempt(
+        self, plan: Plan, event: ModelRegistered, siblings: Iterable[Target], idempotency_key: str, *, delivered: bool
+    ) -> list[HistoryEntry]:
+        if idempotency_key:
+            resolved = self.targets.last_resolved(plan.target)
+            new = self.claims.new(plan, event, resolved, siblings, idempotency_key).claim
+            self.pending.put(new, new.lease_until)
+        return super()._attempt(plan, event, siblings, idempotency_key, delivered=delivered)
+
+
+class _SendsAfterAFailedSearch(Attempts):
+    def _already_created(self, attempt: OpenAttempt) -> Guarded:
+        guarded = super()._already_created(attempt)
+        refused = attempt.before and attempt.before.state is State.REFUSED
+        return attempt if refused and isinstance(guarded, AttemptResult) and not guarded.created else guarded
+
+
+class _WritesHistoryOnce(Recorder):
+    def write_history(self, claim: Claim, etag: str) -> None:
+        if not self.history.write(claim, etag):
+            self.history.write(claim, self.history.etag(claim))
+
+
+class _NoRowBeforeTheClaim(StartRelease):
+    def _attempt(
+        self, plan: Plan, event: ModelRegistered, siblings: Iterable[Target], idempotency_key: str, *, delivered: bool
+    ) -> list[HistoryEntry]:
+        return super()._attempt(plan, event, siblings, idempotency_key, delivered=delivered or not idempotency_key)
+
+
+class _RestartsWithoutMark(Attempts):
+    def _high_water_mark(self, attempt: OpenAttempt) -> Guarded:
+        return attempt if attempt.claim.idempotency_key else super()._high_water_mark(attempt)
+
+
+# What the rule says, and the classes without it.
+BUGS: Mapping[str, Parts] = {
+    "the time of a claim in the mark may shrink": Parts(marks=_ShrinkingMarks),
+    "a request is in flight until the lease ends": Parts(lease=_OneTime),
+    "the deadline is not checked": Parts(lease=_NoDeadline),
+    "claims are stored under the name in the map": Parts(targets=_NamesOfTheMap),
+    "a pending row without a claim is deleted without its etag": Parts(pending=_ForgetsAnyRow),
+    "a repeated restart pushes its pending row ahead": Parts(start_release=_PushesRowsAhead),
+    "a refused claim is sent again although its search failed": Parts(attempts=_SendsAfterAFailedSearch),
+    "the history is written once": Parts(recorder=_WritesHistoryOnce),
+    "what nobody delivers again has no pending row before its claim": Parts(start_release=_NoRowBeforeTheClaim),
+    "a restart does not write the mark": Parts(attempts=_RestartsWithoutMark),
+}

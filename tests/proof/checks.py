@@ -1,0 +1,179 @@
+"""What must hold at each step, and at the end."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from azure.data.tables import TableEntity
+
+from model_release.domain.claims import State, claim_key, marker_of
+from model_release.domain.history import HistoryEntry, HistoryQuery
+from model_release.store.outbox import outcomes
+from tests.proof.devops import Answer, Request
+from tests.proof.services import MODEL, WORKSPACE
+
+if TYPE_CHECKING:
+    from tests.proof.simulation import Simulation
+
+KINDS = ("doubled", "lost", "backwards", "stuck", "history differing", "outcomes missing", "recorded wrongly", "error")
+# This entry belongs to no claim.
+SET_BACK = "high-water mark set back from "
+# Values that differ in each schedule, or only by the time, do not make a state another one.
+_NOT_PART_OF_A_STATE = frozenset(["PartitionKey", "RowKey", "worker", "reason", "attempts", "event", "trace_parent"])
+
+claim_key = cache(claim_key)
+marker_of = cache(marker_of)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Something that must never happen."""
+
+    kind: str
+    text: str
+
+
+class Checks:
+    """Collects the failures of a schedule."""
+
+    def __init__(self, simulation: Simulation) -> None:
+        self._simulation = simulation
+        self._rows = simulation.table.rows
+        self._hashes: dict[str, int] = {}
+        self.table = 0
+        self._requests = simulation.organization.requests
+        self._set_back_after = 0
+        self._marks: dict[tuple[str, str], int] = {}
+        self._final: dict[tuple[str, str], str] = {}
+        self.failures: list[Failure] = []
+        # Version and idempotency key of what was acknowledged.
+        self.promised: set[tuple[int, str]] = set()
+        # The versions that a complete catch-up has listed.
+        self.listed: set[int] = set()
+
+    def fail(self, kind: str, text: str) -> None:
+        self.failures.append(Failure(kind, text))
+        self._simulation.note(f"FAILURE: {kind}: {text}")
+
+    def table_changed(self) -> None:
+        """Compute the hash of the table again."""
+        hashes, table = self._hashes, 0
+        for row in self._rows.values():
+            etag = row._metadata["etag"]
+            known = hashes.get(etag)
+            if known is None:
+                known = hashes[etag] = _hash(row)
+            table ^= known
+        self.table = table
+
+    def landed(self, request: Request) -> None:
+        """Check the order of what was created, and that it is new."""
+        line = self._simulation.scenario.maps[0].order == "newest"
+        key = self._restart_key(request)
+        for other in self._requests:
+            if other is request or not other.landed:
+                continue
+            both = f"requests {other.number} and {request.number}, versions {other.version} and {request.version}"
+            if other.marker == request.marker:
+                self.fail("doubled", f"one claim has two releases: {both}")
+            elif (other.version, self._restart_key(other), key) == (request.version, "", ""):
+                self.fail("doubled", f"one registration has two releases: {both}")
+            elif line and not key and other.version > request.version and other.number > self._set_back_after:
+                self.fail("backwards", f"a lower version follows a higher one: {both}")
+            elif line and other.number > request.number:
+                self.fail("backwards", f"carried out in another order than sent: {both}")
+
+    def sent(self, request: Request) -> None:
+        """Check that a registered version is not sent after a person's start of it, which brought the mark."""
+        for at, row in self._rows.items():
+            if "brought_by" in row and row["version"] == str(request.version) and not self._restart_key(request):
+                brought_by = self._rows[at[0], row["brought_by"]]
+                refused = any(one.answer is Answer.REFUSED_BUT_CREATED for one in self._requests)
+                if brought_by["idempotency_key"] and brought_by["state"] == State.STARTED and not refused:
+                    self.fail("doubled", f"{request.version} is sent, and a person's start of it was created before")
+
+    def acknowledged(self) -> None:
+        """Check that what was acknowledged has a final claim or is pending, and that no final claim changes."""
+        self._look_at_marks()
+        safe: set[tuple[int, str]] = set()
+        for at, row in self._claims():
+            state = row["state"]
+            final = State(state).final
+            if self._final.get(at, state) != state:
+                self.fail("recorded wrongly", f"a final claim changes from {self._final[at]} to {state}")
+            if final:
+                self._final[at] = state
+            if final or ("pending", claim_key(*at)) in self._rows:
+                safe.add((int(row["version"]), row["idempotency_key"]))
+        for version, key in self.promised - safe:
+            if key or not any(row == f"{version} ignored" for _, row in self._rows):
+                self.fail("lost", f"{_named(version, key)} was acknowledged, and has no final claim and no pending row")
+
+    def _look_at_marks(self) -> None:
+        """Note when a person sets a mark back: lower versions may be created from then on."""
+        for at, row in self._rows.items():
+            if "brought_by" in row:
+                if int(row["version"]) < self._marks.get(at, 0):
+                    self._set_back_after = len(self._requests)
+                self._marks[at] = int(row["version"])
+
+    def at_the_end(self) -> None:
+        """Check the records after the recovery."""
+        simulation = self._simulation
+        app = simulation.processes[0].app
+        recorded = app.claims.recorded(WORKSPACE, MODEL)
+        claims = [claim for version in recorded.values() for claim in version.claims]
+        for version in self.listed | {version for version, _ in self.promised}:
+            if str(version) not in recorded:
+                self.fail("lost", f"version {version} was acknowledged or listed, and is not recorded")
+        for claim in claims:
+            if not claim.state.final:
+                self.fail("stuck", f"the claim of {_named(claim.version, claim.idempotency_key)} is {claim.state}")
+            created = [one for one in self._requests if one.landed and one.marker == claim.marker]
+            if claim.state.final and (claim.state is State.STARTED) != bool(created):
+                self.fail("recorded wrongly", f"version {claim.version} is {claim.state} with {len(created)} releases")
+        if pending := sum(partition == "pending" for partition, _ in self._rows):
+            self.fail("stuck", f"{pending} pending rows are left")
+        page = simulation.processes[0].history.page(HistoryQuery(limit=1000))
+        entries = [entry for entry in page.entries if not entry.reason.startswith(SET_BACK)]
+        if Counter(entries) != Counter(HistoryEntry.of(claim) for claim in claims):
+            self.fail("history differing", _difference(entries, claims))
+        wanted = {key for claim in claims for key in outcomes(claim)}
+        if missing := wanted - simulation.published:
+            self.fail("outcomes missing", ", ".join(sorted(missing)))
+
+    def _claims(self) -> Iterator[tuple[tuple[str, str], TableEntity]]:
+        for at, row in self._rows.items():
+            if "state" in row and at[0].startswith("claim "):
+                yield at, row
+
+    def _restart_key(self, request: Request) -> str:
+        for at, row in self._claims():
+            if marker_of(*at) == request.marker:
+                return str(row["idempotency_key"])
+        raise AssertionError(f"request {request.number} has no claim")
+
+
+def _named(version: object, key: str) -> str:
+    return f"restart {key} of version {version}" if key else f"version {version}"
+
+
+def _difference(entries: Any, claims: Any) -> str:
+    shown = sorted(f"{entry.subject} {entry.target} {entry.state}" for entry in entries)
+    wanted = sorted(f"models/{one.model}:{one.version} {one.target} {one.state}" for one in claims)
+    return f"the history shows {shown}, the claims are {wanted}"
+
+
+def _hash(row: TableEntity) -> int:
+    values = [
+        (name, value)
+        for name, value in row.items()
+        if name not in _NOT_PART_OF_A_STATE and not isinstance(value, datetime)
+    ]
+    key = row["PartitionKey"]
+    return hash((key, row["RowKey"] if key not in ("history", "ignored") else "", tuple(sorted(values))))

@@ -1,0 +1,93 @@
+"""Run schedules: each from its own seed, and every time the same."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from random import Random
+
+from tests.proof.checks import KINDS, Failure
+from tests.proof.scenario import ANYTHING, Focus, draw, draw_strategy
+from tests.proof.services import Parts
+from tests.proof.simulation import Simulation
+from tests.proof.surroundings import Surroundings
+from tests.proof.trace import Trace
+
+PARTS = Parts()
+
+
+@dataclass
+class Totals:
+    """The figures of many schedules; `failed` holds the seed of each schedule that failed."""
+
+    schedules: int = 0
+    steps: int = 0
+    states: set[int] = field(default_factory=set)
+    failures: Counter[str] = field(default_factory=Counter)
+    failed: list[tuple[int, Failure]] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        counts = ", ".join(f"{kind} {self.failures[kind]}" for kind in KINDS)
+        return f"{self.schedules:,} schedules, {len(self.states):,} states, {self.steps:,} steps; {counts}"
+
+
+def explore(
+    schedules: int,
+    seed: int,
+    *,
+    parts: Parts = PARTS,
+    focus: Focus = ANYTHING,
+    until_failure: bool = False,
+) -> Totals:
+    """Run schedules; the seeds are `seed` million and up."""
+    totals = Totals()
+    with quiet():
+        for number in range(schedules):
+            simulation = run(seed * 1_000_000 + number, parts=parts, focus=focus)
+            totals.schedules += 1
+            totals.steps += simulation.steps
+            totals.states |= simulation.seen
+            if failures := simulation.checks.failures:
+                totals.failures.update({failure.kind for failure in failures})
+                totals.failed.append((seed * 1_000_000 + number, failures[0]))
+                if until_failure:
+                    break
+    return totals
+
+
+def run(seed: int, *, parts: Parts = PARTS, focus: Focus = ANYTHING, trace: Trace | None = None) -> Simulation:
+    """Run the schedule of a seed, to its first failure or its end."""
+    random = Random(seed)
+    scenario = draw(random, focus)
+    strategy = draw_strategy(random, focus)
+    simulation = Simulation(random, parts, scenario, strategy, trace)
+    surroundings = Surroundings(simulation)
+    simulation.run(surroundings.act)
+    if not simulation.checks.failures:
+        surroundings.recover()
+    if not simulation.checks.failures:
+        simulation.checks.at_the_end()
+    simulation.end()
+    return simulation
+
+
+def replay(seed: int, *, parts: Parts = PARTS, focus: Focus = ANYTHING) -> list[str]:
+    """Return the trace of a schedule in plain words."""
+    trace = Trace()
+    with quiet():
+        run(seed, parts=parts, focus=focus, trace=trace)
+    return trace.lines
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Log nothing."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(before)
