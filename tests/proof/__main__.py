@@ -1,4 +1,4 @@
-"""Explore interleavings: `python -m tests.proof --schedules N --seed S`, or `--replay SEED` for one of them."""
+"""Explore interleavings of the real flow and stores, replay one of them, or look for the planted bugs."""
 
 from __future__ import annotations
 
@@ -6,28 +6,47 @@ import argparse
 import sys
 import time
 
+from tests.proof.bugs import BUGS, schedules_until_found
 from tests.proof.scenario import Focus
-from tests.proof.schedules import explore, replay
+from tests.proof.schedules import Totals, explore, replay
+
+_BLOCK = 10_000
+_SHOWN = 20
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.proof", description=__doc__)
-    parser.add_argument("--schedules", type=int, default=2_000)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--replay", type=int, help="print the trace of one schedule")
-    parser.add_argument("--only", default="", help="only these actions, answers and troubles, such as `restart,late`")
+    parser.add_argument("--schedules", type=int, default=2_000, help="how many schedules; with --bugs, at most")
+    parser.add_argument("--seed", type=int, default=1, help="the first schedule has the seed SEED million")
+    parser.add_argument("--replay", type=int, metavar="SEED", help="print what happens in one schedule")
+    parser.add_argument("--only", default="", help="only these actions, answers and troubles: restart,late")
+    parser.add_argument("--bugs", action="store_true", help="print how many schedules find each planted bug")
     options = parser.parse_args()
     focus = Focus(only=frozenset(filter(None, options.only.split(","))))
-    if options.replay:
+    if options.replay is not None:
         print("\n".join(replay(options.replay, focus=focus)))
         return 0
-    began, cpu = time.monotonic(), time.process_time()
-    totals = explore(options.schedules, options.seed, focus=focus)
-    seconds, cpu = time.monotonic() - began, time.process_time() - cpu
-    print(f"{totals}; {seconds:.1f} s, {cpu / totals.schedules * 1000:.2f} ms of processor time a schedule")
-    for seed, failure in totals.failed[:20]:
-        print(f"  --replay {seed}: {failure.kind}: {failure.text}")
+    return _bugs(options.seed, options.schedules) if options.bugs else _explore(options.schedules, options.seed, focus)
+
+
+def _explore(schedules: int, seed: int, focus: Focus) -> int:
+    began, totals = time.monotonic(), Totals()
+    for done in range(0, schedules, _BLOCK):
+        explore(min(_BLOCK, schedules - done), seed * 1_000_000 + done, focus=focus, totals=totals)
+        seconds = time.monotonic() - began
+        print(f"{totals}; {seconds:.1f} s, {seconds / totals.schedules * 1000:.2f} ms a schedule", flush=True)
+    for failed, failure in totals.failed[:_SHOWN]:
+        print(f"  --replay {failed}: {failure.kind}: {failure.text}")
     return bool(totals.failed)
+
+
+def _bugs(seed: int, most: int) -> int:
+    missed = 0
+    for bug in BUGS:
+        found = schedules_until_found(bug, seed, most)
+        missed += found is None
+        print(f"{bug.name}: {f'{found[0]:,} schedules, {found[1].kind}' if found else 'NOT FOUND'}", flush=True)
+    return bool(missed)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from datetime import datetime
 from math import inf
 
@@ -18,6 +18,9 @@ from model_release.flow.start_release import StartRelease
 from model_release.store.high_water_mark import HighWaterMarks, Mark
 from model_release.store.pending import Due, Pending
 from model_release.store.targets import Resolved, Targets
+from tests.proof.checks import Failure
+from tests.proof.scenario import Focus
+from tests.proof.schedules import quiet, run
 from tests.proof.services import Parts
 
 
@@ -51,7 +54,7 @@ class _ForgetsAnyRow(Pending):
 
 class _PushesRowsAhead(StartRelease):
     def _attempt(
-        self, plan: Plan, event: ModelRegistered, siblings: Iterable[Target], idempotency_key: str, *, delivered: bool
+        self, plan: Plan, event: ModelRegistered, siblings: Iterable[str], idempotency_key: str, *, delivered: bool
     ) -> list[HistoryEntry]:
         if idempotency_key:
             resolved = self.targets.last_resolved(plan.target)
@@ -75,7 +78,7 @@ class _WritesHistoryOnce(Recorder):
 
 class _NoRowBeforeTheClaim(StartRelease):
     def _attempt(
-        self, plan: Plan, event: ModelRegistered, siblings: Iterable[Target], idempotency_key: str, *, delivered: bool
+        self, plan: Plan, event: ModelRegistered, siblings: Iterable[str], idempotency_key: str, *, delivered: bool
     ) -> list[HistoryEntry]:
         return super()._attempt(plan, event, siblings, idempotency_key, delivered=delivered or not idempotency_key)
 
@@ -85,16 +88,82 @@ class _RestartsWithoutMark(Attempts):
         return attempt if attempt.claim.idempotency_key else super()._high_water_mark(attempt)
 
 
-# What the rule says, and the classes without it.
-BUGS: Mapping[str, Parts] = {
-    "the time of a claim in the mark may shrink": Parts(marks=_ShrinkingMarks),
-    "a request is in flight until the lease ends": Parts(lease=_OneTime),
-    "the deadline is not checked": Parts(lease=_NoDeadline),
-    "claims are stored under the name in the map": Parts(targets=_NamesOfTheMap),
-    "a pending row without a claim is deleted without its etag": Parts(pending=_ForgetsAnyRow),
-    "a repeated restart pushes its pending row ahead": Parts(start_release=_PushesRowsAhead),
-    "a refused claim is sent again although its search failed": Parts(attempts=_SendsAfterAFailedSearch),
-    "the history is written once": Parts(recorder=_WritesHistoryOnce),
-    "what nobody delivers again has no pending row before its claim": Parts(start_release=_NoRowBeforeTheClaim),
-    "a restart does not write the mark": Parts(attempts=_RestartsWithoutMark),
-}
+@dataclass(frozen=True)
+class Bug:
+    """The rule that is left out, the classes without it, and the schedules that show it soonest."""
+
+    name: str
+    parts: Parts
+    focus: Focus
+
+
+def _focus(script: str, only: str = "", at: str = "") -> Focus:
+    return Focus(
+        tuple(script.split(", ")),
+        frozenset(["newest", *filter(None, only.split(", "))]),
+        frozenset(f"before {name}" for name in at.split(", ") if name),
+    )
+
+
+BUGS = (
+    Bug(
+        "1 the time of a claim in the mark may shrink",
+        Parts(marks=_ShrinkingMarks),
+        _focus("deliver:20, two leases pass, deliver:20, deliver:21, request lands", "late", "create_entity"),
+    ),
+    Bug(
+        "2 a request is in flight until the lease ends only",
+        Parts(lease=_OneTime),
+        _focus("deliver:20, time passes, time passes, sweep, request lands", "late", "sign in"),
+    ),
+    Bug(
+        "2 the deadline is not checked",
+        Parts(lease=_NoDeadline),
+        _focus("deliver:20, two leases pass, deliver:20", "late", "sign in"),
+    ),
+    Bug(
+        "3 claims are stored under the name in the map",
+        Parts(targets=_NamesOfTheMap),
+        _focus("deliver:20, deploy, two leases pass, deliver:20", "deploy"),
+    ),
+    Bug(
+        "4 a pending row without a claim is deleted without its etag",
+        Parts(pending=_ForgetsAnyRow),
+        _focus("deliver:20, restart:20, one lease passes, sweep", "never", "create_entity, delete_entity"),
+    ),
+    Bug(
+        "4 a repeated restart pushes its pending row ahead",
+        Parts(start_release=_PushesRowsAhead),
+        _focus("deliver:20, restart:20, kill", "never, impatient"),
+    ),
+    Bug(
+        "5 a refused claim is sent again although its search failed",
+        Parts(attempts=_SendsAfterAFailedSearch),
+        _focus("deliver:20, two leases pass, try now:20, try now:20", "refused_but_created, questions fail"),
+    ),
+    Bug(
+        "6 the history is written once",
+        Parts(recorder=_WritesHistoryOnce),
+        _focus("deliver:20, one lease passes, sweep", "lost", "create_entity"),
+    ),
+    Bug(
+        "6 what nobody delivers again has no pending row before its claim",
+        Parts(start_release=_NoRowBeforeTheClaim),
+        _focus("catch up, kill"),
+    ),
+    Bug(
+        "9 a restart does not write the mark",
+        Parts(attempts=_RestartsWithoutMark),
+        _focus("deliver:20, restart:20, deliver:21, request lands", "late"),
+    ),
+)
+
+
+def schedules_until_found(bug: Bug, seed: int, most: int) -> tuple[int, Failure] | None:
+    """Return how many schedules it takes until one fails that does not fail without the bug."""
+    with quiet():
+        for number in range(most):
+            failures = run(seed * 1_000_000 + number, parts=bug.parts, focus=bug.focus).checks.failures
+            if failures and not run(seed * 1_000_000 + number, focus=bug.focus).checks.failures:
+                return number + 1, failures[0]
+    return None

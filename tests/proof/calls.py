@@ -24,7 +24,7 @@ class Calls:
         self.acknowledged: set[int] = set()
         self.restarted: dict[tuple[int, str], None] = {}
 
-    def deliver(self, version: int) -> None:
+    def deliver(self, version: int, process: Process | None = None) -> None:
         """Deliver an event; Event Grid delivers it again until it is acknowledged."""
         self.delivered.add(version)
         self.acknowledged.discard(version)
@@ -34,10 +34,10 @@ class Calls:
             self.acknowledged.add(version)
             self._promise(version)
 
-        self._spawn(f"delivery of {version}", deliver)
+        self._spawn(f"delivery of {version}", deliver, process)
 
-    def sweep(self) -> None:
-        self._spawn("sweep", lambda process: process.sweep.run())
+    def sweep(self, process: Process | None = None) -> None:
+        self._spawn("sweep", lambda process: process.sweep.run(), process)
 
     def catch_up(self) -> None:
         def catch_up(process: Process) -> None:
@@ -96,8 +96,8 @@ class Calls:
 
         return on_a_claim
 
-    def _spawn(self, name: str, call: Callable[[Process], object]) -> None:
-        process = self._simulation.choice(self._simulation.processes)
+    def _spawn(self, name: str, call: Callable[[Process], object], process: Process | None = None) -> None:
+        process = process or self._simulation.choice(self._simulation.processes)
         self._simulation.note(f"{name} begins on process {process.number}")
         self._simulation.spawn(name, process, lambda: call(process))
 

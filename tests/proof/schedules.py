@@ -34,27 +34,18 @@ class Totals:
         return f"{self.schedules:,} schedules, {len(self.states):,} states, {self.steps:,} steps; {counts}"
 
 
-def explore(
-    schedules: int,
-    seed: int,
-    *,
-    parts: Parts = PARTS,
-    focus: Focus = ANYTHING,
-    until_failure: bool = False,
-) -> Totals:
-    """Run schedules; the seeds are `seed` million and up."""
-    totals = Totals()
+def explore(schedules: int, first: int, *, focus: Focus = ANYTHING, totals: Totals | None = None) -> Totals:
+    """Run the schedules whose seeds follow each other."""
+    totals = totals or Totals()
     with quiet():
-        for number in range(schedules):
-            simulation = run(seed * 1_000_000 + number, parts=parts, focus=focus)
+        for seed in range(first, first + schedules):
+            simulation = run(seed, focus=focus)
             totals.schedules += 1
             totals.steps += simulation.steps
             totals.states |= simulation.seen
             if failures := simulation.checks.failures:
                 totals.failures.update({failure.kind for failure in failures})
-                totals.failed.append((seed * 1_000_000 + number, failures[0]))
-                if until_failure:
-                    break
+                totals.failed.append((seed, failures[0]))
     return totals
 
 

@@ -37,6 +37,7 @@ class Surroundings:
             "set mark back": self._calls.set_mark_back,
             "restart": self._restart,
             "match again": self._calls.match_again,
+            "try now": self._calls.try_now,
         }
         self._actions: dict[str, Callable[[], bool]] = {
             "deliver": lambda: self._call(self._calls.deliver, self._not_acknowledged()),
