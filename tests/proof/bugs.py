@@ -114,7 +114,7 @@ BUGS = (
     Bug(
         "2 a request is in flight until the lease ends only",
         Parts(lease=_OneTime),
-        _focus("deliver:20, time passes, time passes, sweep, request lands", "late", "sign in"),
+        _focus("deliver:20, seconds pass:100, seconds pass:85, sweep, request lands", "late", "sign in"),
     ),
     Bug(
         "2 the deadline is not checked",

@@ -147,7 +147,8 @@ class Preemption:
     def __init__(self, random: Random, at: frozenset[str] = frozenset()) -> None:
         self._random = random
         self._at = at or (_CHANGES if random.random() < 0.7 else None)
-        self._rate = random.choice((0.05, 0.1, 0.2)) / (1 if self._at else 2)
+        rates = (0.1, 0.3, 0.6) if at else (0.05, 0.1, 0.2) if self._at else (0.02, 0.05, 0.1)
+        self._rate = random.choice(rates)
         self._last: tuple[Worker, int] | None = None
         self._actions = 0
         self._interrupted: list[Worker] = []

@@ -32,12 +32,13 @@ class Surroundings:
         self._calls = Calls(simulation)
         self._left = simulation.scenario.at_most
         self._script = list(simulation.scenario.script)
-        self._by_version: dict[str, Callable[[int], object]] = {
+        self._with_number: dict[str, Callable[[int], object]] = {
             "deliver": self._calls.deliver,
             "set mark back": self._calls.set_mark_back,
             "restart": self._restart,
             "match again": self._calls.match_again,
             "try now": self._calls.try_now,
+            "seconds pass": lambda seconds: simulation.pass_time(simulation.now + seconds * 1000),
         }
         self._actions: dict[str, Callable[[], bool]] = {
             "deliver": lambda: self._call(self._calls.deliver, self._not_acknowledged()),
@@ -59,16 +60,9 @@ class Surroundings:
 
     def act(self) -> bool:
         """Let one thing happen; returns False if nothing more may happen."""
-        while self._script:
-            name, _, version = self._script.pop(0).partition(":")
-            if version:
-                self._call(self._by_version[name], [int(version)])
-            else:
-                self._actions[name]()
-            return True
-        weights = dict(self._simulation.scenario.actions)
         if self._simulation.scenario.script:
-            return False
+            return self._follow_script()
+        weights = dict(self._simulation.scenario.actions)
         while self._left and weights:
             (name,) = self._simulation.random.choices(list(weights), list(weights.values()))
             if self._actions[name]():
@@ -77,6 +71,16 @@ class Surroundings:
             del weights[name]
         self._left = 0
         return False
+
+    def _follow_script(self) -> bool:
+        if not self._script:
+            return False
+        name, _, number = self._script.pop(0).partition(":")
+        if number:
+            self._call(self._with_number[name], [int(number)])
+        else:
+            self._actions[name]()
+        return True
 
     def recover(self) -> None:
         """Let the trouble stop, and deliver and sweep until nothing is left to do."""
