@@ -100,6 +100,14 @@ def test_a_delivered_event_has_no_pending_row_and_others_have_one_before_their_c
     assert process.rows("pending") == {}
 
 
+def test_an_event_counts_as_delivered_if_nothing_else_is_said(process: Process) -> None:
+    process.targets.resolve(TARGET, process.azure_devops.identify(TARGET))
+
+    process.start_release.registered(event_body())
+
+    assert "delete_entity" not in process.client.operations
+
+
 def test_a_claim_that_is_cut_off_is_pending_until_its_lease_ends(process: Process) -> None:
     process.fail("before create_entity", KeyboardInterrupt())
     process.client.created.add("table")
@@ -400,6 +408,43 @@ def test_a_claim_on_another_name_of_a_target_moves_within_its_delivery(process: 
         target_digest(renamed): State.WITHDRAWN,
     }
     assert process.rows("pending") == {}
+
+
+def test_a_claim_that_replaces_another_is_pending_before_it_is_inserted(process: Process) -> None:
+    process.targets.resolve(OTHER_TARGET, process.azure_devops.identify(OTHER_TARGET))
+    process.azure_devops.creating = [TemporaryError("503")]
+    register(process)
+    (claim,) = claims(process)
+    deploy(process, OTHER_TARGET)
+    process.fail("before create_entity", KeyboardInterrupt())
+
+    with pytest.raises(KeyboardInterrupt):
+        process.start_release.resume(claim)
+
+    row = f"20 {target_digest(OTHER_TARGET)}"
+    assert row in [pending["row"] for pending in process.rows("pending").values()]
+
+
+def test_a_claim_that_replaces_another_within_its_delivery_is_pending_before_it_is_inserted(process: Process) -> None:
+    register(process, "19")
+    renamed = replace(TARGET, definition=7)
+    process.azure_devops.ids[renamed] = process.azure_devops.identify(TARGET)
+    deploy(process, renamed)
+    inserted: list[str] = []
+    insert = process.claims.insert
+
+    def second_fails(claim: Claim) -> tuple[Claim, bool]:
+        inserted.append(claim.row)
+        if len(inserted) > 1:
+            raise KeyboardInterrupt
+        return insert(claim)
+
+    process.claims.insert = second_fails
+
+    with pytest.raises(KeyboardInterrupt):
+        register(process)
+
+    assert inserted[1] in [pending["row"] for pending in process.rows("pending").values()]
 
 
 # Restart

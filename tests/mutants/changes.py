@@ -79,7 +79,7 @@ class _Place:
 def changes(path: Path) -> Iterator[Change]:
     """Build all changes of a module, each once."""
     tree = ast.parse(path.read_text())
-    seen: set[str] = set()
+    seen = {ast.unparse(tree)}
     for node, place in list(_nodes(tree, None, "")):
         before = ast.unparse(place.statement)
         for changed in _changed(node):

@@ -214,6 +214,30 @@ def test_the_mark_that_this_process_wrote_is_not_read_again(process: Process) ->
     assert process.client.operations == ["update_entity"]
 
 
+def test_a_mark_that_this_process_raised_is_not_read_again(process: Process) -> None:
+    for version in ("20", "21"):
+        claim = process.inserted(version)
+        process.marks.advance(claim)
+        recorded(process, claim, State.STARTED)
+    newest = process.inserted("22")
+    process.client.operations.clear()
+
+    assert process.marks.advance(newest) is None
+
+    assert process.client.operations == ["update_entity"]
+
+
+def test_the_claim_in_the_mark_is_not_read_once_its_time_is_over(process: Process) -> None:
+    process.marks.advance(process.inserted("20"))
+    newer = process.inserted("21")
+    process.later(6 * MINUTE)
+    process.client.operations.clear()
+
+    assert process.marks.advance(newer) is None
+
+    assert process.client.operations == ["update_entity"]
+
+
 def test_a_remembered_mark_supersedes_only_after_it_is_read_again(process: Process) -> None:
     newer = process.inserted("21")
     process.marks.advance(newer)

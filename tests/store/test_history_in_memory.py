@@ -149,6 +149,39 @@ def test_a_page_reads_one_entry_more_than_its_limit(process: Process, monkeypatc
     assert (sizes, len(read)) == ([3], 3)
 
 
+def test_a_query_has_a_condition_for_each_of_its_values(process: Process, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, dict[str, Any]]] = []
+    monkeypatch.setattr(process.table, "query", lambda text, **options: asked.append((text, options)) or [])
+    since, until = (f"{10**16 - 1 - int(time.timestamp() * 1_000_000):016d}" for time in (NOON, NOON + DAY))
+
+    process.history.page(
+        HistoryQuery("churn", State.STARTED, since=NOON, until=NOON + DAY, continuation="a-row", limit=7)
+    )
+    process.history.page(HistoryQuery("churn*"))
+
+    subjects = " and subject ge @first and subject lt @last"
+    assert asked == [
+        (
+            "PartitionKey eq @partition and RowKey ge @continuation and RowKey ge @until and RowKey le @since"
+            " and state eq @state" + subjects,
+            {
+                "partition": "history",
+                "results_per_page": 8,
+                "continuation": "a-row",
+                "until": until,
+                "since": f"{since}~",
+                "state": "started",
+                "first": "models/churn:",
+                "last": "models/churn;",
+            },
+        ),
+        (
+            "PartitionKey eq @partition" + subjects,
+            {"partition": "history", "results_per_page": 51, "first": "models/churn", "last": "models/churn~"},
+        ),
+    ]
+
+
 def test_ignored_events_are_shown_if_they_are_wanted(process: Process) -> None:
     written(process, "1", state=State.STARTED)
     ignored(process, "2")

@@ -70,6 +70,17 @@ def test_a_target_that_is_resolved_costs_nothing_more(process: Process) -> None:
     assert process.client.operations == []
 
 
+def test_another_process_reads_a_target_that_is_resolved_and_writes_nothing(process: Process) -> None:
+    process.targets.resolve(TARGET, ID)
+    other = Process(shares=process)
+    other.table.find("p", "the table exists")
+    process.client.operations.clear()
+
+    other.targets.resolve(TARGET, ID)
+
+    assert process.client.operations == ["get_entity", "get_entity"]
+
+
 def test_the_rows_of_a_target_are_readable(process: Process) -> None:
     process.targets.resolve(TARGET, ID)
 

@@ -119,6 +119,17 @@ def test_the_throttle_is_read_ahead_once_if_it_will_be_needed(process: Process, 
     assert reads(process) == before + 2
 
 
+def test_a_pause_that_lasts_is_read_ahead_too(process: Process) -> None:
+    throttle = Throttle(process.table, process.clock, Inline())
+    throttle.extend(HOUR)
+    process.later(6 * SECOND)
+    before = reads(process)
+
+    throttle.read_ahead()
+
+    assert reads(process) == before + 1
+
+
 def test_what_was_read_ahead_too_long_ago_is_read_again(process: Process, other: Process) -> None:
     throttle = Throttle(process.table, process.clock, Inline())
     throttle.read_ahead()
