@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
-from azure.core import MatchConditions
-from azure.core.exceptions import ResourceModifiedError
 from azure.data.tables import TableEntity
 
 from model_release.domain.claims import Claim, digest, target_digest
@@ -34,7 +31,8 @@ from model_release.store.pending import Pending
 from model_release.store.table import Table
 from model_release.store.targets import Resolved, Targets
 from model_release.store.throttle import Throttle
-from tests.tables import MemoryTable
+from tests.proof.table import SimulatedTable
+from tests.proof.workers import Inline
 
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
 SECOND, MINUTE, HOUR, DAY = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
@@ -84,42 +82,14 @@ def a_map(*targets: Target, order: str = "newest", **route: Any) -> ReleaseMap:
 
 
 @dataclass
-class ConditionalTable(MemoryTable):
-    """A table in memory that can delete an unchanged row, and that records its operations."""
+class RecordingTable(SimulatedTable):
+    """A table in memory that records its operations."""
 
     operations: list[str] = field(default_factory=list)
-
-    def delete_entity(
-        self,
-        partition_key: str,
-        row_key: str,
-        *,
-        etag: str | None = None,
-        match_condition: MatchConditions | None = None,
-    ) -> None:
-        def delete() -> None:
-            key = partition_key, row_key
-            if match_condition is MatchConditions.IfNotModified and self._existing(key).metadata["etag"] != etag:
-                raise ResourceModifiedError("UpdateConditionNotSatisfied")
-            self.rows.pop(key, None)
-
-        self._call("delete_entity", delete)
 
     def _call(self, name: str, operation: Callable[[], Any]) -> Any:
         self.operations.append(name)
         return super()._call(name, operation)
-
-
-class Inline(Executor):
-    """Threads that run one after another."""
-
-    def submit(self, call: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        future: Future[Any] = Future()
-        try:
-            future.set_result(call(*args, **kwargs))
-        except Exception as error:  # noqa: BLE001  as a thread does
-            future.set_exception(error)
-        return future
 
 
 class ScriptedAzureDevOps:
@@ -165,7 +135,7 @@ class Process:
 
     def __init__(self, *targets: Target, shares: Process | None = None, order: str = "newest") -> None:
         self.time = shares.time if shares else SimpleNamespace(now=NOON, seconds=1000.0)
-        self.client: ConditionalTable = shares.client if shares else ConditionalTable()
+        self.client: RecordingTable = shares.client if shares else RecordingTable()
         self.azure_devops = shares.azure_devops if shares else ScriptedAzureDevOps()
         self.sent: list[list[dict[str, Any]]] = []
         self.sending: list[Exception] = []

@@ -8,18 +8,18 @@ from azure.core.exceptions import ResourceExistsError, ResourceModifiedError, Re
 from azure.data.tables import UpdateMode
 
 from model_release.store.table import TABLE_NAME, Table
-from tests.in_memory import ConditionalTable, values
+from tests.in_memory import RecordingTable, values
 
 REPEATED = {"retry_on_methods": frozenset(["POST", "PATCH"])}
 
 
 @pytest.fixture
-def client() -> ConditionalTable:
-    return ConditionalTable()
+def client() -> RecordingTable:
+    return RecordingTable()
 
 
 @pytest.fixture
-def table(client: ConditionalTable) -> Table:
+def table(client: RecordingTable) -> Table:
     return Table(client)
 
 
@@ -27,7 +27,7 @@ def test_the_table_has_the_documented_name() -> None:
     assert TABLE_NAME == "modelreleases"
 
 
-def test_the_table_is_created_once_and_may_exist(table: Table, client: ConditionalTable) -> None:
+def test_the_table_is_created_once_and_may_exist(table: Table, client: RecordingTable) -> None:
     table.put("p", "1")
     table.put("p", "2")
     Table(client).put("p", "3")
@@ -58,7 +58,7 @@ def test_an_inserted_row_is_not_inserted_again(table: Table) -> None:
 def test_an_insert_asks_for_no_content() -> None:
     asked: list[Any] = []
 
-    class Client(ConditionalTable):
+    class Client(RecordingTable):
         def create_entity(self, entity: Any, **options: Any) -> dict[str, Any]:
             asked.append(options)
             return super().create_entity(entity, **options)
@@ -117,7 +117,7 @@ def test_a_query_has_values_for_its_names_and_selects_columns(table: Table) -> N
 def test_a_query_reads_pages_of_the_wanted_size() -> None:
     asked: dict[str, Any] = {}
 
-    class Client(ConditionalTable):
+    class Client(RecordingTable):
         def query_entities(self, query_filter: str, **options: Any) -> Any:
             asked.update(options)
             return super().query_entities(query_filter, **options)
@@ -127,7 +127,7 @@ def test_a_query_reads_pages_of_the_wanted_size() -> None:
     assert asked == {"parameters": {"p": "p"}, "select": None, "results_per_page": 7}
 
 
-def test_conditions_are_those_of_the_sdk(table: Table, client: ConditionalTable, monkeypatch: Any) -> None:
+def test_conditions_are_those_of_the_sdk(table: Table, client: RecordingTable, monkeypatch: Any) -> None:
     calls: list[dict[str, Any]] = []
     for name in ("update_entity", "upsert_entity", "delete_entity"):
         monkeypatch.setattr(client, name, lambda *_, **options: calls.append(options) or {"etag": "e"})

@@ -5,7 +5,8 @@ from azure.core.exceptions import ServiceRequestError
 
 from model_release.domain.claims import NEVER
 from model_release.store.throttle import Throttle
-from tests.in_memory import HOUR, MINUTE, NOON, SECOND, Inline, Process, values
+from tests.in_memory import HOUR, MINUTE, NOON, SECOND, Process, values
+from tests.proof.workers import Inline
 from tests.tables import AnswerLost
 
 
