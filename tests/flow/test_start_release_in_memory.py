@@ -315,6 +315,18 @@ def start_missing(process: Process, **tags: str) -> list[HistoryEntry]:
     return process.start_release.start_missing(an_event(**tags), recorded)
 
 
+def test_a_missing_target_is_pending_before_its_claim_is_inserted(process: Process) -> None:
+    process.targets.resolve(TARGET, process.azure_devops.identify(TARGET))
+    deploy(process, TARGET, tags={"stage": "production"})
+    register(process, stage="test")
+    process.fail("before create_entity", KeyboardInterrupt())
+
+    with pytest.raises(KeyboardInterrupt):
+        start_missing(process, stage="production")
+
+    assert len(process.rows("pending")) == 1
+
+
 def test_a_version_that_matches_since_its_tags_changed_is_started(process: Process, caplog: Any) -> None:
     caplog.set_level(logging.INFO, "model_release.log")
     deploy(process, TARGET, tags={"stage": "production"})
