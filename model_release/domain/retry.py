@@ -30,8 +30,7 @@ def abandoned(state: State, reason: str) -> AttemptResult:
 
 
 def abandon(claim: Claim, result: AttemptResult, now: datetime) -> AttemptResult:
-    """Replace the result of a claim that is too old, unless a request may still be carried out."""
-    in_flight = result.state is State.UNKNOWN and (result.in_flight_until or claim.in_flight_until) > now
-    if result.state.final or in_flight or not is_too_old(claim, now):
+    """Replace the result of a claim that is too old, unless a release may exist: it is searched for first."""
+    if result.state.final or result.state is State.UNKNOWN or not is_too_old(claim, now):
         return result
     return abandoned(result.state, result.reason)

@@ -54,7 +54,7 @@ class Attempts:
     def run(self, attempt: OpenAttempt) -> tuple[Claim, AttemptResult]:
         """Create the release or run of an attempt, unless a guard ends it; return the claim as it was written last."""
         guards: tuple[Callable[[OpenAttempt], Guarded], ...] = (
-            self._already_created,
+            self.already_created,
             self._too_old,
             self._throttled,
             self._routed,
@@ -82,7 +82,7 @@ class Attempts:
         unresolved = (plan for plan in plans if not self.targets.last_resolved(plan.target).definition_id)
         return own or next((plan for plan in unresolved if self._digest(plan) == claim.target_digest), None)
 
-    def _already_created(self, attempt: OpenAttempt) -> Guarded:
+    def already_created(self, attempt: OpenAttempt) -> Guarded:
         """Find the release that an earlier attempt may have created."""
         before, claim = attempt.before, attempt.claim
         # Without an ID no request was ever sent.
@@ -101,8 +101,11 @@ class Attempts:
                 before.target, before.definition_id, before.marker, since, attempt.deadline
             )
         except AzureDevOpsError as error:
-            failed = self._failed(kept, f"cannot check whether the release exists: {error}", claim, error)
-            return replace(failed, in_flight_until=in_flight_until)
+            reason = f"cannot check whether the release exists: {error}"
+            result = replace(self._failed(kept, reason, claim, error), in_flight_until=in_flight_until)
+            # A search that was refused for seven days may be refused for ever.
+            over = isinstance(error, RefusedError) and not in_flight and is_too_old(claim, self.clock())
+            return abandoned(kept, reason) if over else result
         if found:
             return AttemptResult(State.STARTED, f"{found.name} was found; an earlier attempt created it", created=found)
         if in_flight:

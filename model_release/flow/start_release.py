@@ -56,6 +56,8 @@ class StartRelease:
         routing = self._route(event)
         if not routing.plans:
             ours = event if event.workspace in self.workspaces else None
+            if ours:
+                self._take_over(ours)
             ignored = self.recorder.ignore(routing.why_nothing, f"models/{event.model}:{event.version}", ours)
             return [log_entry(self._timed(began, ignored))]
         return self._attempt_all(routing.plans, event, delivered=delivered, log=log_entry)
@@ -94,6 +96,13 @@ class StartRelease:
         acquired, result = self.attempts.run(attempt)
         others = self._attempt_all(result.instead, event, claim.idempotency_key, delivered=False)
         return [*others, self._timed(began, self.recorder.record(acquired, result))]
+
+    def _take_over(self, event: ModelRegistered) -> None:
+        """Give the sweep what a process with another release map claimed for this event, if it was cut off."""
+        recorded = self.claims.recorded(event.workspace, event.model, event.version).get(event.version)
+        for claim in recorded.claims if recorded else ():
+            if claim.state is State.STARTING:
+                self.pending.add(claim, claim.lease_until)
 
     @traced("match")
     def _route(self, event: ModelRegistered) -> Routing:

@@ -73,7 +73,7 @@ class Sweep:
             return []
         claim = self.claims.find(due.partition, due.row)
         if claim is None:
-            # It was cut off before its claim was inserted.
+            # It was cut off before its claim was inserted, or is about to insert it.
             self.pending.forget(due)
         elif claim.state.final:
             self.start_release.recorder.write_history(claim, self.history.etag(claim))

@@ -624,7 +624,7 @@ def test_a_version_that_was_registered_by_mistake_supersedes_nothing_after_the_m
 
     _, registered = env.plan(event(version=25))
     (claim,) = env.claims.recorded(registered.workspace, registered.model, "25")["25"].claims
-    entry, withdrawn = set_mark_back(claim, "Ada", "a typing error", env.app.start_release.recorder)
+    entry, withdrawn = set_mark_back(claim, "Ada", "a typing error", env.app.start_release)
     assert env.later(hours=2) == []
     (newer,) = remembers_the_mark.start_release.registered(event(version=26))
 

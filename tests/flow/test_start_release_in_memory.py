@@ -158,6 +158,28 @@ def test_an_event_of_another_workspace_is_not_kept(process: Process) -> None:
     assert {partition for partition, _ in process.client.rows} == {"ignored"}
 
 
+def test_a_claim_of_a_process_that_was_killed_is_pending_before_its_event_is_ignored(process: Process) -> None:
+    claim = process.inserted()
+    deploy(process, TARGET, enabled=False)
+
+    (entry,) = register(process)
+
+    assert (entry.state, entry.reason) == (State.IGNORED, "route churn is disabled")
+    assert process.rows("pending")[claim.key]["next_attempt"] == claim.lease_until
+
+
+def test_only_a_claim_that_was_cut_off_becomes_pending_when_its_event_is_ignored(process: Process) -> None:
+    register(process)
+    process.azure_devops.creating = [RefusedError("403")]
+    register(process, "21")
+    pending = dict(process.rows("pending"))
+    deploy(process, TARGET, enabled=False)
+
+    assert states(register(process) + register(process, "21")) == [State.IGNORED] * 2
+
+    assert process.rows("pending") == pending
+
+
 @pytest.mark.parametrize("body", ["not JSON", event_body(model="fraud")])
 def test_the_duration_of_an_ignored_event_is_reported(process: Process, body: str) -> None:
     ignore = process.history.write_alone

@@ -12,6 +12,7 @@ from model_release.domain.claims import Claim, State
 from model_release.domain.history import HistoryEntry, HistoryQuery
 from model_release.errors import TemporaryError
 from model_release.flow.sweep import SWEEP_THREADS, SWEEP_TIME, sweep_threads
+from model_release.store.pending import LONGEST_FUNCTION
 from tests.in_memory import DAY, HOUR, MINUTE, NOON, SECOND, WORKSPACE, Process, event_body
 
 
@@ -138,9 +139,12 @@ def test_an_attempt_that_fails_does_not_stop_the_others(process: Process, caplog
     assert errors(caplog) == ["an attempt failed; the next sweep repeats it"]
 
 
-def test_a_row_without_a_claim_is_deleted(process: Process) -> None:
+def test_a_row_without_a_claim_is_deleted_once_no_function_can_insert_it(process: Process) -> None:
     process.pending.put(process.new().claim, NOON)
 
+    assert process.sweep.run() == []
+    assert process.rows("pending")
+    process.later(LONGEST_FUNCTION)
     assert process.sweep.run() == []
 
     assert process.rows("pending") == {}

@@ -64,8 +64,8 @@ class _PushesRowsAhead(StartRelease):
 
 
 class _SendsAfterAFailedSearch(Attempts):
-    def _already_created(self, attempt: OpenAttempt) -> Guarded:
-        guarded = super()._already_created(attempt)
+    def already_created(self, attempt: OpenAttempt) -> Guarded:
+        guarded = super().already_created(attempt)
         refused = attempt.before and attempt.before.state is State.REFUSED
         return attempt if refused and isinstance(guarded, AttemptResult) and not guarded.created else guarded
 
