@@ -5,9 +5,11 @@ Azure's Python worker sends only the message to the host and drops the other fie
 
 import json
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 from model_release.domain.history import HistoryEntry
+from model_release.errors import ClaimLeasedError
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +28,20 @@ def log_catch_up(workspace: str, *, listed: int, started: int, complete: bool) -
 def log_sweep(pending: int, oldest_seconds: int | None) -> None:
     """Log the pending claims after a sweep, and the age of the oldest one."""
     _log({"event": "sweep", "pending": pending, "oldest_pending_seconds": oldest_seconds})
+
+
+def all_of(failures: Sequence[Exception]) -> Exception:
+    """Log several failures, and return the one that matters most, with notes about the others.
+
+    A lease of another worker matters least.
+    """
+    first, *others = sorted(failures, key=lambda failure: isinstance(failure, ClaimLeasedError))
+    for other in others:
+        first.add_note(f"another target failed too: {type(other).__name__}: {other}")
+    for failure in failures if others else ():
+        if not isinstance(failure, ClaimLeasedError):
+            logger.error("one of several targets failed", exc_info=failure)
+    return first
 
 
 def entry_line(entry: HistoryEntry) -> dict[str, Any]:

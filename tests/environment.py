@@ -153,6 +153,7 @@ class Environment:
             "AZURE_DEVOPS_PAT": "a token",
             "AML_WORKSPACES": WORKSPACE,
             "AZURE_DEVOPS_TIMEOUT_SECONDS": "10",
+            "CONFIRM_MODELS": "false",
             **({"RELEASE_MAP": str(PIPELINES)} if self.target == "pipeline" else {}),
         } | changes
 

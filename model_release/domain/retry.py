@@ -7,6 +7,8 @@ from model_release.errors import AzureDevOpsError, RefusedError
 
 LONGEST_RETRY = timedelta(hours=1)
 ABANDON_AFTER = timedelta(days=7)
+# Azure ML may list a version later than it sends the event.
+LISTED_WITHIN = timedelta(minutes=10)
 # In the next sweep.
 SOON = timedelta(seconds=1)
 _MOST_DOUBLINGS = 16

@@ -33,13 +33,25 @@ class Recorder:
     outbox: Outbox | None = None
 
     @traced("record")
-    def record(self, claim: Claim, result: AttemptResult, *, has_pending_row: bool = True) -> HistoryEntry:
-        """End an attempt: write first what remains to be done, then the claim, then the history; safe to be cut off."""
+    def record(
+        self,
+        claim: Claim,
+        result: AttemptResult,
+        confirmed: ModelRegistered | None = None,
+        *,
+        has_pending_row: bool = True,
+    ) -> HistoryEntry:
+        """End an attempt: write first what remains to be done, then the claim, then the history; safe to be cut off.
+
+        The claim keeps the event as Azure ML confirmed it.
+        """
         began = self.clock()
         result = abandon(claim, result, began)
         assert result.state in TRANSITIONS[claim.state], f"{claim.state} cannot become {result.state}"  # noqa: S101
         attempt = Attempt(claim.attempt, began, result.state, result.reason[:_ATTEMPT_CHARACTERS])
         recorded = _recorded(claim, attempt, result)
+        if confirmed and confirmed.registered_at:
+            recorded = replace(recorded, event=confirmed.body, registered_at=confirmed.registered_at)
         if not recorded.state.final:
             self.pending.put(recorded, recorded.next_attempt)
         if self.outbox:
@@ -78,10 +90,18 @@ class Recorder:
         """Record an event that starts nothing; an event of a workspace of ours is kept, to compare later tags with."""
         entry = HistoryEntry(self.clock(), State.IGNORED, reason.text[:_REASON_CHARACTERS], "", subject)
         if event:
+            self._take_over(event)
             entry = replace(entry, event_id=event.id, workspace=event.workspace.id)
             self.claims.keep_ignored(event, entry.reason)
         self.history.write_alone(entry)
         return replace(entry, log_reason=reason.log)
+
+    def _take_over(self, event: ModelRegistered) -> None:
+        """Give the sweep what a process with another release map claimed for this event, if it was cut off."""
+        recorded = self.claims.recorded(event.workspace, event.model, event.version).get(event.version)
+        for claim in recorded.claims if recorded else ():
+            if claim.state is State.STARTING:
+                self.pending.add(claim, claim.lease_until)
 
 
 def _recorded(claim: Claim, attempt: Attempt, result: AttemptResult) -> Claim:

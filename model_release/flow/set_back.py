@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from model_release.domain.claims import AttemptResult, Claim, State
 from model_release.domain.events import parse
 from model_release.domain.history import HistoryEntry
-from model_release.domain.routing import Reason, Routing
+from model_release.domain.routing import NO_ROUTING
 from model_release.errors import RefusedError
 from model_release.flow.attempt import OpenAttempt
+from model_release.flow.confirm import Confirmed
 from model_release.flow.record import Recorder
 from model_release.flow.start_release import StartRelease
 
@@ -38,8 +39,8 @@ def set_mark_back(claim: Claim, by: str, comment: str, start_release: StartRelea
 def _withdraw(claim: Claim, withdrawn: AttemptResult, start_release: StartRelease) -> HistoryEntry:
     """Withdraw a claim, unless its release is found, or cannot be searched for."""
     leased = start_release.claims.acquire(claim)
-    nothing = Routing((), Reason(withdrawn.reason))
-    attempt = OpenAttempt(leased.claim, claim, leased.deadline, parse(claim.event), nothing)
+    event = parse(claim.event)
+    attempt = OpenAttempt(leased.claim, claim, leased.deadline, event, lambda: Confirmed(event, NO_ROUTING))
     guarded = start_release.attempts.already_created(attempt)
     return start_release.recorder.record(leased.claim, guarded if isinstance(guarded, AttemptResult) else withdrawn)
 

@@ -64,6 +64,7 @@ ENVIRONMENT = {
     "AZURE_DEVOPS_URL": "https://dev.azure.com/contoso",
     "AZURE_DEVOPS_PAT": "a token",
     "AML_WORKSPACES": WORKSPACE,
+    "CONFIRM_MODELS": "false",
 }
 PASSED = {"ModelVersion": "{version}"}
 NAMES = {"release": ("definition", "variables"), "pipeline": ("pipeline", "parameters")}

@@ -17,6 +17,7 @@ from model_release.domain.routing import Reason, Routing
 from model_release.domain.targets import Created, Plan
 from model_release.errors import ClaimLeasedError
 from model_release.flow.attempt import OpenAttempt
+from model_release.flow.confirm import Confirmed
 from model_release.flow.set_back import set_mark_back
 from tests.environment import BOTH, EVENTS, Environment, event, sample_event
 
@@ -553,7 +554,7 @@ def test_an_attempt_that_used_up_its_lease_sends_nothing(env: Environment) -> No
     target = env.app.start_release.targets.last_resolved(plan.target)
     leased = env.claims.new(plan, parsed, target, (), "")
     claim, _ = env.claims.insert(leased.claim)
-    attempt = OpenAttempt(claim, None, leased.deadline, parsed, Routing((plan,), Reason("")), plan)
+    attempt = OpenAttempt(claim, None, leased.deadline, parsed, lambda: Confirmed(parsed, Routing((plan,), Reason(""))))
     env.clock.advance(seconds=106)
 
     _, result = env.app.start_release.attempts.run(attempt)
