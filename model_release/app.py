@@ -2,7 +2,8 @@
 
 import logging
 import os
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -60,7 +61,9 @@ class Services:
     health: Health
 
 
-def build(environment: Mapping[str, str] = os.environ, clock: Clock = _now) -> Services:
+def build(
+    environment: Mapping[str, str] = os.environ, clock: Clock = _now, sleep: Callable[[float], None] = time.sleep
+) -> Services:
     """Build the services; raises ConfigurationError with every fault of settings and release map."""
     read, routes = configuration(environment)
     # They log each request in twenty lines, and the host cannot filter what comes from the worker.
@@ -87,7 +90,7 @@ def build(environment: Mapping[str, str] = os.environ, clock: Clock = _now) -> S
         claims=claims,
         targets=targets,
         pending=pending,
-        attempts=Attempts(azure_devops, claims, targets, marks, throttle, confirm, read.first_retry, clock),
+        attempts=Attempts(azure_devops, claims, targets, marks, throttle, confirm, read.first_retry, clock, sleep),
         recorder=Recorder(claims, marks, pending, history, clock, outbox),
     )
     publisher = Publisher(outbox, claims, Topic(read.outcome_topic, credential)) if outbox else None

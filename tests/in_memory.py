@@ -151,7 +151,15 @@ class Process:
         self.outbox, self.cursors = Outbox(self.table), CatchUpCursors(self.table)
         self.confirm = Confirm(azure_ml, Inline())
         self.attempts = Attempts(
-            self.azure_devops, self.claims, self.targets, self.marks, self.throttle, self.confirm, MINUTE, self.clock
+            self.azure_devops,
+            self.claims,
+            self.targets,
+            self.marks,
+            self.throttle,
+            self.confirm,
+            MINUTE,
+            self.clock,
+            self.sleep,
         )
         self.recorder = Recorder(self.claims, self.marks, self.pending, self.history, self.clock, self.outbox)
         self.start_release = StartRelease(
@@ -181,6 +189,9 @@ class Process:
 
     def monotonic(self) -> float:
         return self.time.seconds
+
+    def sleep(self, seconds: float) -> None:
+        self.later(timedelta(seconds=seconds))
 
     def later(self, duration: timedelta) -> None:
         """Move both clocks."""

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
@@ -77,7 +77,8 @@ class AttemptResult:
     """The end of an attempt.
 
     `next_attempt` only if the state is not final; `in_flight_until` if an earlier attempt sent the request; `instead`
-    are the plans that replace a withdrawn claim; `log_reason` if the reason contains values of tags or properties.
+    are the plans that replace a withdrawn claim; `log_reason` if the reason contains values of tags or properties;
+    `unavailable` if Azure DevOps or Azure ML did not answer, so that other claims may end in the same way.
     """
 
     state: State
@@ -87,6 +88,7 @@ class AttemptResult:
     in_flight_until: datetime | None = None
     instead: tuple[Plan, ...] = ()
     log_reason: str = ""
+    unavailable: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """One attempt of a claim: guards, each of which may end it, and then the one request that creates."""
 
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -52,6 +53,7 @@ class Attempts:
     confirm: Confirm
     first_retry: timedelta
     clock: Clock
+    sleep: Callable[[float], None] = time.sleep
 
     def run(self, attempt: OpenAttempt) -> tuple[OpenAttempt, AttemptResult]:
         """Create the release or run of an attempt, unless a guard ends it; return how far the attempt came."""
@@ -78,6 +80,13 @@ class Attempts:
         matched = f"route {plan.route} matches {event.model}:{event.version}"
         reason = f"restarted manually; {matched}" if claim.idempotency_key else matched
         return attempt, AttemptResult(State.STARTED, reason, created=created)
+
+    def wait(self, result: AttemptResult, until: datetime) -> bool:
+        """Wait for the next attempt of a claim that waits, if it is due until then; return whether it is."""
+        if result.state is not State.WAITING or result.next_attempt > until:
+            return False
+        self.sleep(max((result.next_attempt - self.clock()).total_seconds(), 0))
+        return True
 
     def plan_for(self, claim: Claim, plans: Iterable[Plan]) -> Plan | None:
         """Return the plan for the claim's target, however the release map names it; raises AzureDevOpsError."""
@@ -132,7 +141,8 @@ class Attempts:
         if confirmed.absent and now - claim.created >= LISTED_WITHIN:
             return AttemptResult(State.WITHDRAWN, confirmed.reason)
         wait = max(self.first_retry, confirmed.retry_after or timedelta())
-        return AttemptResult(State.WAITING, confirmed.reason, now + min(wait, LONGEST_RETRY))
+        next_attempt = now + min(wait, LONGEST_RETRY)
+        return AttemptResult(State.WAITING, confirmed.reason, next_attempt, unavailable=not confirmed.absent)
 
     def _throttled(self, attempt: OpenAttempt) -> Guarded:
         until = self.throttle.throttled_until()
@@ -199,7 +209,8 @@ class Attempts:
         return self.targets.last_resolved(plan.target).target_digest
 
     def _failed(self, state: State, reason: str, claim: Claim, error: AzureDevOpsError) -> AttemptResult:
-        return AttemptResult(state, reason, self.clock() + pause(error, claim.attempt, self.first_retry))
+        next_attempt = self.clock() + pause(error, claim, self.first_retry)
+        return AttemptResult(state, reason, next_attempt, unavailable=not isinstance(error, RefusedError))
 
 
 def _plan(attempt: OpenAttempt) -> Plan:

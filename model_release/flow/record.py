@@ -63,7 +63,7 @@ class Recorder:
         self.write_history(recorded, etag)
         if recorded.state.final and (has_pending_row or recorded.attempt > 1):
             self.pending.delete(recorded.partition, recorded.row)
-        return replace(HistoryEntry.of(recorded), log_reason=result.log_reason)
+        return replace(HistoryEntry.of(recorded), log_reason=result.log_reason, unavailable=result.unavailable)
 
     def write_history(self, claim: Claim, etag: str) -> None:
         """Write the history entry of a claim until it equals the claim; the etag is that of the entry before."""
@@ -97,11 +97,13 @@ class Recorder:
         return replace(entry, log_reason=reason.log)
 
     def _take_over(self, event: ModelRegistered) -> None:
-        """Give the sweep what a process with another release map claimed for this event, if it was cut off."""
+        """End what a process with another release map began for this event, if it was cut off."""
         recorded = self.claims.recorded(event.workspace, event.model, event.version).get(event.version)
         for claim in recorded.claims if recorded else ():
             if claim.state is State.STARTING:
                 self.pending.add(claim, claim.lease_until)
+            elif claim.state.final and not self.history.etag(claim):
+                self.write_history(claim, "")
 
 
 def _recorded(claim: Claim, attempt: Attempt, result: AttemptResult) -> Claim:

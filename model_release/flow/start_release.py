@@ -8,6 +8,7 @@ from model_release.domain.claims import AttemptResult, Claim, RecordedVersion, S
 from model_release.domain.events import ModelRegistered, Workspace, parse
 from model_release.domain.history import HistoryEntry
 from model_release.domain.release_map import ReleaseMap
+from model_release.domain.retry import PATIENCE
 from model_release.domain.routing import Reason, Routing, route
 from model_release.domain.targets import Plan
 from model_release.errors import EventError, RefusedError, TemporaryError
@@ -147,6 +148,8 @@ class StartRelease:
             claim = leased.claim
         attempt = OpenAttempt(claim, before, leased.deadline, cause.event, cause.confirmed)
         attempt, result = self.attempts.run(attempt)
+        while cause.delivered and self.attempts.wait(result, claim.created + PATIENCE):
+            attempt, result = self.attempts.run(attempt)
         return self._end(attempt, result, cause, began, has_pending_row=may_be_left)
 
     def _end(

@@ -101,9 +101,11 @@ class HighWaterMarks:
         named = {mark.in_flight} if mark.in_flight_until > now else set()
         for row in sorted((named | ({mark.brought_by} if same_by_hand else set())) - {claim.row}):
             other = self._claims.get(claim.partition, row)
-            if row == mark.brought_by and same_by_hand and other.idempotency_key and other.state is State.STARTED:
+            is_same_by_hand = row == mark.brought_by and same_by_hand and bool(other.idempotency_key)
+            if is_same_by_hand and other.state is State.STARTED:
                 return Obstacle(sent=other.version, manually=True)
-            if other.in_flight(now):
+            # Its release may exist, also if its request is not in flight any more: the next search for it decides.
+            if other.in_flight(now) or (is_same_by_hand and other.state.may_be_created):
                 return Obstacle(in_flight=other.version)
         return None
 

@@ -27,11 +27,12 @@ _PENDING = "pending"
 
 @dataclass(frozen=True)
 class Due:
-    """A pending row that is due: the partition and row of its claim, when it was claimed, and the row's own etag."""
+    """A pending row that is due: its claim, when this was claimed, since when it is due, and the row's own etag."""
 
     partition: str
     row: str
     created: datetime
+    next_attempt: datetime
     etag: str
 
 
@@ -78,7 +79,7 @@ class Pending:
         """Read the rows that are due."""
         condition = "PartitionKey eq @pending and next_attempt le @now"
         for row in self._table.query(condition, pending=_PENDING, now=self._clock()):
-            yield Due(row["partition"], row["row"], row["created"], str(row.metadata["etag"]))
+            yield Due(row["partition"], row["row"], row["created"], row["next_attempt"], str(row.metadata["etag"]))
 
     def count(self) -> PendingCount:
         """Count the pending claims."""

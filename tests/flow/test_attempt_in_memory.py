@@ -97,7 +97,7 @@ def test_a_restart_says_so(process: Process) -> None:
     ("error", "state", "pause"),
     [
         (TemporaryError, State.WAITING, MINUTE),
-        (RefusedError, State.REFUSED, HOUR),
+        (RefusedError, State.REFUSED, MINUTE),
         (UnknownOutcomeError, State.UNKNOWN, MINUTE),
         (AzureDevOpsError, State.UNKNOWN, MINUTE),
     ],
@@ -110,10 +110,15 @@ def test_a_failed_request_is_repeated_after_a_pause(
     assert run(process, opened(process)) == waits(state, "a problem; a fix", NOON + pause)
 
 
-def test_the_pause_grows_with_the_attempts(process: Process) -> None:
-    process.azure_devops.creating = [TemporaryError("a problem")]
+@pytest.mark.parametrize(
+    ("error", "unavailable"), [(TemporaryError, True), (UnknownOutcomeError, True), (RefusedError, False)]
+)
+def test_an_error_that_other_claims_may_meet_too_counts_as_unavailable(
+    process: Process, error: type[AzureDevOpsError], *, unavailable: bool
+) -> None:
+    process.azure_devops.creating = [error("a problem")]
 
-    assert run(process, resumed(process, State.WAITING)).next_attempt == NOON + 2 * MINUTE
+    assert run(process, opened(process)).unavailable is unavailable
 
 
 # Already created
@@ -202,7 +207,7 @@ def test_a_search_that_fails_keeps_the_state(process: Process, state: State, kep
     assert run(process, attempt) == waits(
         kept,
         "cannot check whether the release exists: 503; wait",
-        process.clock() + 2 * MINUTE,
+        process.clock() + MINUTE,
         in_flight_until=NOON + 6 * MINUTE,
     )
     assert process.azure_devops.created == []
@@ -290,9 +295,9 @@ def test_a_version_without_an_order_is_not_superseded(process: Process) -> None:
 @pytest.mark.parametrize(
     ("error", "state", "pause"),
     [
-        (TemporaryError, State.WAITING, 2 * MINUTE),
-        (RefusedError, State.REFUSED, HOUR),
-        (UnknownOutcomeError, State.WAITING, 2 * MINUTE),
+        (TemporaryError, State.WAITING, MINUTE),
+        (RefusedError, State.REFUSED, MINUTE),
+        (UnknownOutcomeError, State.WAITING, MINUTE),
     ],
 )
 def test_a_plan_that_cannot_be_resolved_is_tried_again(process: Process, error: Any, state: State, pause: Any) -> None:
@@ -337,7 +342,7 @@ def test_a_target_that_is_resolved_is_not_asked_for_again(process: Process) -> N
     ("error", "state", "pause"),
     [
         (TemporaryError, State.WAITING, MINUTE),
-        (RefusedError, State.REFUSED, HOUR),
+        (RefusedError, State.REFUSED, MINUTE),
         (UnknownOutcomeError, State.WAITING, MINUTE),
     ],
 )

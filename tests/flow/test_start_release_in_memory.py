@@ -10,7 +10,7 @@ from azure.core.exceptions import ServiceRequestError
 
 from model_release.domain.claims import Claim, State, target_digest
 from model_release.domain.events import Workspace
-from model_release.domain.history import HistoryEntry
+from model_release.domain.history import HistoryEntry, HistoryQuery
 from model_release.domain.targets import Target
 from model_release.errors import ClaimLeasedError, RefusedError, TemporaryError, UnknownOutcomeError
 from tests.in_memory import (
@@ -178,6 +178,19 @@ def test_only_a_claim_that_was_cut_off_becomes_pending_when_its_event_is_ignored
     assert states(register(process) + register(process, "21")) == [State.IGNORED] * 2
 
     assert process.rows("pending") == pending
+
+
+def test_the_history_entry_of_a_process_that_was_killed_is_written_before_its_event_is_ignored(
+    process: Process,
+) -> None:
+    register(process)
+    (claim,) = claims(process)
+    process.client.rows = {at: row for at, row in process.client.rows.items() if at[0] != "history"}
+    deploy(process, TARGET, enabled=False)
+
+    assert states(register(process)) == [State.IGNORED]
+
+    assert list(process.history.page(HistoryQuery()).entries) == [HistoryEntry.of(claim)]
 
 
 @pytest.mark.parametrize("body", ["not JSON", event_body(model="fraud")])

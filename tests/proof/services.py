@@ -103,7 +103,15 @@ class Process:
             targets=targets,
             pending=pending,
             attempts=parts.attempts(
-                self._azure_devops(parts), claims, targets, marks, self.throttle, confirm, FIRST_RETRY, clock
+                self._azure_devops(parts),
+                claims,
+                targets,
+                marks,
+                self.throttle,
+                confirm,
+                FIRST_RETRY,
+                clock,
+                self.sleep,
             ),
             recorder=parts.recorder(claims, marks, pending, self.history, clock, outbox),
             monotonic=self.monotonic,
@@ -125,6 +133,10 @@ class Process:
 
     def monotonic(self) -> float:
         return self.simulation.now / 1000
+
+    def sleep(self, seconds: float) -> None:
+        self.simulation.current.ready_at = self.simulation.now + round(seconds * 1000)
+        self.simulation.stop("after a pause")
 
     def models(self, _: Workspace) -> list[str]:
         """List the models, as Azure ML does."""

@@ -36,7 +36,7 @@ def test_a_row_is_due_from_its_time_on(process: Process) -> None:
     process.later(SECOND)
 
     etag = process.rows("pending")[claim.key].metadata["etag"]
-    assert list(process.pending.due()) == [Due(PARTITION, claim.row, NOON, etag)]
+    assert list(process.pending.due()) == [Due(PARTITION, claim.row, NOON, NOON + MINUTE, etag)]
 
 
 def test_a_final_claim_is_deleted(process: Process) -> None:
