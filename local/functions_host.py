@@ -12,7 +12,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -38,14 +38,20 @@ class FunctionsHost:
     """The host of one app: answers requests, and as a context manager runs the timers."""
 
     def __init__(
-        self, app: func.FunctionApp, *, key: str | None = None, timers: bool = False, route_prefix: str = "api"
+        self,
+        app: func.FunctionApp,
+        *,
+        key: str | None = None,
+        timers: bool = False,
+        route_prefix: str = "api",
+        time_zone: tzinfo = UTC,
     ) -> None:
         """Read the app's functions; without a key no request needs one, as with `func start`."""
         functions = index(app)
         self._key = key
         self._worker = Worker()
         self._functions = {function.name.lower(): function for function in functions}
-        self._event_grid = EventGridWebhook(self._of_kind(EVENT_GRID), self._worker.start)
+        self._event_grid = EventGridWebhook(self._of_kind(EVENT_GRID), self._worker.start, time_zone)
         self._routes = sorted(
             (Route(function, route_prefix) for function in self._of_kind(HTTP)), key=lambda route: route.order
         )
