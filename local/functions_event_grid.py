@@ -12,11 +12,11 @@ from typing import Any
 from azure.functions.meta import Datum
 from werkzeug.wrappers import Request, Response
 
-from local.functions_http import empty, parameter
 from local.functions_worker import Function
+from local.kestrel import empty, parameter
 from local.newtonsoft import newtonsoft_read, newtonsoft_write
 
-METHODS = ("GET", "PUT", "POST", "DELETE", "OPTIONS")
+_METHODS = ("GET", "PUT", "POST", "DELETE", "OPTIONS")
 _log = logging.getLogger(__name__)
 
 
@@ -33,6 +33,8 @@ class EventGridWebhook:
 
     def __call__(self, request: Request) -> Response:
         """Answer a request."""
+        if request.method not in _METHODS:
+            return empty(404)
         name = parameter(request, "functionName")
         if name not in self._functions:
             return Response(f"cannot find function: '{name}'", status=404)

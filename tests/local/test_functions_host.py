@@ -154,7 +154,7 @@ def test_the_command_serves_an_app_with_its_settings_until_it_is_stopped(tmp_pat
     (tmp_path / "function_app.py").write_text(APP)
     (tmp_path / "host.json").write_text('{"version": "2.0", "extensions": {"http": {"routePrefix": "x"}}}')
     (tmp_path / "local.settings.json").write_text('{"Values": {"FROM_FILE": "file ", "FROM_BOTH": "file"}}')
-    with command(tmp_path, "--no-timers", "--key", "secret", FROM_BOTH="environment") as process:
+    with command(tmp_path, "--no-timers", "--function-key", "secret", FROM_BOTH="environment") as process:
         assert process.stdout
         name, _, url = process.stdout.readline().strip().partition(": ")
 
