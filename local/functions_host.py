@@ -29,6 +29,7 @@ from local.kestrel import decoded_path, empty, refusal, scheme, sent
 from local.serving import Server
 
 _HOME_PAGE = "<!DOCTYPE html>\n<title>Your Azure Function App is up and running.</title>\n"
+_DISABLE_HOME_PAGE = "AzureWebJobsDisableHomepage"
 _SECONDS_A_DAY = 24 * 3600
 _log = logging.getLogger(__name__)
 
@@ -74,7 +75,8 @@ class FunctionsHost:
         if refused:
             return refused
         response = empty(204) if _is_preflight(request) else self._answer(request)
-        response.headers.update(self._http.get("customHeaders", {}))
+        for name, value in self._http.get("customHeaders", {}).items():
+            response.headers.setdefault(name, value)
         hsts = self._http.get("hsts", {})
         if hsts.get("isEnabled") and scheme(request) == "https":
             response.headers["Strict-Transport-Security"] = f"max-age={int(hsts['maxAge']) * _SECONDS_A_DAY}"
@@ -102,7 +104,8 @@ class FunctionsHost:
     def _answer(self, request: Request) -> Response:
         match [request.method, *decoded_path(request).strip("/").lower().split("/")]:
             case [_, ""]:
-                return Response(_HOME_PAGE, content_type="text/html")
+                is_disabled = os.environ.get(_DISABLE_HOME_PAGE, "").lower() == "true"
+                return empty(204) if is_disabled else Response(_HOME_PAGE, content_type="text/html")
             case [_, "runtime", "webhooks", "eventgrid", *_]:
                 return self._keys.refusal(Door.EVENT_GRID, request) or self._event_grid(request)
             case [_, "runtime", "webhooks", *_]:

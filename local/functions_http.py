@@ -28,6 +28,7 @@ class Route:
         self.path = "/" + "/".join(filter(None, (prefix.strip("/"), trigger["route"].strip("/"))))
         self.door = _DOORS[trigger.get("authLevel", "function").lower()]
         self._methods = [method.upper() for method in trigger.get("methods", [])]
+        # Routes of ASP.NET match in any case and on escaped slashes, which Werkzeug's routing does not.
         segments = self.path[1:].split("/")
         self._limits = {name: _LIMITS[kind] for _, name, kind, _ in _PARAMETER.findall(self.path) if kind in _LIMITS}
         self._pattern = re.compile("".join(map(_segment_pattern, segments)) + "/?", re.IGNORECASE | re.DOTALL)
