@@ -77,6 +77,8 @@ class _Handler(WSGIRequestHandler):
 
     def send_error(self, code: int, *_: Any) -> None:
         """Refuse a request that cannot be read, without content."""
+        # Without a version that can be read, nothing would be sent.
+        self.request_version = self.protocol_version
         self.send_response(code)
         self.send_header("Content-Length", "0")
         self.send_header("Connection", "close")
