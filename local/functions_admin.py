@@ -4,10 +4,10 @@ https://github.com/Azure/azure-functions-host/wiki/Admin-APIs
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any
 
 from azure.functions.meta import Datum
 from werkzeug.wrappers import Request, Response
@@ -18,17 +18,12 @@ from local.kestrel import empty
 TIMER_INFO = Datum('{"Schedule":{"AdjustForDST":true},"ScheduleStatus":null,"IsPastDue":false}', "json")
 
 
-class Start(Protocol):
-    """Begins an invocation."""
-
-    def __call__(self, function: Function, datum: Datum) -> Future[Any]:
-        """Return the result to come."""
-
-
 class AdminApi:
     """Shows the functions and the state of the host, and runs functions."""
 
-    def __init__(self, functions: Iterable[Function], start: Start, host_key: str) -> None:
+    def __init__(
+        self, functions: Iterable[Function], start: Callable[[Function, Datum], Future[Any]], host_key: str
+    ) -> None:
         """Take the functions of the app, what starts them, and the key to show."""
         self._functions = {function.name.lower(): function for function in functions}
         self._start = start
