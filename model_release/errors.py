@@ -48,13 +48,19 @@ class ClaimLeasedError(ModelReleaseError):
 
 
 class AzureDevOpsError(ModelReleaseError):
-    """A request to Azure DevOps failed; `retry_after` is the pause that Azure DevOps asked for."""
+    """A request to Azure DevOps failed; `retry_after` is the pause that Azure DevOps asked for.
 
-    def __init__(self, problem: str, fix: str = "", *, retry_after: timedelta | None = None) -> None:
+    `answered`: Azure DevOps answered, so that other requests may succeed.
+    """
+
+    def __init__(
+        self, problem: str, fix: str = "", *, retry_after: timedelta | None = None, answered: bool = False
+    ) -> None:
         super().__init__(str(Fault(problem, fix)))
         self.problem = problem
         self.fix = fix
         self.retry_after = retry_after
+        self.answered = answered
 
 
 class TemporaryError(AzureDevOpsError):

@@ -6,8 +6,9 @@ from datetime import datetime
 from operator import attrgetter
 from typing import Any
 
+from model_release.azure_devops.answers import created
 from model_release.azure_devops.pipeline_request import Pipeline, check_stages, has_marker, run_request
-from model_release.azure_devops.sdk import PostRequest, Sdk, created
+from model_release.azure_devops.sdk import PostRequest, Sdk
 from model_release.azure_devops.target_name import project_id_in, the_one
 from model_release.domain.events import ModelRegistered
 from model_release.domain.release_map import MARKER_PARAMETER

@@ -7,8 +7,9 @@ from operator import attrgetter
 from typing import Any
 from urllib.parse import urlsplit
 
+from model_release.azure_devops.answers import created
 from model_release.azure_devops.release_request import MODEL_ARTIFACT, Definition, read_definition, release_request
-from model_release.azure_devops.sdk import PostRequest, Sdk, created
+from model_release.azure_devops.sdk import PostRequest, Sdk
 from model_release.azure_devops.target_name import split, the_one
 from model_release.domain.events import ModelRegistered
 from model_release.domain.targets import Created, ReleasePlan, Target

@@ -1,7 +1,6 @@
 """The azure-devops SDK: sign-in, clients that send each request once, and errors that have a meaning."""
 
 import os
-import re
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -11,15 +10,14 @@ from datetime import timedelta
 from typing import Any
 
 import requests
-import urllib3.exceptions
 from azure.core.credentials import TokenCredential
 from azure.core.exceptions import AzureError
 from msrest.authentication import Authentication, BasicAuthentication
-from msrest.exceptions import ClientException, ClientRequestError
+from msrest.exceptions import ClientException
 from yaml import YAMLError
 
-from model_release.domain.targets import Created
-from model_release.errors import AzureDevOpsError, RefusedError, TemporaryError, UnknownOutcomeError
+from model_release.azure_devops.answers import meaning_of, retry_after
+from model_release.errors import AzureDevOpsError, TemporaryError, UnknownOutcomeError
 from model_release.text import network_reason, shorten
 
 # The SDK writes to the home folder, which a Function App may not, and does so as soon as it is imported.
@@ -28,15 +26,6 @@ _CACHE = tempfile.TemporaryDirectory(prefix="azure-devops-")
 os.environ.setdefault("AZURE_DEVOPS_CACHE_DIR", _CACHE.name)
 
 _SCOPE = "499b84ac-1321-427f-aa17-267ca6975798/.default"
-_MOST_LINES = 10
-_LONGEST_PAUSE_SECONDS = 3600
-# Not SSLError, which is also raised while an answer is read.
-_NOT_SENT = (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError)
-# The SDK appends these sentences to the text of an answer, or to nothing.
-_SDK_SENTENCES = re.compile(
-    r"\s*(Operation returned a \d+ status code\.|The requested resource requires user authentication: .*)"
-)
-_SIGN_IN_FIX = "renew the token, or add the identity to the organization"
 
 
 @dataclass(frozen=True)
@@ -137,7 +126,7 @@ class Sdk:
     def _keep_answer(self, response: requests.Response, *_: Any, **__: Any) -> None:
         """Keep what the SDK drops: the status and the headers."""
         self._last.answer = response
-        self._last.pause = max(self._last.pause, _retry_after(response) or timedelta())
+        self._last.pause = max(self._last.pause, retry_after(response) or timedelta())
 
     @contextmanager
     def _translating(self, unproven: type[AzureDevOpsError]) -> Iterator[None]:
@@ -157,58 +146,7 @@ class Sdk:
             raise TemporaryError(f"cannot get a token for Azure DevOps: {reason}") from error
         # The SDK raises all of these for an answer that is cut off or not as expected.
         except (ClientException, OSError, ValueError, AttributeError, TypeError, KeyError, YAMLError) as error:
-            raise self._translated(error, unproven) from error
+            raise meaning_of(error, self._last.answer, unproven, self._timeout) from error
         finally:
             if self._last.pause:
                 self._throttled(self._last.pause)
-
-    def _translated(self, error: Exception, unproven: type[AzureDevOpsError]) -> AzureDevOpsError:
-        if type(error) is ClientRequestError or isinstance(error, OSError):
-            return self._no_answer(getattr(error, "inner_exception", None) or error, unproven)
-        answer: requests.Response | None = self._last.answer
-        if answer is None:
-            return unproven("the request to Azure DevOps failed: the answer cannot be read")
-        status, retry_after, words = answer.status_code, _retry_after(answer), _words(error)
-        details = f": {words}" if words else ""
-        if status == requests.codes.too_many_requests:
-            return TemporaryError(f"Azure DevOps is throttling requests (429){details}", retry_after=retry_after)
-        if status in (203, 302, 401):
-            problem = f"Azure DevOps does not accept the sign-in (status {status}){details}"
-            return RefusedError(problem, _SIGN_IN_FIX)
-        if status < 300:  # noqa: PLR2004  the class of HTTP statuses
-            details = f": {network_reason(error) or 'the answer cannot be read'}"
-        if status == requests.codes.request_timeout or not 300 <= status < 500:  # noqa: PLR2004
-            return unproven(f"Azure DevOps answered {status}{details}", retry_after=retry_after)
-        return RefusedError(words or f"Azure DevOps answered {status}", "" if words else "check AZURE_DEVOPS_URL")
-
-    def _no_answer(self, cause: Exception, unproven: type[AzureDevOpsError]) -> AzureDevOpsError:
-        reason = network_reason(cause, self._timeout)
-        inner = cause.args[0] if isinstance(cause, requests.RequestException) and cause.args else cause
-        if isinstance(getattr(inner, "reason", inner), _NOT_SENT):
-            return TemporaryError(f"Azure DevOps cannot be reached: {reason}")
-        return unproven(f"the request to Azure DevOps failed: {reason or 'connection failed'}")
-
-
-def created(answer: Any, name: str | None) -> Created:
-    """Read a release or a run; raises ValueError if the answer contains none."""
-    if not answer.id:
-        raise ValueError("the answer contains no release and no run")
-    url = answer._links.additional_properties["web"]["href"]  # noqa: SLF001  it is public in the REST API
-    return Created(answer.id, name or "", str(url))
-
-
-def _retry_after(answer: requests.Response) -> timedelta | None:
-    seconds = answer.headers.get("Retry-After", "")
-    # Unlike int, float reads any number of digits.
-    return timedelta(seconds=min(float(seconds), _LONGEST_PAUSE_SECONDS)) if seconds.isdecimal() else None
-
-
-def _words(error: Exception) -> str:
-    """Return Azure DevOps' own words; the faults of a run are next to the message, which does not contain them."""
-    if not isinstance(error, ClientException):
-        return ""
-    properties = getattr(error, "custom_properties", None)
-    results = properties.get("ValidationResults") if isinstance(properties, dict) else None
-    details = [str(one.get("message")) for one in results or () if isinstance(one, dict)]
-    lines = details or _SDK_SENTENCES.sub("", str(error)).splitlines()
-    return "; ".join(shorten(line) for line in lines[:_MOST_LINES])

@@ -4,6 +4,7 @@ import dataclasses
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from azure.core.exceptions import AzureError, ClientAuthenticationError, ServiceRequestError, ServiceResponseError
@@ -19,6 +20,7 @@ from tests.tls import spoiling_tls
 
 UNREACHABLE = "Azure DevOps cannot be reached"
 FAILED = "the request to Azure DevOps failed"
+SIGN_IN = "https://spsprodcus5.vssps.visualstudio.com/_signin"
 
 
 @pytest.mark.parametrize(
@@ -62,11 +64,28 @@ POSTED = {
         "Azure DevOps is throttling requests (429): slow",
     ),
     "429 without words": (Fault(status=429), TemporaryError, "Azure DevOps is throttling requests (429)"),
-    "203": (Fault(sign_in=True), RefusedError, "Azure DevOps does not accept the sign-in (status 203)"),
-    "302": (
-        Fault(status=302, headers={"Location": "/"}),
+    "203": (
+        Fault(status=203, body="<html>"),
+        RefusedError,
+        "Azure DevOps does not accept the sign-in (status 203): it shows its sign-in page",
+    ),
+    **{
+        str(status): (
+            Fault(status=status, headers={"Location": f"{SIGN_IN}?realm=dev.azure.com&context=secret"}),
+            RefusedError,
+            f"Azure DevOps does not accept the sign-in (status {status}): it redirects to {SIGN_IN}",
+        )
+        for status in (301, 302, 303, 307, 308)
+    },
+    "302 to nowhere": (
+        Fault(status=302),
         RefusedError,
         "Azure DevOps does not accept the sign-in (status 302)",
+    ),
+    "302 to an address that is none": (
+        Fault(status=302, headers={"Location": "https://[x"}),
+        RefusedError,
+        "Azure DevOps does not accept the sign-in (status 302): it redirects to https://[x",
     ),
     "401": (
         Fault(status=401, body={"message": "TF400813"}),
@@ -74,6 +93,38 @@ POSTED = {
         "Azure DevOps does not accept the sign-in (status 401): TF400813",
     ),
     "401 without words": (Fault(status=401), RefusedError, "Azure DevOps does not accept the sign-in (status 401)"),
+    "401 with its reason in a header": (
+        Fault(status=401, headers={"X-TFS-ServiceError": "Access+Denied%3A+The+token+has+expired."}),
+        RefusedError,
+        "Azure DevOps does not accept the sign-in (status 401): Access Denied: The token has expired.",
+    ),
+    **{
+        f"500 {kind}": (Fault(status=500, body={"message": "no", "typeKey": kind}), RefusedError, "no")
+        for kind in (
+            "PipelineNotFoundException",
+            "ReleaseDefinitionNotFoundException",
+            "ProjectDoesNotExistWithNameException",
+            "PipelineValidationException",
+            "BuildRequestValidationFailedException",
+            "ReleaseManagementAccessDeniedException",
+            "UnauthorizedAccessException",
+        )
+    },
+    "503 with a refusal": (
+        Fault(status=503, body={"message": "no", "typeKey": "AccessDeniedException"}),
+        RefusedError,
+        "no",
+    ),
+    "500 of another type": (
+        Fault(status=500, body={"message": "broken", "typeKey": "ReleaseManagementServiceException"}),
+        UnknownOutcomeError,
+        "Azure DevOps answered 500: broken",
+    ),
+    "500 without a type": (
+        Fault(status=500, body={"message": "broken", "typeKey": None}),
+        UnknownOutcomeError,
+        "Azure DevOps answered 500: broken",
+    ),
     "408": (Fault(status=408), UnknownOutcomeError, "Azure DevOps answered 408"),
     "500": (Fault(status=500, body={"message": "broken"}), UnknownOutcomeError, "Azure DevOps answered 500: broken"),
     "503": (Fault(status=503, headers={"Retry-After": "9"}), UnknownOutcomeError, "Azure DevOps answered 503"),
@@ -153,6 +204,14 @@ def test_a_failed_search_for_a_marker_never_means_that_there_is_nothing(env: Env
     ("fault", "fix"),
     [
         (Fault(status=401), "renew the token, or add the identity to the organization"),
+        (
+            Fault(status=302, headers={"Location": SIGN_IN}),
+            "renew the token, or add the identity to the organization",
+        ),
+        (
+            Fault(status=301, headers={"Location": "https://tfs.contoso.com/new"}),
+            "correct AZURE_DEVOPS_URL, or renew the token",
+        ),
         (Fault(status=404, body="<html>"), "check AZURE_DEVOPS_URL"),
         (Fault(status=403, body={"message": "Access denied."}), ""),
     ],
@@ -166,6 +225,26 @@ def test_a_refusal_of_azure_devops_has_a_fix_unless_its_words_contain_one(
         client(env).probe(release_plan().target)
 
     assert caught.value.fix == fix
+
+
+@BOTH
+@pytest.mark.parametrize(
+    "body",
+    [
+        {
+            "message": "Could not queue.",
+            "customProperties": {"ValidationResults": [{"message": "a"}, {"message": "b"}]},
+        },
+        {"Message": "No.", "ClassName": "A.B", "ValidationResults": [{"message": "a"}, {"message": "b"}]},
+        {"message": "a\nb"},
+    ],
+    ids=["custom properties", "top level", "lines"],
+)
+def test_every_recorded_shape_of_a_refusal_shows_all_faults(env: Environment, body: dict[str, Any]) -> None:
+    env.azure_devops.misbehave(Fault(**env.requests.start, status=400, body=body))
+
+    with pytest.raises(RefusedError, match=r"^a; b$"):
+        create(env, PLAN[env.target]())
 
 
 @pytest.mark.parametrize("pause", ["86400000", "9" * 40, "9" * 5000])

@@ -441,6 +441,17 @@ def test_an_unreachable_azure_devops_is_one_fault_and_ends_the_check(checked: Ch
     assert (found["where"], found["fix"]) == (FIRST, "check again; the remaining checks were skipped")
 
 
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_the_other_routes_are_checked_if_azure_devops_answers_one_with_an_error(checked: Checked, status: int) -> None:
+    checked.azure_devops.misbehave(Fault(path="searchText=Deploy", status=status))
+    checked.definition(42)["isDisabled"] = True
+
+    wrong = {finding["where"]: finding for finding in checked.wrong()}
+
+    assert (wrong[FIRST]["fix"], str(status) in wrong[FIRST]["message"]) == ("check again", True)
+    assert wrong[SECOND]["message"] == "definition Deploy fraud model is disabled"
+
+
 def test_all_faults_of_settings_and_map_are_reported_at_once(checked: Checked) -> None:
     checked.settings = {"AML_WORKSPACES": "", "AzureWebJobsStorage": ""}
     checked.routes[0]["modle"] = "x"

@@ -36,8 +36,10 @@ def check_azure_devops(
         except RefusedError as error:
             yield Finding.refused(error, target, where)
         except AzureDevOpsError as error:
-            yield Finding(Severity.FAULT, error.problem, where, "check again; the remaining checks were skipped")
-            return
+            fix = "check again" if error.answered else "check again; the remaining checks were skipped"
+            yield Finding(Severity.FAULT, error.problem, where, fix)
+            if not error.answered:
+                return
     yield from _check_spelling(release_map, same_definition.values())
 
 
