@@ -9,6 +9,8 @@ from model_release.domain.release_map import MARKER_PARAMETER
 from model_release.domain.targets import RunPlan
 from model_release.errors import RefusedError
 
+STAGES_FIX = "correct stages_to_skip in the route"
+
 
 @dataclass(frozen=True)
 class Pipeline:
@@ -34,14 +36,16 @@ def run_request(plan: RunPlan, marker: str) -> dict[str, Any]:
 
 
 def check_stages(pipeline: Pipeline, request: dict[str, Any], final_yaml: str) -> None:
-    """Raise RefusedError for a stage to skip that the YAML does not have, because Azure DevOps may ignore it."""
+    """Raise RefusedError for a stage to skip that the YAML does not have, because Azure DevOps Server may ignore it."""
     wanted = request.get("stagesToSkip")
     if not wanted:
         return
-    names = {str(stage.get("stage")).casefold() for stage in yaml.safe_load(final_yaml).get("stages") or []}
+    # This loader makes texts only. For others `yes` is not a text, and `=` or a date that does not exist is a fault.
+    content = yaml.load(final_yaml, yaml.BaseLoader)  # noqa: S506  it cannot construct objects
+    names = {stage.get("stage", "").casefold() for stage in content.get("stages") or []}
     if unknown := [stage for stage in wanted if stage.casefold() not in names]:
         problem = f"pipeline {pipeline.name} has no stage {' and no stage '.join(unknown)}"
-        raise RefusedError(problem, "correct stages_to_skip in the route")
+        raise RefusedError(problem, STAGES_FIX)
 
 
 def has_marker(parameters: dict[str, Any], marker: str) -> bool:

@@ -7,7 +7,7 @@ from operator import attrgetter
 from typing import Any
 
 from model_release.azure_devops.answers import created
-from model_release.azure_devops.pipeline_request import Pipeline, check_stages, has_marker, run_request
+from model_release.azure_devops.pipeline_request import STAGES_FIX, Pipeline, check_stages, has_marker, run_request
 from model_release.azure_devops.sdk import PostRequest, Sdk
 from model_release.azure_devops.target_name import project_id_in, the_one
 from model_release.domain.events import ModelRegistered
@@ -21,6 +21,13 @@ from azure.devops.released.pipelines import PipelinesClient  # isort: skip
 
 _RUNS = "7859261e-d2e9-4a68-b820-a5d84cc5bb3d"
 _PAGE = 100
+# Fixes of refusals, by Azure DevOps' own words.
+_FIXES = {
+    f"Unexpected parameter '{MARKER_PARAMETER}'": (
+        f"declare the parameter {MARKER_PARAMETER} of type string with the default '' in the pipeline's YAML"
+    ),
+    "is not a valid stage to skip": STAGES_FIX,
+}
 
 
 class PipelineTargets:
@@ -44,12 +51,9 @@ class PipelineTargets:
                 found = the_one(target, listed, attrgetter("folder"))
             return Pipeline(found.id, found.name, found.folder or "", project_id_in(found.url or ""))
 
-    def body(self, found: Pipeline, plan: RunPlan, _: ModelRegistered, marker: str) -> dict[str, Any]:
-        """Build the RunPipelineParameters; raises RefusedError if a stage to skip does not exist."""
-        body = run_request(plan, marker)
-        if plan.stages_to_skip:
-            self.preview(found, plan.target, body)
-        return body
+    def body(self, _: Pipeline, plan: RunPlan, __: ModelRegistered, marker: str) -> dict[str, Any]:
+        """Build the RunPipelineParameters."""
+        return run_request(plan, marker)
 
     def post_request(self, found: Pipeline, target: Target, body: dict[str, Any]) -> PostRequest:
         """Build the request that starts the run."""
@@ -120,11 +124,11 @@ class PipelineTargets:
 
 @contextmanager
 def _explaining() -> Iterator[None]:
-    """Add the fix if the pipeline does not declare the marker."""
+    """Add the fix of a refusal that names none."""
     try:
         yield
     except RefusedError as refusal:
-        if f"Unexpected parameter '{MARKER_PARAMETER}'" not in refusal.problem:
+        fix = next((fix for words, fix in _FIXES.items() if words in refusal.problem), None)
+        if refusal.fix or not fix:
             raise
-        fix = f"declare the parameter {MARKER_PARAMETER} of type string with the default '' in the pipeline's YAML"
         raise RefusedError(refusal.problem, fix, retry_after=refusal.retry_after) from refusal

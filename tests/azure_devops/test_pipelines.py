@@ -109,7 +109,8 @@ def test_a_preview_refuses_what_create_would_refuse_and_starts_nothing(env: Envi
     azure_devops, registered = client(env), parse(event())
 
     azure_devops.preview(run_plan(stages_to_skip=("test",)), registered, MARKER)
-    with pytest.raises(RefusedError, match="has no stage Prodution and no stage Tset; correct stages_to_skip"):
+    unknown = "'Prodution' is not a valid stage to skip.; 'Tset' is not a valid stage to skip.; correct stages_to_skip"
+    with pytest.raises(RefusedError, match=unknown):
         azure_devops.preview(run_plan(stages_to_skip=("Prodution", "Tset")), registered, MARKER)
     with pytest.raises(RefusedError, match="Unexpected parameter 'x'"):
         azure_devops.preview(run_plan(parameters=PASSED | {"x": "1"}), registered, MARKER)
@@ -121,10 +122,34 @@ def test_an_unknown_stage_to_skip_starts_no_run(env: Environment) -> None:
     env.azure_devops.pipelines.change(2, stages=["Test", "Production"])
 
     assert refusal(env, run_plan(stages_to_skip=("Prodution",))) == (
-        "pipeline Deploy sklearn model has no stage Prodution",
+        "'Prodution' is not a valid stage to skip.",
         "correct stages_to_skip in the route",
     )
     assert env.azure_devops.runs == []
+
+
+def test_a_run_that_skips_stages_costs_one_request(env: Environment) -> None:
+    env.azure_devops.pipelines.change(2, stages=["Test", "Production"])
+    azure_devops, plan = client(env), run_plan(stages_to_skip=("Test",))
+    azure_devops.find(plan.target)
+    before = len(env.azure_devops.requests)
+
+    create(azure_devops, plan)
+
+    assert [request.method for request in env.azure_devops.requests[before:]] == ["POST"]
+
+
+@pytest.mark.parametrize("text", ["=", "<<", "2021-02-30", "!x y", "yes", "~", "010", "1:30", "0o8"])
+def test_a_planned_yaml_is_read_as_text(env: Environment, text: str) -> None:
+    final_yaml = f"stages:\n- stage: {text}\n  variables: {{v: {text}, {text}: v}}\n"
+    name = text.removeprefix("!x ")
+    preview = Fault(method="POST", path="/preview", status=200, body={"finalYaml": final_yaml}, times=2)
+    env.azure_devops.misbehave(preview)
+    azure_devops, registered = client(env), parse(event())
+
+    azure_devops.preview(run_plan(stages_to_skip=(name.upper(),)), registered, MARKER)
+    with pytest.raises(RefusedError, match="pipeline Deploy sklearn model has no stage other; correct stages_to_skip"):
+        azure_devops.preview(run_plan(stages_to_skip=(name, "other")), registered, MARKER)
 
 
 def test_an_undeclared_marker_is_refused_with_what_to_declare(env: Environment) -> None:

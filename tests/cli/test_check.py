@@ -699,7 +699,7 @@ OF_A_PIPELINE: dict[str, tuple[Callable[[Checked], object], str, str]] = {
     "disabled": (pipeline(disabled=True), "Deploy churn is disabled", CORRECT),
     "no such stage": (
         run(stages_to_skip=["Prodution"]),
-        "Deploy churn has no stage Prodution",
+        "'Prodution' is not a valid stage to skip",
         "correct stages_to_skip",
     ),
     "no such branch": (run(branch="refs/heads/gone"), "a commit of refs/heads/gone", CORRECT),

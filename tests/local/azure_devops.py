@@ -31,10 +31,10 @@ class ServedAzureDevOps:
     def create(self, **request: Any) -> Any:
         return self.client().create_release(ReleaseStartMetadata(definition_id=1, **request), "fraud")
 
-    def run(self, pipeline: int = 1, branch: str = "", parameters: dict[str, str] = MODEL) -> Any:
+    def run(self, pipeline: int = 1, branch: str = "", parameters: dict[str, Any] = MODEL, **more: Any) -> Any:
         self_repository = {"self": RepositoryResourceParameters(ref_name=branch)}
         resources = RunResourcesParameters(repositories=self_repository) if branch else None
-        request = RunPipelineParameters(template_parameters=parameters, resources=resources)
+        request = RunPipelineParameters(template_parameters=parameters, resources=resources, **more)
         return self.client(PipelinesClient).run_pipeline(request, "growth", pipeline)
 
     def post(self, request: Any) -> requests.Response:

@@ -116,6 +116,13 @@ def test_the_refusal_names_all_undeclared_parameters(served: ServedAzureDevOps) 
     assert error.message == "Unexpected parameter 'a'\nUnexpected parameter 'b'"
 
 
+def test_the_refusal_names_all_unknown_stages_to_skip(served: ServedAzureDevOps) -> None:
+    error = refused(served, stages_to_skip=["test", "Tset", "Prodution"])
+
+    assert error.type_key == "PipelineValidationException"
+    assert error.message == "'Tset' is not a valid stage to skip.\n'Prodution' is not a valid stage to skip."
+
+
 def test_missing_values_and_unknown_branches_are_in_the_validation_results(served: ServedAzureDevOps) -> None:
     values = refused(served, parameters={"MODELNAME": "churn"})
     branch = refused(served, branch="refs/heads/gone")
