@@ -1,12 +1,13 @@
 """The app's settings, read once and checked completely."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import takewhile
 from pathlib import Path
 from typing import TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from model_release.domain.events import Workspace
 from model_release.domain.lease import LEAST_TIMEOUTS
@@ -24,6 +25,7 @@ AZURITE = (
 AZURE = "https://management.azure.com"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _ORGANIZATION = "https://dev.azure.com/contoso"
+_SERVICE_HOSTS = ("dev.azure.com", ".visualstudio.com")
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,9 @@ def read(environment: Mapping[str, str]) -> Settings:
         faults.append(Fault(problem, f"set it to {least} or more", where="CLAIM_LEASE_SECONDS"))
     values = {
         "storage": get("AzureWebJobsStorage", lambda text: _storage(text, environment)),
-        "azure_devops_url": get("AZURE_DEVOPS_URL", azure_devops_url),
+        "azure_devops_url": get(
+            "AZURE_DEVOPS_URL", lambda text: azure_devops_url(text, environment.get("AZURE_DEVOPS_PAT", "").strip())
+        ),
         "azure_devops_pat": get("AZURE_DEVOPS_PAT", _secret),
         "workspaces": get("AML_WORKSPACES", _workspaces),
         "resource_manager_url": get("AZURE_RESOURCE_MANAGER_URL", _url, AZURE),
@@ -100,15 +104,42 @@ def read(environment: Mapping[str, str]) -> Settings:
     return Settings(**values)  # type: ignore[arg-type]
 
 
-def azure_devops_url(text: str) -> str:
+def azure_devops_url(text: str, token: str) -> str:
     """Check the address of an organization or an on-premises collection; raises ValueError with a `fix`."""
     fix = f"set it to the address of your organization, such as {_ORGANIZATION}"
     if not text:
         raise InvalidValueError("missing", fix)
     parts = urlsplit(_url(text))
-    if parts.hostname == "dev.azure.com" and parts.path in ("", "/"):
+    segments = [segment for segment in parts.path.split("/") if segment]
+    host = (parts.hostname or "").lower()
+    is_service = host.endswith(_SERVICE_HOSTS)
+    right = _organization(host, segments) if is_service else _collection(parts, segments)
+    if not right:
         raise InvalidValueError(f"{shorten(text)!r} does not name an organization", fix)
-    return text.rstrip("/")
+    given = f"{parts.scheme}://{'/'.join([parts.netloc, *segments])}"
+    if given.lower() != right.lower():
+        kind = "an organization" if is_service else "a collection"
+        raise InvalidValueError(f"{shorten(text)!r} is not the address of {kind}", f"set it to {right}")
+    # Without a token, one of Entra ID would be sent, which belongs to Azure DevOps Services.
+    if not (is_service or token or host in LOOPBACK):
+        problem = f"{shorten(text)!r} is not an address of Azure DevOps Services, and AZURE_DEVOPS_PAT is missing"
+        raise InvalidValueError(problem, f"{fix}, or set AZURE_DEVOPS_PAT for Azure DevOps Server")
+    return given
+
+
+def _organization(host: str, segments: Sequence[str]) -> str:
+    """Return the address of the organization, without the service of a host such as vsrm, and without a project."""
+    if host.endswith("dev.azure.com"):
+        return f"https://dev.azure.com/{segments[0]}" if segments and segments[0][0] != "_" else ""
+    name = host.partition(".")[0]
+    # A part of each address of the time before `dev.azure.com`.
+    collection = segments[:1] if [segment.lower() for segment in segments[:1]] == ["defaultcollection"] else []
+    return "" if name in ("app", "www") else "/".join([f"https://{name}.visualstudio.com", *collection])
+
+
+def _collection(parts: SplitResult, segments: Sequence[str]) -> str:
+    """Return the address without `_apis` and what follows."""
+    return f"{parts.scheme}://{'/'.join([parts.netloc, *takewhile(lambda segment: segment[0] != '_', segments)])}"
 
 
 def _seconds(text: str) -> timedelta:

@@ -74,6 +74,65 @@ def test_a_wrong_setting_is_reported_with_its_name_and_problem(name: str, value:
     assert str(found).startswith(f"{name}: ")
 
 
+ORGANIZATION = "is not the address of an organization; set it to"
+NO_TOKEN = "is not an address of Azure DevOps Services, and AZURE_DEVOPS_PAT is missing"
+
+
+@pytest.mark.parametrize(
+    ("url", "fault"),
+    [
+        ("https://dev.azure.com/contoso/fraud", f"{ORGANIZATION} https://dev.azure.com/contoso"),
+        ("https://dev.azure.com/Contoso/My%20Project/_build?definitionId=1", "a query"),
+        ("https://dev.azure.com/contoso/_apis", f"{ORGANIZATION} https://dev.azure.com/contoso"),
+        ("https://dev.azure.com/contoso/fraud/_apis/release", f"{ORGANIZATION} https://dev.azure.com/contoso"),
+        ("https://dev.azure.com/_apis", "does not name an organization; set it to the address"),
+        ("https://vsrm.dev.azure.com/contoso", f"{ORGANIZATION} https://dev.azure.com/contoso"),
+        ("https://vssps.dev.azure.com/contoso/_apis", f"{ORGANIZATION} https://dev.azure.com/contoso"),
+        ("https://VSRM.dev.azure.com/", "does not name an organization"),
+        ("https://contoso.vsrm.visualstudio.com", f"{ORGANIZATION} https://contoso.visualstudio.com"),
+        ("https://contoso.vssps.visualstudio.com/_apis", f"{ORGANIZATION} https://contoso.visualstudio.com"),
+        (
+            "https://contoso.vsrm.visualstudio.com/DefaultCollection/fraud",
+            f"{ORGANIZATION} https://contoso.visualstudio.com/DefaultCollection",
+        ),
+        ("https://contoso.visualstudio.com/fraud", f"{ORGANIZATION} https://contoso.visualstudio.com"),
+        ("https://app.vssps.visualstudio.com", "does not name an organization"),
+        ("https://tfs.contoso.com/tfs/DefaultCollection", f"{NO_TOKEN}; set it to the address of your organization"),
+        ("https://notdev.azure.com.example/contoso", NO_TOKEN),
+        ("https://portal.azure.com", NO_TOKEN),
+        (
+            "https://tfs.contoso.com/tfs/DefaultCollection/_apis/projects",
+            "is not the address of a collection; set it to https://tfs.contoso.com/tfs/DefaultCollection",
+        ),
+    ],
+)
+def test_another_address_than_that_of_the_organization_is_a_fault_with_the_right_one(url: str, fault: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        settings.read(GOOD | {"AZURE_DEVOPS_URL": url})
+
+    (found,) = caught.value.faults
+    assert fault in str(found)
+    assert found.where == "AZURE_DEVOPS_URL"
+
+
+@pytest.mark.parametrize(
+    ("url", "token"),
+    [
+        ("https://dev.azure.com/contoso", ""),
+        ("https://DEV.azure.com/My-Org", ""),
+        ("https://contoso.visualstudio.com", ""),
+        ("https://contoso.visualstudio.com/DefaultCollection", ""),
+        ("https://tfs.contoso.com/tfs/DefaultCollection", "a token"),
+        ("https://tfs.contoso.com:8443/Collection", "a token"),
+        ("http://127.0.0.1:7080/contoso", ""),
+    ],
+)
+def test_the_address_of_an_organization_or_of_a_collection_with_a_token_is_accepted(url: str, token: str) -> None:
+    read = settings.read(GOOD | {"AZURE_DEVOPS_URL": url, "AZURE_DEVOPS_PAT": token})
+
+    assert read.azure_devops_url == url
+
+
 def test_faults_of_settings_and_release_map_are_one_message() -> None:
     with pytest.raises(ConfigurationError) as caught:
         build({"RELEASE_MAP": "none.yaml", "AZURE_DEVOPS_TIMEOUT_SECONDS": "0"})

@@ -110,12 +110,13 @@ def _by_connection(options: Sequence[str]) -> dict[str, str]:
 
 
 def _azure_devops(url: str | None, values: Mapping[str, str]) -> AzureDevOps:
+    token = values.get("AZURE_DEVOPS_PAT", "")
     try:
-        address = azure_devops_url(url or values.get("AZURE_DEVOPS_URL", ""))
+        address = azure_devops_url(url or values.get("AZURE_DEVOPS_URL", ""), token)
     except ValueError as error:
         where = "--url" if url else "AZURE_DEVOPS_URL"
         raise click.ClickException(str(Fault(str(error), getattr(error, "fix", ""), where))) from error
-    return connect(address, values.get("AZURE_DEVOPS_PAT", ""))
+    return connect(address, token)
 
 
 def _read(releases: ReleaseTargets, projects: Sequence[str]) -> list[OldTrigger]:
