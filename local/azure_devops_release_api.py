@@ -21,6 +21,13 @@ RELEASE_LOCATIONS = [
         "{project}/_apis/{area}/{resource}/{definitionId}",
         4,
     ),
+    (
+        "f5b09dd5-9d54-45a1-8b5a-1c8287d634cc",
+        "distributedtask",
+        "variablegroups",
+        "{project}/_apis/{area}/{resource}/{groupId}",
+        2,
+    ),
     ("30fc787e-a9e0-4a07-9fbc-3e903aa051d2", "Release", "versions", "{project}/_apis/{area}/artifacts/{resource}", 1),
 ]
 
@@ -34,6 +41,7 @@ class Releases(Organization):
         self.model_version_id = "{version}"
         self._definitions: dict[int, Json] = {}
         self._versions: dict[str, list[str]] = {}
+        self._groups: dict[int, Json] = {}
 
     def add_definition(
         self,
@@ -47,6 +55,7 @@ class Releases(Organization):
         variables: Mapping[str, str | Json] | None = None,
         stages: Sequence[str] = ("Production",),
         disabled: bool = False,
+        groups: Sequence[int] = (),
     ) -> Json:
         """Add a release definition and return it, to be changed by the caller; model artifacts are models by alias."""
         artifacts = [shapes.model_artifact(alias, model) for alias, model in (model_artifacts or {}).items()]
@@ -70,9 +79,19 @@ class Releases(Organization):
                 "artifacts": artifacts,
                 "triggers": [{"artifactAlias": artifact["alias"], **cause} for artifact in artifacts if trigger],
                 "variables": {key: shapes.variable(value) for key, value in (variables or {}).items()},
+                "variableGroups": list(groups),
                 "environments": shapes.definition_stages(stages),
             }
             return self._definitions[number]
+
+    def add_variable_group(self, project: str, name: str, variables: Mapping[str, str]) -> int:
+        """Add a variable group and return its ID."""
+        with self._lock:
+            number = len(self._groups) + 1
+            values = {key: {"value": value} for key, value in variables.items()}
+            self._groups[number] = {"id": number, "name": name, "type": "Vsts", "variables": values}
+            self.add_project(project)
+            return number
 
     def add_model_version(self, model: str, version: str) -> None:
         """Add a version to the list of artifact versions, as the latest."""
@@ -90,6 +109,7 @@ class Releases(Organization):
             f"GET {release}/releases": self._list_releases,
             f"GET {release}/releases/{{id}}": self._get_release,
             f"POST {release}/releases": self._create_release,
+            "GET /{organization}/{project}/_apis/distributedtask/variablegroups": self._list_groups,
         }
 
     def _list_definitions(self, call: Call) -> Response:
@@ -123,6 +143,12 @@ class Releases(Organization):
         versions = [{"id": self.model_version_id.format(model=model, version=name), "name": name} for name in names]
         default = {"defaultVersion": versions[0]} if versions else {}
         return {"alias": artifact["alias"], "sourceId": artifact["sourceId"], "versions": versions, **default}
+
+    def _list_groups(self, call: Call) -> Response:
+        """List variable groups by ID; an unknown ID is left out."""
+        self.project(call.project)
+        wanted = call.query.get("groupIds", "").split(",")
+        return list_of([group for group in self._groups.values() if str(group["id"]) in wanted])
 
     def _list_releases(self, call: Call) -> Response:
         visible = [

@@ -1,7 +1,7 @@
 """The body of the request that creates a release (pure)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from model_release.azure_devops.target_name import project_id_of
@@ -27,8 +27,9 @@ class Variable:
 class Definition:
     """The parts of a release definition that a request depends on.
 
-    `models` are the models of the artifacts by alias; `variables` have lower-case keys, because Azure DevOps ignores
-    the case of their names.
+    `models` are the models of the artifacts by alias. `variables` are those of the scope Release; `of_stages` and
+    `of_groups` have the stage or group of other variables. All have lower-case keys, because Azure DevOps ignores the
+    case of their names. The variables of `groups`, which are IDs, must be read from the groups.
     """
 
     id: int
@@ -37,6 +38,9 @@ class Definition:
     variables: Mapping[str, Variable]
     stages: tuple[str, ...]
     project_id: str = ""
+    of_stages: Mapping[str, str] = field(default_factory=dict)
+    groups: tuple[int, ...] = ()
+    of_groups: Mapping[str, str] = field(default_factory=dict)
 
     def alias_of(self, model: str) -> str | None:
         """Return the alias of the artifact of this model; raises RefusedError if there are several."""
@@ -51,6 +55,7 @@ class Definition:
 
 def read_definition(content: Mapping[str, Any]) -> Definition:
     """Read Azure DevOps' ReleaseDefinition."""
+    stages = content.get("environments") or []
     return Definition(
         id=content["id"],
         name=content["name"],
@@ -63,8 +68,10 @@ def read_definition(content: Mapping[str, Any]) -> Definition:
             name.lower(): Variable(name, bool(variable.get("allowOverride")), bool(variable.get("isSecret")))
             for name, variable in (content.get("variables") or {}).items()
         },
-        stages=tuple(stage["name"] for stage in content.get("environments") or []),
+        stages=tuple(stage["name"] for stage in stages),
         project_id=project_id_of(content),
+        of_stages={name.lower(): stage["name"] for stage in stages for name in stage.get("variables") or {}},
+        groups=tuple(group for part in (content, *stages) for group in part.get("variableGroups") or []),
     )
 
 
@@ -99,15 +106,7 @@ def missing_from(
     definition: Definition, plan: ReleasePlan, event: ModelRegistered, *, has_artifact: bool
 ) -> tuple[Fault, ...]:
     """List what the definition lacks for this plan; `has_artifact`: it has an artifact of the model."""
-    faults = []
-    for name in plan.variables:
-        variable = definition.variables.get(name.lower())
-        if variable is None:
-            fix = "add it as settable at release time, or correct the route"
-            faults.append(Fault(f"definition {definition.name} has no variable {name}", fix))
-        elif not variable.settable:
-            problem = f"variable {name} of definition {definition.name} is not settable at release time"
-            faults.append(Fault(problem, "make it settable, or remove it from the route"))
+    faults = [fault for name in plan.variables if (fault := _variable_fault(definition, name))]
     settable = {name for name, variable in definition.variables.items() if variable.settable}
     if not (has_artifact or "modelversion" in settable or plan.passes_version):
         fix = f"add an AzureML model artifact of {event.model}, or a variable ModelVersion settable at release time"
@@ -120,6 +119,22 @@ def missing_from(
         if stage.casefold() not in stages
     ]
     return tuple(faults)
+
+
+def _variable_fault(definition: Definition, name: str) -> Fault | None:
+    key, correct = name.lower(), "settable at release time, or correct the route"
+    variable = definition.variables.get(key)
+    of_definition = f"variable {name} of definition {definition.name}"
+    if variable and variable.settable:
+        return None
+    if variable:
+        problem = f"{of_definition} is not settable at release time"
+        return Fault(problem, "make it settable, or remove it from the route")
+    if stage := definition.of_stages.get(key):
+        return Fault(f"{of_definition} is a variable of stage {stage}", f"move it to the scope Release, {correct}")
+    if group := definition.of_groups.get(key):
+        return Fault(f"{of_definition} is a variable of group {group}", f"add it to the definition, {correct}")
+    return Fault(f"definition {definition.name} has no variable {name}", f"add it as {correct}")
 
 
 def _variables(definition: Definition, plan: ReleasePlan, event: ModelRegistered) -> dict[str, dict[str, Any]]:

@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from operator import attrgetter
 from typing import Any
@@ -13,7 +15,7 @@ from model_release.azure_devops.sdk import PostRequest, Sdk
 from model_release.azure_devops.target_name import split, the_one
 from model_release.domain.events import ModelRegistered
 from model_release.domain.targets import Created, ReleasePlan, Target
-from model_release.errors import RefusedError
+from model_release.errors import AzureDevOpsError, RefusedError
 
 # `sdk` must be imported first, or the SDK writes to the home folder.
 from azure.devops.released.release import ReleaseClient  # isort: skip
@@ -33,6 +35,7 @@ class ReleaseTargets:
 
     def __init__(self, sdk: Sdk, url: str) -> None:
         self._sdk = sdk
+        self._url = url
         self._client = sdk.client(ReleaseClient, release_url(url))
         self._version_id: str | None = None
 
@@ -54,7 +57,24 @@ class ReleaseTargets:
         version_id = None
         if alias := found.alias_of(event.model):
             version_id = self._version_id_of(found, plan.target.project, alias, event)
+        found = self.with_groups(found, plan)
         return release_request(found, plan, event, version_id=version_id, marker=marker)
+
+    def with_groups(self, definition: Definition, plan: ReleasePlan) -> Definition:
+        """Read the definition's variable groups if the plan has an unknown variable, so that its fault names the group.
+
+        Without the permission to read the groups the definition is returned as it is.
+        """
+        if not (definition.groups and any(name.lower() not in definition.variables for name in plan.variables)):
+            return definition
+        from azure.devops.released.task_agent import TaskAgentClient  # noqa: PLC0415  only a fault needs it
+
+        client, project = self._sdk.client(TaskAgentClient, self._url), plan.target.project
+        of_groups: dict[str, str] = {}
+        with suppress(AzureDevOpsError), self._sdk.reading():
+            for group in client.get_variable_groups_by_id(project, definition.groups):
+                of_groups |= {name.lower(): group.name for name in group.variables or {}}
+        return replace(definition, of_groups=of_groups)
 
     def post_request(self, _: Definition, target: Target, body: dict[str, Any]) -> PostRequest:
         """Build the request that creates the release."""

@@ -47,7 +47,9 @@ def the_one(target: Target, listed: Iterable[Any], folder_of: Callable[[Any], st
     noun = _NOUNS[target.kind]
     if not exact:
         problem = f"project {target.project} has no {noun} {target.definition}, or this identity cannot view it"
-        raise RefusedError(problem, NOT_FOUND_FIX[target.kind])
+        backslashes = "\\" + str(target.definition).replace("/", "\\").strip("\\")
+        fix = f"write folders with backslashes: {backslashes}" if "/" in name else NOT_FOUND_FIX[target.kind]
+        raise RefusedError(problem, fix)
     paths = ", ".join(f"{folder_of(one).rstrip(chr(92))}\\{name}" for one in exact)
     raise RefusedError(
         f"project {target.project} has {len(exact)} {noun}s named {name}", f"write the folder too: {paths}"

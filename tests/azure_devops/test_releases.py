@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from local.azure_devops_faults import Fault
 from model_release.azure_devops.releases import release_url
 from model_release.azure_devops.target_name import the_one
 from model_release.domain.targets import Target
@@ -43,6 +44,15 @@ def test_definitions_with_the_same_name_are_distinguished_by_their_folder(env: E
     create(env, release_plan("\\a\\b\\Twice"))
 
     assert env.azure_devops.releases[0]["releaseDefinition"]["path"] == "\\a\\b"
+
+
+@pytest.mark.parametrize("kind", ["release", "pipeline"])
+@pytest.mark.parametrize("name", ["/models/Deploy", "models/Deploy", "\\models/Deploy"])
+def test_a_name_with_slashes_is_refused_with_its_backslashes(name: str, kind: Any) -> None:
+    with pytest.raises(RefusedError) as caught:
+        the_one(Target("fraud", name, kind), [], lambda _: "")
+
+    assert caught.value.fix == "write folders with backslashes: \\models\\Deploy"
 
 
 def test_a_definition_that_is_not_found_is_refused_with_a_fix() -> None:
@@ -129,6 +139,42 @@ def test_all_faults_of_a_definition_are_reported_at_once(env: Environment) -> No
         f"definition Bare does not accept a model version; {ADD_A_VERSION}. "
         "definition Bare has no stage Prodution; correct manual_stages in the route"
     )
+
+
+def test_a_variable_of_a_stage_or_of_a_group_is_named_as_such(env: Environment) -> None:
+    groups = [env.azure_devops.add_variable_group("fraud", name, {f"Of{name}": "x"}) for name in ("One", "Two")]
+    definition = env.azure_devops.add_definition(
+        "fraud", "Grouped", variables={"ModelVersion": ""}, stages=("Dev", "Test"), groups=groups[:1]
+    )
+    definition["environments"][1] |= {"variables": {"OfStage": {"value": ""}}, "variableGroups": groups[1:]}
+
+    problem, fix = refusal(env, "Grouped", variables={"OFSTAGE": "1", "OfOne": "2", "OfTwo": "3", "Other": "4"})
+
+    assert problem == "variable OFSTAGE of definition Grouped is a variable of stage Test"
+    add = "add it to the definition, settable at release time, or correct the route"
+    assert fix == (
+        "move it to the scope Release, settable at release time, or correct the route. "
+        f"variable OfOne of definition Grouped is a variable of group One; {add}. "
+        f"variable OfTwo of definition Grouped is a variable of group Two; {add}. "
+        "definition Grouped has no variable Other; add it as settable at release time, or correct the route"
+    )
+
+
+def test_groups_that_cannot_be_read_do_not_hide_the_fault(env: Environment) -> None:
+    group = env.azure_devops.add_variable_group("fraud", "One", {"Of": "x"})
+    env.azure_devops.add_definition("fraud", "Grouped", variables={"ModelVersion": ""}, groups=[group])
+    env.azure_devops.misbehave(Fault(path="/variablegroups", status=403))
+
+    assert refusal(env, "Grouped", variables={"Of": "1"})[0] == "definition Grouped has no variable Of"
+
+
+def test_groups_are_read_only_for_a_fault(env: Environment) -> None:
+    group = env.azure_devops.add_variable_group("fraud", "One", {"Of": "x"})
+    env.azure_devops.add_definition("fraud", "Grouped", variables={"ModelVersion": ""}, groups=[group])
+
+    create(env, release_plan("Grouped", variables={"ModelVersion": "20"}))
+
+    assert not any("variablegroups" in request.path for request in env.azure_devops.requests)
 
 
 def test_two_artifacts_of_one_model_are_refused(env: Environment) -> None:

@@ -231,6 +231,25 @@ PLANTED: dict[str, tuple[Callable[[Checked], object], list[tuple[str, str, str, 
         lambda checked: checked.definition(42)["variables"].pop("Stage"),
         [("fault", "definition Deploy fraud model has no variable Stage", SECOND, "settable at release time")],
     ),
+    "a variable of the route is one of a stage": (
+        lambda checked: checked.definition(42)["environments"][0]["variables"].update(
+            Stage=checked.definition(42)["variables"].pop("Stage")
+        ),
+        [("fault", "Deploy fraud model is a variable of stage Test", SECOND, "move it to the scope Release")],
+    ),
+    "a variable of the route is one of a group": (
+        lambda checked: (
+            checked.definition(42)["variables"].pop("Stage")
+            and checked.definition(42)["variableGroups"].append(
+                checked.azure_devops.add_variable_group("risk", "Common", {"stage": "x"})
+            )
+        ),
+        [("fault", "Deploy fraud model is a variable of group Common", SECOND, "add it to the definition")],
+    ),
+    "a folder with slashes": (
+        release(0, definition="/Deploy sklearn model"),
+        [("fault", "has no release definition /Deploy", FIRST, "with backslashes: \\Deploy sklearn model")],
+    ),
     "two artifacts of the model": (
         add_second_artifact,
         [("fault", "in 2 artifacts: _sklearn_regression_model, _again", FIRST, "keep one")],

@@ -42,7 +42,7 @@ class DefinitionCheck:
     def findings(self, azure_devops: AzureDevOps, workspaces: Collection[Workspace]) -> Iterator[Finding]:
         """Yield all findings; raises AzureDevOpsError."""
         yield from self.state()
-        yield from self._version()
+        yield from self._version(azure_devops)
         yield from self._own_triggers()
         yield from self._stages()
         if self.aliases and len(workspaces) > 1 and not self.route.workspace:
@@ -63,7 +63,7 @@ class DefinitionCheck:
         if self.content.get("isDeleted"):
             yield self._finding(Severity.FAULT, f"definition {name} is deleted", "restore it, or correct the route")
 
-    def _version(self) -> Iterator[Finding]:
+    def _version(self, azure_devops: AzureDevOps) -> Iterator[Finding]:
         """Check that each model's version reaches the release."""
         missing: dict[str, tuple[Fault, ...]] = {}
         # For a glob, the models of the definition, and the glob itself in the place of all others.
@@ -74,7 +74,9 @@ class DefinitionCheck:
             except RefusedError as error:
                 yield Finding.refused(error, self.options.target, self.where)
                 continue
-            missing[model] = missing_from(self.definition, self._plan(event), event, has_artifact=has_artifact)
+            plan = self._plan(event)
+            definition = azure_devops.releases.with_groups(self.definition, plan)
+            missing[model] = missing_from(definition, plan, event, has_artifact=has_artifact)
         if not missing:
             return
         always = [fault for fault in min(missing.values(), key=len) if all(fault in one for one in missing.values())]
