@@ -39,8 +39,11 @@ class Releases(Organization):
         super().__init__()
         self.releases: list[Json] = []
         self.model_version_id = "{version}"
+        self.model_version_name = "{version}"
+        # Why the versions of an artifact cannot be listed, by its model or definition.
+        self.version_errors: dict[str, str] = {}
         self._definitions: dict[int, Json] = {}
-        self._versions: dict[str, list[str]] = {}
+        self._versions: dict[str, list[Json]] = {}
         self._groups: dict[int, Json] = {}
 
     def add_definition(
@@ -51,14 +54,19 @@ class Releases(Organization):
         id: int | None = None,  # noqa: A002  Azure DevOps' word
         path: str = "\\",
         model_artifacts: Mapping[str, str] | None = None,
+        other_artifacts: Sequence[Json] = (),
         trigger: bool = False,
         variables: Mapping[str, str | Json] | None = None,
         stages: Sequence[str] = ("Production",),
         disabled: bool = False,
         groups: Sequence[int] = (),
     ) -> Json:
-        """Add a release definition and return it, to be changed by the caller; model artifacts are models by alias."""
-        artifacts = [shapes.model_artifact(alias, model) for alias, model in (model_artifacts or {}).items()]
+        """Add a release definition and return it, to be changed by the caller.
+
+        Model artifacts are models by alias; other artifacts are as Azure DevOps describes them, such as a build.
+        """
+        models = [shapes.model_artifact(alias, model) for alias, model in (model_artifacts or {}).items()]
+        artifacts = [*models, *other_artifacts]
         for artifact in artifacts[:1]:
             artifact["isPrimary"] = True
         cause = {"triggerType": "artifactSource", "triggerConditions": []}
@@ -77,7 +85,7 @@ class Releases(Organization):
                 "createdOn": now(),
                 "releaseNameFormat": "Release-$(rev:r)",
                 "artifacts": artifacts,
-                "triggers": [{"artifactAlias": artifact["alias"], **cause} for artifact in artifacts if trigger],
+                "triggers": [{"artifactAlias": artifact["alias"], **cause} for artifact in models if trigger],
                 "variables": {key: shapes.variable(value) for key, value in (variables or {}).items()},
                 "variableGroups": list(groups),
                 "environments": shapes.definition_stages(stages),
@@ -95,8 +103,12 @@ class Releases(Organization):
 
     def add_model_version(self, model: str, version: str) -> None:
         """Add a version to the list of artifact versions, as the latest."""
+        self.add_artifact_version(model, version, version)
+
+    def add_artifact_version(self, definition: str, id: str, name: str) -> None:  # noqa: A002  Azure DevOps' word
+        """Add a version, such as a build, to those of all artifacts with this definition, as the latest."""
         with self._lock:
-            self._versions.setdefault(model, []).append(version)
+            self._versions.setdefault(definition, []).append({"id": id, "name": name})
 
     def release_handlers(self) -> dict[str, Handler]:
         """Return the handler of each request."""
@@ -138,11 +150,18 @@ class Releases(Organization):
         return json_of({"artifactVersions": [self._versions_of(artifact) for artifact in definition["artifacts"]]})
 
     def _versions_of(self, artifact: Json) -> Json:
-        model = artifact["definitionReference"]["definition"]["id"]
-        names = reversed(self._versions.get(model, []))
-        versions = [{"id": self.model_version_id.format(model=model, version=name), "name": name} for name in names]
-        default = {"defaultVersion": versions[0]} if versions else {}
-        return {"alias": artifact["alias"], "sourceId": artifact["sourceId"], "versions": versions, **default}
+        source = artifact["definitionReference"]["definition"]["id"]
+        shown = {"alias": artifact["alias"], "sourceId": artifact["sourceId"]}
+        if error := self.version_errors.get(source):
+            return {**shown, "versions": None, "defaultVersion": None, "errorMessage": error}
+        versions = list(reversed(self._versions.get(source, [])))
+        if artifact["type"] == shapes.MODEL_ARTIFACT:
+            versions = [self._model_version(source, version["name"]) for version in versions]
+        return {**shown, "versions": versions, **({"defaultVersion": versions[0]} if versions else {})}
+
+    def _model_version(self, model: str, version: str) -> Json:
+        values = {"model": model, "version": version}
+        return {"id": self.model_version_id.format(**values), "name": self.model_version_name.format(**values)}
 
     def _list_groups(self, call: Call) -> Response:
         """List variable groups by ID; an unknown ID is left out."""

@@ -10,8 +10,11 @@ from local.azure_devops_http import INVALID_REQUEST, ErrorType, Json, Refusal, m
 ACCESS_DENIED = ErrorType("AccessDeniedException", 403)
 DEFINITION_DISABLED = ErrorType("ReleaseDefinitionDisabledException", 403)
 DEFINITION_NOT_FOUND = ErrorType("ReleaseDefinitionNotFoundException", 404)
+VERSION_UNAVAILABLE = ErrorType("ArtifactVersionUnavailableException", 400)
 RELEASE_NOT_FOUND = ErrorType("ReleaseNotFoundException", 404)
 
+MODEL_ARTIFACT = "AzureMLMMS"
+LATEST, SELECTED = "latestType", "selectDuringReleaseCreationType"
 _SERVICE_CONNECTION = {"id": "0a1b2c3d-0000-4000-8000-4d4c53657276", "name": "Azure ML workspace"}
 _DEFINITION_PARTS = {"artifacts", "environments", "triggers", "variables"}
 _SERVERS_OWN = ("id", "projectReference", "isDeleted", "createdOn")
@@ -22,12 +25,29 @@ def model_artifact(alias: str, model: str) -> Json:
     """Describe an AzureML model artifact."""
     return {
         "sourceId": f"{_SERVICE_CONNECTION['id']}:{model}",
-        "type": "AzureMLMMS",
+        "type": MODEL_ARTIFACT,
         "alias": alias,
         "definitionReference": {
             "connection": dict(_SERVICE_CONNECTION),
-            "defaultVersionType": {"id": "latestType", "name": "Latest version for the specified models"},
+            "defaultVersionType": {"id": LATEST, "name": "Latest version for the specified models"},
             "definition": {"id": model, "name": model},
+        },
+        "isPrimary": False,
+        "isRetained": False,
+    }
+
+
+def build_artifact(alias: str, definition: str, version_type: str = LATEST) -> Json:
+    """Describe an artifact of the builds of a pipeline with this ID."""
+    project = {"id": "5f3f8f0e-0000-4000-8000-70726f6a6563", "name": "code"}
+    return {
+        "sourceId": f"{project['id']}:{definition}",
+        "type": "Build",
+        "alias": alias,
+        "definitionReference": {
+            "project": project,
+            "defaultVersionType": {"id": version_type, "name": "Latest" if version_type == LATEST else "Selected"},
+            "definition": {"id": definition, "name": f"Pipeline {definition}"},
         },
         "isPrimary": False,
         "isRetained": False,
@@ -75,7 +95,13 @@ def release_artifacts(artifacts: list[Json], request: Json, default: Mapping[str
     described: list[Json] = deepcopy(artifacts)
     for artifact in described:
         alias = artifact["alias"]
-        version = requested.get(alias.lower()) or default[alias]
+        version = requested.get(alias.lower())
+        if not version and artifact["definitionReference"]["defaultVersionType"]["id"] == SELECTED:
+            message = (
+                f"No version is available for artifact '{alias}'. Its version is selected when a release is created."
+            )
+            raise Refusal(VERSION_UNAVAILABLE, message)
+        version = version or default[alias]
         if version is None:
             message = f"VS402962: No artifact version id is specified corresponding to artifact source '{alias}'."
             raise Refusal(INVALID_REQUEST, f"{message} Specify a valid value and try again.")

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from model_release.azure_devops.model_version import Version
 from model_release.azure_devops.target_name import project_id_of
 from model_release.domain.events import ModelRegistered
 from model_release.domain.targets import ReleasePlan
@@ -76,14 +77,14 @@ def read_definition(content: Mapping[str, Any]) -> Definition:
 
 
 def release_request(
-    definition: Definition, plan: ReleasePlan, event: ModelRegistered, *, version_id: str | None, marker: str
+    definition: Definition, plan: ReleasePlan, event: ModelRegistered, *, version: Version | None, marker: str
 ) -> dict[str, Any]:
     """Build the ReleaseStartMetadata; raises RefusedError with every fault of the definition.
 
-    `version_id` is the ID of this version of the model artifact, None if the definition has no such artifact.
+    `version` is this version of the model artifact, None if the definition has no such artifact.
     https://learn.microsoft.com/rest/api/azure/devops/release/releases/create
     """
-    if faults := missing_from(definition, plan, event, has_artifact=version_id is not None):
+    if faults := missing_from(definition, plan, event, has_artifact=version is not None):
         raise RefusedError.of(faults)
     variables = _variables(definition, plan, event)
     request: dict[str, Any] = {
@@ -92,8 +93,8 @@ def release_request(
         "isDraft": False,
         "reason": "none",
     }
-    if version_id:
-        instance = {"id": version_id, "name": event.version}
+    if version:
+        instance = {"id": version.id, "name": version.name}
         request["artifacts"] = [{"alias": definition.alias_of(event.model), "instanceReference": instance}]
     if variables:
         request["variables"] = variables

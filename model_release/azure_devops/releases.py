@@ -10,12 +10,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from model_release.azure_devops.answers import created
+from model_release.azure_devops.model_version import Version, VersionForm, version_form
 from model_release.azure_devops.release_request import MODEL_ARTIFACT, Definition, read_definition, release_request
 from model_release.azure_devops.sdk import PostRequest, Sdk
 from model_release.azure_devops.target_name import split, the_one
 from model_release.domain.events import ModelRegistered
 from model_release.domain.targets import Created, ReleasePlan, Target
 from model_release.errors import AzureDevOpsError, RefusedError
+from model_release.text import shorten
 
 # `sdk` must be imported first, or the SDK writes to the home folder.
 from azure.devops.released.release import ReleaseClient  # isort: skip
@@ -37,7 +39,7 @@ class ReleaseTargets:
         self._sdk = sdk
         self._url = url
         self._client = sdk.client(ReleaseClient, release_url(url))
-        self._version_id: str | None = None
+        self._version_form: VersionForm | None = None
 
     def find(self, target: Target) -> Definition:
         """Read the definition with its artifacts, variables and stages."""
@@ -54,11 +56,11 @@ class ReleaseTargets:
 
     def body(self, found: Definition, plan: ReleasePlan, event: ModelRegistered, marker: str) -> dict[str, Any]:
         """Build the ReleaseStartMetadata, with the marker in its description."""
-        version_id = None
+        version = None
         if alias := found.alias_of(event.model):
-            version_id = self._version_id_of(found, plan.target.project, alias, event)
+            version = self._version_of(found, plan.target.project, alias, event)
         found = self.with_groups(found, plan)
-        return release_request(found, plan, event, version_id=version_id, marker=marker)
+        return release_request(found, plan, event, version=version, marker=marker)
 
     def with_groups(self, definition: Definition, plan: ReleasePlan) -> Definition:
         """Read the definition's variable groups if the plan has an unknown variable, so that its fault names the group.
@@ -143,35 +145,32 @@ class ReleaseTargets:
     def _metadata(self, body: dict[str, Any]) -> Any:
         return self._client._deserialize.deserialize_data(body, "ReleaseStartMetadata")  # noqa: SLF001
 
-    def _version_id_of(self, definition: Definition, project: str, alias: str, event: ModelRegistered) -> str:
-        if self._version_id is None:
-            self._version_id = self._learn_version_id(definition, project)
-        if self._version_id is None:
-            raise RefusedError(
-                f"cannot determine the version ID format of artifact {alias}: definition {definition.name} has no "
-                "earlier release that shows it, and no listed version",
-                "create one release manually",
-            )
-        return self._version_id.format(model=event.model, version=event.version)
+    def _version_of(self, definition: Definition, project: str, alias: str, event: ModelRegistered) -> Version:
+        if self._version_form is None:
+            self._version_form = self._learn_version_form(definition, project, alias)
+        return self._version_form.version(event)
 
-    def _learn_version_id(self, definition: Definition, project: str) -> str | None:
-        """Return the format of an ID, such as `51` or `model:51`, as a template; only model artifacts show it."""
+    def _learn_version_form(self, definition: Definition, project: str, alias: str) -> VersionForm:
+        """Learn the form from earlier releases, then from the version list; raises RefusedError."""
+        models, unknown = definition.models, f"cannot determine the version ID format of artifact {alias}"
+        reason = f"definition {definition.name} has no earlier release that shows it, and no listed version"
         with self._sdk.reading():
-            for alias, version in self._known_versions(definition, project):
-                if model := definition.models.get(alias):
-                    forms = {version.name: "{version}", f"{model}:{version.name}": "{model}:{version}"}
-                    if form := version.id and forms.get(version.id):
+            for release in self._client.get_releases(
+                project, definition_id=definition.id, expand="artifacts", artifact_type_id=MODEL_ARTIFACT
+            ):
+                for artifact in release.artifacts or []:
+                    version = (artifact.definition_reference or {}).get("version")
+                    if version and (form := version_form(models.get(artifact.alias), version.id, version.name)):
                         return form
-        return None
+            for listed in self._listed_versions(definition, project):
+                for version in listed.versions or []:
+                    if form := version_form(models.get(listed.alias), version.id, version.name):
+                        return form
+                if listed.alias == alias and listed.error_message:
+                    reason = shorten(listed.error_message)
+        raise RefusedError(f"{unknown}: {reason}", "create one release manually")
 
-    def _known_versions(self, definition: Definition, project: str) -> Iterator[tuple[str, Any]]:
-        """List alias and version of the artifacts of earlier releases, then of the version list."""
-        for release in self._client.get_releases(
-            project, definition_id=definition.id, expand="artifacts", artifact_type_id=MODEL_ARTIFACT
-        ):
-            for artifact in release.artifacts or []:
-                if version := (artifact.definition_reference or {}).get("version"):
-                    yield artifact.alias, version
+    def _listed_versions(self, definition: Definition, project: str) -> list[Any]:
         # The SDK removed this method after its version 4; the server and the SDK's models still have it.
         response = self._client._send(  # noqa: SLF001
             "GET",
@@ -181,8 +180,7 @@ class ReleaseTargets:
             query_parameters={"releaseDefinitionId": definition.id},
         )
         listed = self._client._deserialize("ArtifactVersionQueryResult", response)  # noqa: SLF001
-        for artifact in listed.artifact_versions or []:
-            yield from ((artifact.alias, version) for version in artifact.versions or [])
+        return list(listed.artifact_versions or [])
 
 
 def release_url(url: str) -> str:

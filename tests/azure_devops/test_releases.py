@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from local.azure_devops_faults import Fault
+from model_release.azure_devops.model_version import VersionForm, version_form
 from model_release.azure_devops.releases import release_url
 from model_release.azure_devops.target_name import the_one
 from model_release.domain.targets import Target
@@ -102,6 +103,7 @@ def test_an_unknown_version_id_format_is_never_guessed(env: Environment) -> None
         "fraud", "New", model_artifacts={"_new": "sklearn_regression_model"}, variables={"ModelVersion": ""}
     )
     env.azure_devops.model_version_id = "opaque-{version}"
+    env.azure_devops.model_version_name = "{version}"
 
     problem, fix = refusal(env, "New")
 
@@ -110,6 +112,63 @@ def test_an_unknown_version_id_format_is_never_guessed(env: Environment) -> None
         "and no listed version"
     )
     assert fix == "create one release manually"
+
+
+@pytest.mark.parametrize("form", ["{version}", "{model}:{version}"])
+@pytest.mark.parametrize("name", ["{version}", "{model}:{version}"])
+def test_a_version_is_written_as_earlier_releases_have_it(env: Environment, form: str, name: str) -> None:
+    env.azure_devops.model_version_id, env.azure_devops.model_version_name = form, name
+
+    create(env, release_plan(), version=19)
+    create(env, release_plan(), version=20)
+
+    version = env.azure_devops.releases[-1]["artifacts"][0]["definitionReference"]["version"]
+    values = {"model": "sklearn_regression_model", "version": "20"}
+    assert version == {"id": form.format(**values), "name": name.format(**values)}
+
+
+@pytest.mark.parametrize(
+    ("id_", "name", "id_form", "name_form"),
+    [
+        ("51", "51", "{version}", "{version}"),
+        ("51", None, "{version}", "{version}"),
+        ("51", "churn:51", "{version}", "{model}:{version}"),
+        ("churn:51", "51", "{model}:{version}", "{version}"),
+        ("churn:51", "churn:51", "{model}:{version}", "{model}:{version}"),
+        ("churn:51", None, "{model}:{version}", "{version}"),
+        ("churn:51", "Version 51", "{model}:{version}", "{version}"),
+        ("2024-01", "2024-01", "{version}", "{version}"),
+        ("churn:2024-01", "2024-01", "{model}:{version}", "{version}"),
+    ],
+)
+def test_the_version_id_format_follows_from_the_id(id_: str, name: str | None, id_form: str, name_form: str) -> None:
+    assert version_form("churn", id_, name) == VersionForm(id_form, name_form)
+
+
+@pytest.mark.parametrize(
+    ("id_", "name"),
+    [
+        ("opaque-51", "51"),
+        ("other:51", "51"),
+        ("other:51", "other:51"),
+        ("churn:", ""),
+        ("", ""),
+        (None, "51"),
+        ("2f1c", "51"),
+    ],
+)
+def test_an_id_that_does_not_show_its_format_is_not_used(id_: str | None, name: str) -> None:
+    assert version_form("churn", id_, name) is None
+
+
+def test_the_reason_of_azure_devops_is_shown_if_it_cannot_list_the_versions(env: Environment) -> None:
+    reason = "Failed to query service connection API: 'https://management.azure.com/'. Status Code: 'Unauthorized'"
+    env.azure_devops.version_errors["sklearn_regression_model"] = reason
+
+    assert refusal(env) == (
+        f"cannot determine the version ID format of artifact _sklearn_regression_model: {reason}",
+        "create one release manually",
+    )
 
 
 def test_a_definition_that_accepts_no_version_is_refused_with_what_to_add(env: Environment) -> None:
