@@ -15,13 +15,14 @@ RELEASE_NOT_FOUND = ErrorType("ReleaseNotFoundException", 404)
 
 MODEL_ARTIFACT = "AzureMLMMS"
 LATEST, SELECTED = "latestType", "selectDuringReleaseCreationType"
+_VERSION_TYPES = {LATEST: "Latest", SELECTED: "Specify at the time of release creation"}
 _SERVICE_CONNECTION = {"id": "0a1b2c3d-0000-4000-8000-4d4c53657276", "name": "Azure ML workspace"}
 _DEFINITION_PARTS = {"artifacts", "environments", "triggers", "variables"}
 _SERVERS_OWN = ("id", "projectReference", "isDeleted", "createdOn")
 _RELEASE_PARTS: Json = {"artifacts": [], "environments": [], "variables": {}}
 
 
-def model_artifact(alias: str, model: str) -> Json:
+def model_artifact(alias: str, model: str, version_type: str = LATEST) -> Json:
     """Describe an AzureML model artifact."""
     return {
         "sourceId": f"{_SERVICE_CONNECTION['id']}:{model}",
@@ -29,7 +30,7 @@ def model_artifact(alias: str, model: str) -> Json:
         "alias": alias,
         "definitionReference": {
             "connection": dict(_SERVICE_CONNECTION),
-            "defaultVersionType": {"id": LATEST, "name": "Latest version for the specified models"},
+            "defaultVersionType": {"id": version_type, "name": _VERSION_TYPES[version_type]},
             "definition": {"id": model, "name": model},
         },
         "isPrimary": False,
@@ -46,7 +47,7 @@ def build_artifact(alias: str, definition: str, version_type: str = LATEST) -> J
         "alias": alias,
         "definitionReference": {
             "project": project,
-            "defaultVersionType": {"id": version_type, "name": "Latest" if version_type == LATEST else "Selected"},
+            "defaultVersionType": {"id": version_type, "name": _VERSION_TYPES[version_type]},
             "definition": {"id": definition, "name": f"Pipeline {definition}"},
         },
         "isPrimary": False,

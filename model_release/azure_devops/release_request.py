@@ -12,6 +12,7 @@ from model_release.errors import Fault, RefusedError
 
 # The type of the "AzureML model" artifact.
 MODEL_ARTIFACT = "AzureMLMMS"
+_SELECTED = "selectDuringReleaseCreationType"
 _DESCRIPTION_CHARACTERS = 400
 
 
@@ -30,7 +31,8 @@ class Definition:
 
     `models` are the models of the artifacts by alias. `variables` are those of the scope Release; `of_stages` and
     `of_groups` have the stage or group of other variables. All have lower-case keys, because Azure DevOps ignores the
-    case of their names. The variables of `groups`, which are IDs, must be read from the groups.
+    case of their names. The variables of `groups`, which are IDs, must be read from the groups. `selected` are the
+    aliases of the artifacts whose version is selected when a release is created.
     """
 
     id: int
@@ -42,6 +44,7 @@ class Definition:
     of_stages: Mapping[str, str] = field(default_factory=dict)
     groups: tuple[int, ...] = ()
     of_groups: Mapping[str, str] = field(default_factory=dict)
+    selected: tuple[str, ...] = ()
 
     def alias_of(self, model: str) -> str | None:
         """Return the alias of the artifact of this model; raises RefusedError if there are several."""
@@ -56,13 +59,13 @@ class Definition:
 
 def read_definition(content: Mapping[str, Any]) -> Definition:
     """Read Azure DevOps' ReleaseDefinition."""
-    stages = content.get("environments") or []
+    stages, artifacts = content.get("environments") or [], content.get("artifacts") or []
     return Definition(
         id=content["id"],
         name=content["name"],
         models={
-            artifact["alias"]: artifact.get("definitionReference", {}).get("definition", {}).get("id", "")
-            for artifact in content.get("artifacts") or []
+            artifact["alias"]: _reference(artifact, "definition")
+            for artifact in artifacts
             if artifact.get("type") == MODEL_ARTIFACT
         },
         variables={
@@ -73,19 +76,22 @@ def read_definition(content: Mapping[str, Any]) -> Definition:
         project_id=project_id_of(content),
         of_stages={name.lower(): stage["name"] for stage in stages for name in stage.get("variables") or {}},
         groups=tuple(group for part in (content, *stages) for group in part.get("variableGroups") or []),
+        selected=tuple(one["alias"] for one in artifacts if _reference(one, "defaultVersionType") == _SELECTED),
     )
+
+
+def _reference(artifact: Mapping[str, Any], key: str) -> str:
+    return str(((artifact.get("definitionReference") or {}).get(key) or {}).get("id") or "")
 
 
 def release_request(
     definition: Definition, plan: ReleasePlan, event: ModelRegistered, *, version: Version | None, marker: str
 ) -> dict[str, Any]:
-    """Build the ReleaseStartMetadata; raises RefusedError with every fault of the definition.
+    """Build the ReleaseStartMetadata for a definition from which nothing is missing.
 
     `version` is this version of the model artifact, None if the definition has no such artifact.
     https://learn.microsoft.com/rest/api/azure/devops/release/releases/create
     """
-    if faults := missing_from(definition, plan, event, has_artifact=version is not None):
-        raise RefusedError.of(faults)
     variables = _variables(definition, plan, event)
     request: dict[str, Any] = {
         "definitionId": definition.id,
@@ -112,6 +118,14 @@ def missing_from(
     if not (has_artifact or "modelversion" in settable or plan.passes_version):
         fix = f"add an AzureML model artifact of {event.model}, or a variable ModelVersion settable at release time"
         faults.append(Fault(f"definition {definition.name} does not accept a model version", fix))
+    faults += [
+        Fault(
+            f"definition {definition.name} expects that the version of artifact {alias} is selected for each release",
+            "set its default version, for example to Latest",
+        )
+        for alias in definition.selected
+        if definition.models.get(alias) != event.model
+    ]
     # Azure DevOps ignores an unknown name, and would deploy to the stage that is meant to be manual.
     stages = {stage.casefold() for stage in definition.stages}
     faults += [

@@ -11,7 +11,13 @@ from urllib.parse import urlsplit
 
 from model_release.azure_devops.answers import created
 from model_release.azure_devops.model_version import Version, VersionForm, version_form
-from model_release.azure_devops.release_request import MODEL_ARTIFACT, Definition, read_definition, release_request
+from model_release.azure_devops.release_request import (
+    MODEL_ARTIFACT,
+    Definition,
+    missing_from,
+    read_definition,
+    release_request,
+)
 from model_release.azure_devops.sdk import PostRequest, Sdk
 from model_release.azure_devops.target_name import split, the_one
 from model_release.domain.events import ModelRegistered
@@ -55,11 +61,11 @@ class ReleaseTargets:
             return read_definition(self._client._serialize.body(found, "ReleaseDefinition"))  # noqa: SLF001
 
     def body(self, found: Definition, plan: ReleasePlan, event: ModelRegistered, marker: str) -> dict[str, Any]:
-        """Build the ReleaseStartMetadata, with the marker in its description."""
-        version = None
-        if alias := found.alias_of(event.model):
-            version = self._version_of(found, plan.target.project, alias, event)
-        found = self.with_groups(found, plan)
+        """Build the ReleaseStartMetadata, with the marker in its description; raises RefusedError with every fault."""
+        alias = found.alias_of(event.model)
+        if faults := missing_from(self.with_groups(found, plan), plan, event, has_artifact=alias is not None):
+            raise RefusedError.of(faults)
+        version = self._version_of(found, plan.target.project, alias, event) if alias else None
         return release_request(found, plan, event, version=version, marker=marker)
 
     def with_groups(self, definition: Definition, plan: ReleasePlan) -> Definition:

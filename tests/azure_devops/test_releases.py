@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from local.azure_devops_faults import Fault
+from local.azure_devops_releases import SELECTED, build_artifact, model_artifact
 from model_release.azure_devops.model_version import VersionForm, version_form
 from model_release.azure_devops.releases import release_url
 from model_release.azure_devops.target_name import the_one
@@ -257,6 +258,45 @@ def test_other_models_of_the_definition_keep_their_default_version(env: Environm
         a["alias"]: a["definitionReference"]["version"]["name"] for a in env.azure_devops.releases[0]["artifacts"]
     }
     assert versions == {"_this": "20", "_other": "5"}
+
+
+def test_an_artifact_whose_version_is_selected_for_each_release_is_refused_before_sending(env: Environment) -> None:
+    other = [build_artifact("_code", "7", SELECTED), model_artifact("_other", "other", SELECTED)]
+    own = {"_this": "sklearn_regression_model"}
+    env.azure_devops.add_definition("fraud", "Both", model_artifacts=own, other_artifacts=other)
+
+    problem, fix = refusal(env, "Both")
+
+    assert problem == "definition Both expects that the version of artifact _code is selected for each release"
+    assert fix == (
+        "set its default version, for example to Latest. "
+        "definition Both expects that the version of artifact _other is selected for each release; "
+        "set its default version, for example to Latest"
+    )
+    assert not any(request.method == "POST" for request in env.azure_devops.requests)
+
+
+def test_the_models_own_artifact_may_have_its_version_selected_for_each_release(env: Environment) -> None:
+    own = model_artifact("_this", "sklearn_regression_model", SELECTED)
+    env.azure_devops.add_definition("fraud", "Own", other_artifacts=[own])
+
+    create(env, release_plan("Own"))
+
+    (artifact,) = env.azure_devops.releases[0]["artifacts"]
+    assert artifact["definitionReference"]["version"]["id"] == "20"
+
+
+def test_a_definition_with_code_and_model_gets_the_latest_build(env: Environment) -> None:
+    for build in ("331", "332"):
+        env.azure_devops.add_artifact_version("7", build, f"20260102.{build[-1]}")
+    own = {"_this": "sklearn_regression_model"}
+    code = [build_artifact("_code", "7")]
+    env.azure_devops.add_definition("fraud", "Code", model_artifacts=own, other_artifacts=code)
+
+    create(env, release_plan("Code"))
+
+    versions = {a["alias"]: a["definitionReference"]["version"] for a in env.azure_devops.releases[0]["artifacts"]}
+    assert versions == {"_this": {"id": "20", "name": "20"}, "_code": {"id": "332", "name": "20260102.2"}}
 
 
 def test_a_manual_stage_is_not_started(env: Environment) -> None:

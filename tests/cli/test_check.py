@@ -15,7 +15,7 @@ from local import azure_ml
 from local.azure_devops import AzureDevOps, definition_token, sample
 from local.azure_devops_faults import Fault
 from local.azure_devops_pipelines import pipeline_token
-from local.azure_devops_releases import model_artifact
+from local.azure_devops_releases import SELECTED, build_artifact, model_artifact
 from local.demo import WORKSPACE
 from local.event_subscriptions import as_az_shows, event_filter, event_subscription
 from local.serving import Server
@@ -131,6 +131,17 @@ def add_second_artifact(checked: Checked) -> None:
 def match_a_glob(checked: Checked) -> None:
     checked.routes[0]["model"] = "sklearn_*"
     checked.definition()["variables"] = {}
+
+
+def select_one_model(checked: Checked) -> None:
+    checked.routes[0]["model"] = "ab_*"
+    checked.definition()["artifacts"] = [model_artifact("_a", "ab_1", SELECTED)]
+    checked.azure_devops.add_model_version("ab_1", "1")
+
+
+def select_two_models(checked: Checked) -> None:
+    select_one_model(checked)
+    checked.definition()["artifacts"].append(model_artifact("_b", "ab_2", SELECTED))
 
 
 def add_namesake(checked: Checked) -> None:
@@ -266,6 +277,35 @@ PLANTED: dict[str, tuple[Callable[[Checked], object], list[tuple[str, str, str, 
                 "accepts versions of sklearn_regression_model and refuses others of sklearn_*",
                 "routes[0] sklearn_*",
                 "add a variable ModelVersion",
+            )
+        ],
+    ),
+    "the version of another artifact is selected for each release": (
+        lambda checked: checked.definition()["artifacts"].append(build_artifact("_code", "7", SELECTED)),
+        [
+            (
+                "fault",
+                "expects that the version of artifact _code is selected for each release",
+                FIRST,
+                "set its default version, for example to Latest",
+            )
+        ],
+    ),
+    "the versions of two models of a glob are selected for each release": (
+        select_two_models,
+        [
+            ("fault", f"the version of artifact {alias} is selected", "routes[0] ab_*", "set its default")
+            for alias in ("_b", "_a")
+        ],
+    ),
+    "the version of one model of a glob is selected for each release": (
+        select_one_model,
+        [
+            (
+                "warning",
+                "accepts versions of ab_1 and refuses others of ab_*",
+                "routes[0] ab_*",
+                "set the default version of each artifact",
             )
         ],
     ),

@@ -17,6 +17,7 @@ from azure.devops.exceptions import (
 from msrest.exceptions import ClientRequestError
 
 from local.azure_devops import AzureDevOps, Fault, Received, sample
+from local.azure_devops_releases import SELECTED, build_artifact
 from local.serving import Server
 from tests.local.azure_devops import ServedAzureDevOps, faults_of, validator
 
@@ -195,6 +196,14 @@ def test_artifact_versions_are_listed_newest_first(served: ServedAzureDevOps) ->
     assert [(found.id, found.name) for found in artifact.versions] == [("churn:2", "2"), ("churn:1", "1")]
 
 
+def test_the_versions_of_an_artifact_may_be_null_with_a_reason(served: ServedAzureDevOps) -> None:
+    served.azure_devops.version_errors["churn"] = "Failed to query service connection API"
+
+    (artifact,) = served.get("fraud/_apis/release/artifacts/versions", releaseDefinitionId=1).json()["artifactVersions"]
+
+    assert (artifact["versions"], artifact["errorMessage"]) == (None, "Failed to query service connection API")
+
+
 # Creating releases
 
 
@@ -264,6 +273,7 @@ def test_variables_in_an_array_are_ignored(served: ServedAzureDevOps) -> None:
             "InvalidRequestException",
             "VS402962: No artifact version id is specified corresponding to artifact source '_unknown'.",
         ),
+        ({"definitionId": 4}, 400, "ArtifactVersionUnavailableException", "'_code'"),
         ({"artifacts": [version("1", "_other")]}, 400, "InvalidRequestException", "_other do not exist"),
         (
             {"variables": {"Stage": {"value": "x"}}},
@@ -280,6 +290,9 @@ def test_a_wrong_request_is_refused(
 ) -> None:
     served.azure_devops.add_definition("fraud", "Off", id=2, disabled=True)
     served.azure_devops.add_definition("fraud", "Deploy unknown", id=3, model_artifacts={"_unknown": "unknown"})
+
+    code = [build_artifact("_code", "7", SELECTED)]
+    served.azure_devops.add_definition("fraud", "Deploy code", id=4, other_artifacts=code)
 
     answer = served.post({"definitionId": 1, **request_} if request_ else request_)
 

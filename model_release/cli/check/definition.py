@@ -79,15 +79,22 @@ class DefinitionCheck:
             missing[model] = missing_from(definition, plan, event, has_artifact=has_artifact)
         if not missing:
             return
-        always = [fault for fault in min(missing.values(), key=len) if all(fault in one for one in missing.values())]
-        yield from (self._finding(Severity.FAULT, fault.problem, fault.fix) for fault in always)
+        every = list(dict.fromkeys(fault for faults in missing.values() for fault in faults))
+        always = [fault for fault in every if all(fault in faults for faults in missing.values())]
         accepted = [model for model, faults in missing.items() if len(faults) == len(always)]
+        for fault in always if accepted else every:
+            yield self._finding(Severity.FAULT, fault.problem, fault.fix)
+        if not accepted:
+            return
         name = self.definition.name
         if len(accepted) < len(missing):
+            selected = "set the default version of each artifact, or narrow the route"
             yield self._finding(
                 Severity.WARNING,
                 f"definition {name} accepts versions of {', '.join(accepted)} and refuses others of {self.route.model}",
-                "add a variable ModelVersion that is settable at release time, or narrow the route",
+                selected
+                if self.definition.selected
+                else "add a variable ModelVersion that is settable at release time, or narrow the route",
             )
         if not always:
             yield self._finding(Severity.OK, f"definition {name} receives the version in {self._carriers(accepted)}")
