@@ -1,10 +1,11 @@
 """The release map: the team's file, its JSON schema, and every fault of it with its path."""
 
 import re
+from fnmatch import fnmatchcase
 from pathlib import Path
+from string import ascii_letters, digits
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -16,10 +17,10 @@ from pydantic import (
     field_validator,
 )
 
+from model_release.domain import map_file
 from model_release.domain.placeholders import check_template, passes_version
 from model_release.domain.targets import Target
 from model_release.errors import ConfigurationError, Fault
-from model_release.text import shorten
 
 COMPARISON = re.compile(r"(>=|<=|>|<)\s*(.*)")
 # A run is found by the value of this parameter, so the pipeline's YAML must declare it.
@@ -42,10 +43,33 @@ def _check_branch(branch: str) -> str:
 
 def _check_version(pattern: str) -> str:
     comparison = COMPARISON.fullmatch(pattern)
-    if comparison and not comparison[2].isdecimal():
-        raise ValueError(f"{pattern!r} is not a comparison with a whole number, such as '>=3'")
+    if comparison:
+        can_match = comparison[2].isdecimal() and (comparison[1] != "<" or int(comparison[2]) > 0)
+    else:
+        can_match = _can_match(pattern)
+    if not can_match:
+        known = "a version, a glob, or a comparison with a whole number: '>=3', '<=3', '>3' or '<3'"
+        raise ValueError(f"{pattern!r} can never match a version; write {known}")
     return pattern
 
+
+def _check_model(glob: str) -> str:
+    if not _can_match(glob):
+        names = "letters, digits, '-', '_' and '.', beginning with a letter or digit"
+        raise ValueError(f"{glob!r} can never match a model; names have {names}")
+    return glob
+
+
+def _can_match(glob: str) -> bool:
+    """Whether a name or version that Azure ML allows matches the glob."""
+    first, *others = _GLOB_PARTS.findall(glob)
+    return all(any(fnmatchcase(c, part) for c in f"{_BEGINNINGS}-_.") for part in others) and any(
+        fnmatchcase(c, first) for c in _BEGINNINGS
+    )
+
+
+_BEGINNINGS = ascii_letters + digits
+_GLOB_PARTS = re.compile(r"\[!?\]?[^]]*\]|.", re.DOTALL)
 
 Text = Annotated[str, StringConstraints(min_length=1)]
 # IDs in Azure DevOps have 32 bits.
@@ -114,8 +138,8 @@ class Route(_Strict):
     """One rule of the release map."""
 
     name: Text | None = Field(default=None, description="Shown in the history.")
-    model: Text = Field(description="The model's name, or a glob (* ? [abc]).")
-    version: int | Annotated[Text, AfterValidator(_check_version)] | None = Field(
+    model: Annotated[Text, AfterValidator(_check_model)] = Field(description="The model's name, or a glob (* ? [abc]).")
+    version: Annotated[int, Field(ge=0)] | Annotated[Text, AfterValidator(_check_version)] | None = Field(
         default=None, description="A version, a glob, or a comparison of whole numbers such as '>=3'."
     )
     workspace: Text | None = Field(default=None, description="The name of the Azure ML workspace.")
@@ -168,62 +192,22 @@ class ReleaseMap(_Strict):
 def load(path: Path) -> ReleaseMap:
     """Read the file; raises ConfigurationError with every fault and its path, such as `routes[2].release.project`."""
     try:
-        content = yaml.load(path.read_text("utf-8"), _UniqueKeys)  # noqa: S506  a SafeLoader that is stricter
+        file = map_file.read(path.read_text("utf-8"))
     except OSError as error:
         raise ConfigurationError([Fault(f"the file cannot be read: {error.strerror}", where=str(path))]) from error
-    # ValueError: a date that does not exist. RecursionError: lists nested without an end.
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigurationError([Fault(" ".join(str(error).split()), where=path.name)]) from error
+    except UnicodeDecodeError as error:
+        raise ConfigurationError([Fault("the file is not text in UTF-8", "save it in UTF-8", str(path))]) from error
+    except map_file.MapFileError as error:
+        raise ConfigurationError([Fault(str(error), where=path.name)]) from error
     try:
-        return ReleaseMap.model_validate(content)
+        read, problems = ReleaseMap.model_validate(file.content), file.misread()
     except ValidationError as error:
-        # Each branch of a union complains; the last one, text, says what to write, unless a number is out of bounds.
-        complaints = sorted(error.errors(), key=lambda fault: fault["type"] in ("greater_than", "less_than"))
-        problems = {_path(fault["loc"]): _problem(fault) for fault in complaints}
-        raise ConfigurationError([Fault(f"{at}: {what}", where=path.name) for at, what in problems.items()]) from error
+        problems = file.misread() | file.problems(error)
+    if problems:
+        raise ConfigurationError([Fault(f"{at}: {what}", where=path.name) for at, what in problems.items()])
+    return read
 
 
 def schema() -> dict[str, Any]:
     """Return the JSON schema of the release map, for editors."""
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **ReleaseMap.model_json_schema()}
-
-
-class _UniqueKeys(yaml.SafeLoader):
-    """Refuses a duplicate key; YAML would silently use the last one."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002  yaml's
-        seen = set()
-        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
-            if key.value in seen:
-                raise yaml.MarkedYAMLError(problem=f"duplicate key {key.value!r}", problem_mark=key.start_mark)
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
-# pydantic adds the branches of a union to the path of a fault.
-_UNIONS = ("definition", "pipeline", "version")
-_BRANCHES = re.compile(r"constrained-.*|function-.*|int|str")
-_EXPECTED = "Input should be "
-
-
-def _path(location: tuple[int | str, ...]) -> str:
-    path = ""
-    for before, part in zip(("", *location), location, strict=False):
-        if isinstance(part, int):
-            path += f"[{part}]"
-        elif not (before in _UNIONS and _BRANCHES.fullmatch(part)):
-            path += f".{part}" if path else part
-    return path or "the file"
-
-
-def _problem(fault: Any) -> str:
-    kind, message = fault["type"], fault["msg"]
-    if kind == "extra_forbidden":
-        return "unknown key"
-    if kind == "missing":
-        return "missing"
-    if kind == "string_type" and isinstance(fault["input"], (int, float)):
-        return f"{fault['input']} must be text; write it in quotes"
-    if str(message).startswith(_EXPECTED):
-        return f"found {shorten(fault['input'])!r}, expected {message.removeprefix(_EXPECTED)}"
-    return str(message).removeprefix("Value error, ")

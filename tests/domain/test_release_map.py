@@ -26,6 +26,12 @@ def faults_of(folder: Path, text: str) -> list[str]:
     return [fault.problem for fault in caught.value.faults]
 
 
+NO_VERSION_MATCHES = (
+    "can never match a version; write a version, a glob, or a comparison with a whole number: "
+    "'>=3', '<=3', '>3' or '<3'"
+)
+
+
 def test_every_fault_of_a_map_is_reported_at_once_with_its_path(tmp_path: Path) -> None:
     faults = faults_of(
         tmp_path,
@@ -53,9 +59,10 @@ routes:
         "version",
     ]
     for fault in (
-        "routes[0].version: 1.1 must be text; write it in quotes",
+        "routes[0].version: 1.10 must be text; write it in quotes",
+        "routes[0].tags.a: yes must be text; write it in quotes",
         "routes[0].modle: unknown key",
-        "routes[1].version: '>=a' is not a comparison with a whole number, such as '>=3'",
+        f"routes[1].version: '>=a' {NO_VERSION_MATCHES}",
     ):
         assert fault in faults
 
@@ -104,6 +111,98 @@ def test_every_fault_of_a_route_is_reported_at_once(tmp_path: Path, route: dict[
     text = json.dumps({"version": 1, "routes": [{"model": "*"} | route]})
 
     assert faults_of(tmp_path, text) == faults
+
+
+def faults_of_route(folder: Path, **values: str) -> list[str]:
+    """Return the faults of a route with these values, which are written to the file as they are."""
+    route = {"model": "'*'", "release": "{project: fraud, definition: 7}"} | values
+    lines = [f"    {key}: {value}" for key, value in route.items()]
+    return faults_of(folder, "\n".join(["version: 1", "routes:", "  -", *lines]))
+
+
+@pytest.mark.parametrize(
+    "version",
+    [
+        *("=>3", "==3", "!=3", "3+", "3,4", "@latest", " 3", "3 ", ">=3 ", ">=a", ">", "> =3", ">=-1", "<0", "<>3"),
+        *("~3", "^3", "3|4", "3..4 ", "v 3", "-1", ".5", "[,]", "[3", "[!]", "[9-0]", "3 - 5", "3/4", "x:3", "é"),
+    ],
+)
+def test_a_version_rule_that_no_version_can_match_is_a_fault_with_the_four_comparisons(
+    tmp_path: Path, version: str
+) -> None:
+    assert faults_of_route(tmp_path, version=json.dumps(version)) == [
+        f"routes[0].version: {version!r} {NO_VERSION_MATCHES}"
+    ]
+
+
+@pytest.mark.parametrize(
+    "model",
+    ["fraud model", " fraud", "-x", ".x", "models/fraud", "fraud:3", "a|b", "a,b", "*,*", "[ ]", "[a", "modèle"],
+)
+def test_a_glob_that_no_model_can_match_is_a_fault(tmp_path: Path, model: str) -> None:
+    (fault,) = faults_of_route(tmp_path, model=json.dumps(model))
+
+    assert fault.startswith(f"routes[0].model: {model!r} can never match a model; names have letters, digits")
+
+
+@pytest.mark.parametrize(
+    ("model", "version"),
+    [
+        *(("churn_*", version) for version in (">=3", "<= 3", ">3", "<1", "2024-*", "1.?", "[1-3]*", "latest", "09")),
+        *((model, "*") for model in ("*", "?*", "[a-c]x", "[!x]*", "[]a]", "fraud-v1.2_x")),
+    ],
+)
+def test_a_rule_that_something_can_match_is_accepted(tmp_path: Path, model: str, version: str) -> None:
+    path = tmp_path / "map.yaml"
+    path.write_text(json.dumps({"version": 1, "routes": [{"model": model, "version": version, "release": RELEASE}]}))
+
+    assert load(path).routes[0].version == version
+
+
+@pytest.mark.parametrize(
+    ("text", "number"), [("010", 8), ("1:30", 90), ("1_0", 10), ("0x10", 16), ("0b11", 3), ("+3", 3)]
+)
+def test_a_number_that_yaml_reads_otherwise_than_written_is_a_fault(tmp_path: Path, text: str, number: int) -> None:
+    means = f"{text} means {number} in YAML; write {number}, or write '{text}' in quotes"
+    release = f"{{project: fraud, definition: {text}}}"
+
+    assert faults_of_route(tmp_path, version=text) == [f"routes[0].version: {means}"]
+    assert faults_of_route(tmp_path, release=release) == [f"routes[0].release.definition: {means}"]
+
+
+@pytest.mark.parametrize("text", ["yes", "No", "010", "1:30", "1_0", "1.10", "2024-01-31", "2021-02-30", ".inf", "~"])
+def test_a_value_that_is_not_text_is_quoted_as_the_file_has_it(tmp_path: Path, text: str) -> None:
+    faults = faults_of_route(tmp_path, tags=f"{{a.b: {text}}}", properties=f"{{<<: {{c: {text}}}}}")
+
+    must_be_text = f"{text} must be text; write it in quotes"
+    assert faults == [f"routes[0].tags.a.b: {must_be_text}", f"routes[0].properties.c: {must_be_text}"]
+
+
+def test_keys_are_texts_as_written(tmp_path: Path) -> None:
+    path = tmp_path / "map.yaml"
+    route = "{model: a, tags: {yes: x, 010: '=', 2021-02-30: =}, release: {project: p, definition: 7}}"
+    path.write_text(f"version: 1\nroutes: [{route}]")
+
+    assert load(path).routes[0].tags == {"yes": "x", "010": "=", "2021-02-30": "="}
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        (b"\xff\xfe", "the file is not text in UTF-8; save it in UTF-8"),
+        (b"&a [*a]", "lists or mappings are nested too deeply, or contain themselves"),
+        (b"[" * 10_000, "lists or mappings are nested too deeply, or contain themselves"),
+        (b"version: " + b"1" * 5_000, "a number cannot be read; write it in quotes"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_a_fault_in_plain_words(tmp_path: Path, content: bytes, fault: str) -> None:
+    path = tmp_path / "map.yaml"
+    path.write_bytes(content)
+
+    with pytest.raises(ConfigurationError) as caught:
+        load(path)
+
+    assert str(caught.value.faults[0]).endswith(f"map.yaml: {fault}")
 
 
 @pytest.mark.parametrize(
