@@ -123,7 +123,7 @@ class Pipelines:
         raise Refusal(RUN_NOT_FOUND, f"A run with id {call.run} was not found.")
 
     def _shown_run(self, run: Json) -> Json:
-        hidden = ["validationResults", "sourceBranch"]  # shown by the list of builds only
+        hidden = ["validationResults", "sourceBranch", "reason"]  # shown by the list of builds only
         if not self.runs_tell_parameters:
             hidden.append("templateParameters")
         return {key: value for key, value in run.items() if key not in hidden}

@@ -46,6 +46,7 @@ def new_run(call: Call, pipeline: Json, number: int, earlier: Sequence[Json]) ->
         "variables": {},
         "resources": {"repositories": {"self": repository}},
         "sourceBranch": branch,
+        "reason": "manual",
         "validationResults": [],
     }
 
@@ -60,7 +61,7 @@ def as_build(run: Json, *, with_parameters: bool) -> Json:
         "queueTime": run["createdDate"],
         "definition": {"id": run["pipeline"]["id"], "name": run["pipeline"]["name"]},
         "sourceBranch": run["sourceBranch"],
-        "reason": "manual",
+        "reason": run["reason"],
         "tags": [],
         "triggerInfo": {},
         "validationResults": run["validationResults"],

@@ -59,12 +59,16 @@ def retry_after(answer: requests.Response) -> timedelta | None:
     return timedelta(seconds=min(float(seconds), _LONGEST_PAUSE_SECONDS)) if seconds.isdecimal() else None
 
 
-def created(answer: Any, name: str | None) -> Created:
-    """Read a release or a run; raises ValueError if the answer contains none."""
+def created(answer: Any, name: str | None, page: str) -> Created:
+    """Read a release or a run; raises ValueError if the answer contains none.
+
+    `page` is the address of its web page, with `{}` in the place of the ID, for an answer without a link.
+    """
     if not answer.id:
         raise ValueError("the answer contains no release and no run")
-    url = answer._links.additional_properties["web"]["href"]  # noqa: SLF001  it is public in the REST API
-    return Created(answer.id, name or "", str(url))
+    links = getattr(answer._links, "additional_properties", None) or {}  # noqa: SLF001  it is public in the REST API
+    url = (links.get("web") or {}).get("href")
+    return Created(answer.id, name or "", str(url or page.format(answer.id)))
 
 
 def _no_answer(cause: Exception, unproven: type[AzureDevOpsError], timeout: float) -> AzureDevOpsError:

@@ -1,6 +1,7 @@
 """The body of the request that starts a run of a pipeline (pure)."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import yaml
@@ -9,6 +10,20 @@ from model_release.domain.release_map import MARKER_PARAMETER
 from model_release.domain.targets import RunPlan
 from model_release.errors import RefusedError
 
+# Why builds are queued by something else than a person or the REST API.
+# https://learn.microsoft.com/rest/api/azure/devops/build/builds/list#buildreason
+_OTHER_REASONS = {
+    "individualci",
+    "batchedci",
+    "schedule",
+    "scheduleforced",
+    "validateshelveset",
+    "checkinshelveset",
+    "pullrequest",
+    "buildcompletion",
+    "resourcetrigger",
+    "triggered",
+}
 STAGES_FIX = "correct stages_to_skip in the route"
 
 
@@ -51,3 +66,11 @@ def check_stages(pipeline: Pipeline, request: dict[str, Any], final_yaml: str) -
 def has_marker(parameters: dict[str, Any], marker: str) -> bool:
     """Whether the parameters of a run contain the marker; Azure DevOps ignores the case of their names."""
     return any(name.casefold() == MARKER_PARAMETER.casefold() and value == marker for name, value in parameters.items())
+
+
+def may_be_ours(build: Any, since: datetime) -> bool:
+    """Whether a build may be a run that was created since then; an unknown reason may be ours."""
+    # Azure DevOps keeps a run that it refused as a failed build.
+    refused = any(result.result == "error" for result in build.validation_results or [])
+    is_older = build.queue_time is not None and build.queue_time < since
+    return not (refused or is_older or str(build.reason).casefold() in _OTHER_REASONS)

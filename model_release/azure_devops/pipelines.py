@@ -5,9 +5,17 @@ from contextlib import contextmanager
 from datetime import datetime
 from operator import attrgetter
 from typing import Any
+from urllib.parse import quote
 
 from model_release.azure_devops.answers import created
-from model_release.azure_devops.pipeline_request import STAGES_FIX, Pipeline, check_stages, has_marker, run_request
+from model_release.azure_devops.pipeline_request import (
+    STAGES_FIX,
+    Pipeline,
+    check_stages,
+    has_marker,
+    may_be_ours,
+    run_request,
+)
 from model_release.azure_devops.sdk import PostRequest, Sdk
 from model_release.azure_devops.target_name import project_id_in, the_one
 from model_release.domain.events import ModelRegistered
@@ -35,6 +43,7 @@ class PipelineTargets:
 
     def __init__(self, sdk: Sdk, url: str) -> None:
         self._sdk = sdk
+        self._url = url
         self._client = sdk.client(PipelinesClient, url)
         # A run is also a build, and only the list of builds has pages and a filter by time.
         self._builds = sdk.client(BuildClient, url)
@@ -67,10 +76,13 @@ class PipelineTargets:
 
     def create(self, found: Pipeline, target: Target, body: dict[str, Any]) -> Created:
         """Start the run."""
-        parameters = self._parameters(body)
+        request = self._parameters(body)
         with _explaining(), self._sdk.creating():
-            run = self._client.run_pipeline(parameters, target.project, found.id)
-            return created(run, run.name)
+            run = self._client.run_pipeline(request, target.project, found.id)
+            parameters = _parameters_in(run)
+            if parameters and not has_marker(parameters, body["templateParameters"][MARKER_PARAMETER]):
+                raise ValueError("the answer contains another run")
+            return created(run, run.name, self._page(target.project))
 
     def find_by_marker(
         self, project: str, definition_id: int, marker: str, since: datetime, check_time: Callable[[], None]
@@ -78,18 +90,20 @@ class PipelineTargets:
         """Find the run whose parameters contain the marker."""
         with self._sdk.reading():
             for build in self._builds_since(project, definition_id, since, check_time):
-                # Azure DevOps keeps a run that it refused as a failed build.
-                if any(result.result == "error" for result in build.validation_results or []):
+                if not may_be_ours(build, since):
                     continue
                 parameters = build.template_parameters or self._parameters_of(project, definition_id, build.id)
                 if has_marker(parameters, marker):
-                    return created(build, build.build_number)
+                    return created(build, build.build_number, self._page(project))
         return None
 
     def probe(self, project: str) -> None:
         """List one pipeline."""
         with self._sdk.reading():
             self._client.list_pipelines(project, top=1)
+
+    def _page(self, project: str) -> str:
+        return f"{self._url}/{quote(project)}/_build/results?buildId={{}}"
 
     def _parameters(self, body: dict[str, Any]) -> Any:
         return self._client._deserialize.deserialize_data(body, "RunPipelineParameters")  # noqa: SLF001
@@ -112,14 +126,18 @@ class PipelineTargets:
 
     def _parameters_of(self, project: str, pipeline_id: int, run_id: int) -> dict[str, Any]:
         run = self._client.get_run(project, pipeline_id, run_id)
-        # The SDK's model of a run does not have them.
-        parameters: dict[str, Any] | None = (run.additional_properties or {}).get("templateParameters")
+        parameters = _parameters_in(run)
         if parameters is None:
             raise RefusedError(
                 f"Azure DevOps does not return the parameters of run {run_id} in project {project}",
                 f"check the run's parameter {MARKER_PARAMETER} manually",
             )
         return parameters
+
+
+def _parameters_in(run: Any) -> dict[str, Any] | None:
+    # The SDK's model of a run does not have them.
+    return (run.additional_properties or {}).get("templateParameters")
 
 
 @contextmanager

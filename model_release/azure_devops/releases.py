@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from operator import attrgetter
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from model_release.azure_devops.answers import created
 from model_release.azure_devops.model_version import Version, VersionForm, version_form
@@ -97,7 +97,7 @@ class ReleaseTargets:
         metadata = self._metadata(body)
         with self._sdk.creating():
             release = self._client.create_release(metadata, target.project)
-            return created(release, release.name)
+            return created(release, release.name, self._page(target.project))
 
     def find_by_marker(
         self, project: str, definition_id: int, marker: str, since: datetime, check_time: Callable[[], None]
@@ -112,7 +112,7 @@ class ReleaseTargets:
         with self._sdk.reading():
             for release in releases:
                 if marker in (release.description or ""):
-                    return created(release, release.name)
+                    return created(release, release.name, self._page(project))
         return None
 
     def probe(self, project: str) -> None:
@@ -147,6 +147,9 @@ class ReleaseTargets:
         with self._sdk.reading() if method == "GET" else self._sdk.creating():
             response = self._client._send(method, _DEFINITIONS, "7.0", route_values=route, **content)  # noqa: SLF001
             return json.loads(response.content)
+
+    def _page(self, project: str) -> str:
+        return f"{self._url}/{quote(project)}/_release?releaseId={{}}&_a=release-summary"
 
     def _metadata(self, body: dict[str, Any]) -> Any:
         return self._client._deserialize.deserialize_data(body, "ReleaseStartMetadata")  # noqa: SLF001

@@ -14,7 +14,7 @@ from model_release.azure_devops.client import AzureDevOps
 from model_release.domain.claims import State
 from model_release.domain.events import parse
 from model_release.domain.targets import Created
-from model_release.errors import RefusedError
+from model_release.errors import RefusedError, UnknownOutcomeError
 from tests.azure_devops import plans
 from tests.azure_devops.plans import MARKER, client, create, run_plan
 from tests.environment import Environment, assert_refused_until_fixed, event
@@ -302,3 +302,66 @@ def test_a_run_that_azure_devops_refused_is_not_found(env: Environment) -> None:
     env.azure_devops.runs[0]["validationResults"] = [{"result": "error", "message": "no such file"}]
 
     assert find_by_marker(env) is None
+
+
+def reads_of_runs(env: Environment) -> list[str]:
+    return [
+        request.path for request in env.azure_devops.requests if request.method == "GET" and "/runs/" in request.path
+    ]
+
+
+def test_no_run_is_read_that_was_not_queued_manually(env: Environment) -> None:
+    azure_devops = client(env)
+    create(azure_devops, run_plan())
+    env.azure_devops.pipelines.builds_tell_parameters = False
+    reasons = (
+        "individualCI",
+        "batchedCI",
+        "schedule",
+        "pullRequest",
+        "buildCompletion",
+        "resourceTrigger",
+        "Triggered",
+    )
+    env.azure_devops.runs.extend(
+        {**env.azure_devops.runs[0], "id": number, "reason": reason} for number, reason in enumerate(reasons, 2)
+    )
+
+    found = find_by_marker(env, azure_devops)
+
+    assert found
+    assert (found.id, len(reads_of_runs(env))) == (1, 1)
+
+
+@pytest.mark.parametrize("reason", ["manual", "userCreated", "none", "of another kind", 1, None])
+def test_a_run_with_an_unknown_reason_may_be_ours(env: Environment, reason: Any) -> None:
+    create(env, run_plan())
+    env.azure_devops.runs[0]["reason"] = reason
+
+    assert find_by_marker(env)
+
+
+def test_no_run_is_read_that_is_older_than_the_claim(env: Environment) -> None:
+    create(env, run_plan())
+    old = {"id": 1, "queueTime": "2020-01-01T00:00:00Z", "reason": "manual"}
+    env.azure_devops.misbehave(Fault(**env.requests.look, status=200, body={"count": 1, "value": [old]}))
+
+    assert find_by_marker(env) is None
+    assert reads_of_runs(env) == []
+
+
+@pytest.mark.parametrize("parameters", [{"modelReleaseMarker": "[model-release 1]"}, {"modelVersion": "19"}])
+def test_an_answer_about_another_run_does_not_mean_that_ours_was_started(env: Environment, parameters: Any) -> None:
+    body = {"id": 9, "name": "another", "templateParameters": parameters}
+    env.azure_devops.misbehave(Fault(**env.requests.start, status=200, body=body))
+
+    with pytest.raises(UnknownOutcomeError):
+        create(env, run_plan())
+
+
+@pytest.mark.parametrize("parameters", [{}, None, {"MODELRELEASEMARKER": MARKER}])
+def test_an_answer_without_parameters_or_with_our_marker_is_our_run(env: Environment, parameters: Any) -> None:
+    body = {"id": 9, "name": "ours", "templateParameters": parameters}
+    env.azure_devops.misbehave(Fault(**env.requests.start, status=200, body=body))
+
+    assert create(env, run_plan()).id == 9

@@ -182,12 +182,12 @@ def test_an_answer_to_find_never_means_that_a_release_may_exist(
 
 
 @BOTH
-@pytest.mark.parametrize("name", ["429", "403", "500", "half", "cut off", "no address"])
+@pytest.mark.parametrize("name", ["429", "403", "500", "half", "cut off", "no ID"])
 def test_a_failed_search_for_a_marker_never_means_that_there_is_nothing(env: Environment, name: str) -> None:
-    found = {"id": 5, "description": MARKER, "templateParameters": {"modelReleaseMarker": MARKER}}
+    found = {"description": MARKER, "templateParameters": {"modelReleaseMarker": MARKER}}
     more = {
         "403": (Fault(status=403, body={"message": "no"}), RefusedError, ""),
-        "no address": (Fault(status=200, body={"count": 1, "value": [found]}), TemporaryError, ""),
+        "no ID": (Fault(status=200, body={"count": 1, "value": [found]}), TemporaryError, ""),
     }
     fault, error, _ = (POSTED | more)[name]
     azure_devops, plan = client(env), PLAN[env.target]()
@@ -198,6 +198,30 @@ def test_a_failed_search_for_a_marker_never_means_that_there_is_nothing(env: Env
         find_by_marker(azure_devops, plan, env.clock.now - timedelta(minutes=5))
 
     assert type(caught.value) is (TemporaryError if error is UnknownOutcomeError else error)
+
+
+PAGES = {
+    "release": "contoso/fraud%20%26%20co/_release?releaseId=5&_a=release-summary",
+    "pipeline": "contoso/fraud%20%26%20co/_build/results?buildId=5",
+}
+
+
+@BOTH
+@pytest.mark.parametrize("links", [{}, {"_links": None}, {"_links": {}}, {"_links": {"web": {}}}], ids=str)
+def test_what_has_no_web_link_gets_an_address_of_its_page(env: Environment, links: dict[str, Any]) -> None:
+    found = {"id": 5, "description": MARKER, "templateParameters": {"modelReleaseMarker": MARKER}, **links}
+    env.azure_devops.misbehave(
+        Fault(**env.requests.look, status=200, body={"count": 1, "value": [found]}),
+        Fault(**env.requests.start, status=200, body=found),
+    )
+    azure_devops, plan = client(env), PLAN[env.target]()
+    marked = azure_devops.find_by_marker(
+        dataclasses.replace(plan.target, project="fraud & co"), 1, MARKER, env.clock.now, deadline=float("inf")
+    )
+
+    assert marked
+    assert (marked.id, marked.url) == (5, f"{env.azure_devops_url}/{PAGES[env.target]}")
+    assert create(azure_devops, plan).url == f"{env.azure_devops_url}/{PAGES[env.target]}".replace("%20%26%20co", "")
 
 
 @pytest.mark.parametrize(
