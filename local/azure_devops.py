@@ -6,12 +6,14 @@ import argparse
 import base64
 from dataclasses import asdict, dataclass
 from typing import Any
+from urllib.parse import urljoin
 
 from werkzeug.wrappers import Request, Response
 
 from local import azure_devops_page as page
 from local import azure_devops_security as security
-from local.azure_devops_faults import Fault, Faults, sign_in_page
+from local.azure_devops_definitions import definition_token
+from local.azure_devops_faults import SIGN_IN_PATH, Fault, Faults, sign_in_page, to_sign_in
 from local.azure_devops_http import (
     INVALID_REQUEST,
     NAMESPACE_NOT_FOUND,
@@ -24,8 +26,9 @@ from local.azure_devops_http import (
     list_of,
     routes,
 )
-from local.azure_devops_pipelines import PIPELINE_LOCATIONS, Pipelines
-from local.azure_devops_release_api import RELEASE_LOCATIONS, Releases, definition_token
+from local.azure_devops_locations import RESOURCE_AREAS, RESOURCES, check_version
+from local.azure_devops_pipelines import Pipelines
+from local.azure_devops_release_api import Releases
 from local.serving import Server
 
 __all__ = ["AzureDevOps", "Fault", "Received", "definition_token", "sample"]
@@ -53,7 +56,10 @@ class AzureDevOps(Releases):
         self._faults = Faults()
         self._api = routes(
             {
-                "OPTIONS /{organization}/_apis": self._locations,
+                "OPTIONS /{organization}/_apis": self._list_resources,
+                "OPTIONS /{organization}/_apis/{area}": self._list_resources,
+                "GET /{organization}/_apis/ResourceAreas": self._list_areas,
+                "GET /{organization}/_apis/ResourceAreas/{area}": self._get_area,
                 "GET /{organization}/_apis/permissions/{namespace}/{id}": self._has_permissions,
                 **self.release_handlers(),
                 **self.pipelines.handlers(),
@@ -62,6 +68,7 @@ class AzureDevOps(Releases):
         self._local = routes(
             {
                 "GET /": self._show_page,
+                f"GET {SIGN_IN_PATH}": lambda _: sign_in_page(),
                 "GET /{organization}/{project}/_release": self._show_page,
                 "GET /{organization}/{project}/_build/results": self._show_page,
                 "GET /_local/requests": lambda _: json_of([asdict(received) for received in self.requests]),
@@ -97,13 +104,17 @@ class AzureDevOps(Releases):
         received = Received(request.method, request.path, request.get_data(as_text=True), request.query_string.decode())
         with self._lock:
             self.requests.append(received)
-        return self._faults.take(request).answer(lambda: self._answer(request))
+        response = self._faults.take(request).answer(lambda: self._answer(request))
+        if response.location:
+            response.location = urljoin(request.host_url, response.location)
+        return response
 
     def _answer(self, request: Request) -> Response:
         if not self._is_signed_in(request):
-            return sign_in_page()
+            return to_sign_in()
         try:
             handler, call = find(self._api, request) or (_refuse, Call(request))
+            check_version(request)
             with self._lock:
                 return handler(call)
         except Refusal as refusal:
@@ -117,11 +128,15 @@ class AzureDevOps(Releases):
             return bool(given)
         return given in (f"Bearer {self._pat}", "Basic " + base64.b64encode(f":{self._pat}".encode()).decode())
 
-    def _locations(self, _: Call) -> Response:
-        names = ("id", "area", "resourceName", "routeTemplate", "resourceVersion")
-        versions = {"minVersion": "3.2", "maxVersion": "7.2", "releasedVersion": "7.1"}
-        locations = (security.LOCATION, *RELEASE_LOCATIONS, *PIPELINE_LOCATIONS)
-        return list_of([{**dict(zip(names, location, strict=True)), **versions} for location in locations])
+    def _list_resources(self, call: Call) -> Response:
+        area = call.area.lower()
+        return list_of([resource.shown() for resource in RESOURCES if area in ("", resource.area.lower())])
+
+    def _list_areas(self, call: Call) -> Response:
+        return list_of([_area(number, call) for number in RESOURCE_AREAS])
+
+    def _get_area(self, call: Call) -> Response:
+        return json_of(_area(call.area.lower(), call) if call.area.lower() in RESOURCE_AREAS else None)
 
     def _has_permissions(self, call: Call) -> Response:
         namespace = call.namespace.lower()
@@ -136,6 +151,11 @@ class AzureDevOps(Releases):
 
     def _show_page(self, _: Call) -> Response:
         return Response(page.render(self.releases, self.runs), mimetype="text/html")
+
+
+def _area(number: str, call: Call) -> Json:
+    address = f"{call.request.host_url}{call.organization}/"
+    return {"id": number, "name": RESOURCE_AREAS[number], "locationUrl": address}
 
 
 def _refuse(call: Call) -> Response:

@@ -13,12 +13,18 @@ from werkzeug.wrappers import Request, Response
 
 from local.serving import HangUp
 
+SIGN_IN_PATH = "/_signin"
 _SIGN_IN_PAGE = "<!DOCTYPE html><html><head><title>Azure DevOps Services | Sign In</title></head><body></body></html>"
 
 
 def sign_in_page() -> Response:
-    """Answer as Azure DevOps answers an unknown caller: with status 203 and a page."""
+    """Answer with the page that an unknown caller is redirected to."""
     return Response(_SIGN_IN_PAGE, 203, mimetype="text/html")
+
+
+def to_sign_in() -> Response:
+    """Answer as Azure DevOps answers an unknown caller: with a redirect, which here leads to this server."""
+    return Response("", 302, {"Location": f"{SIGN_IN_PATH}?realm=dev.azure.com"}, mimetype="text/html")
 
 
 @dataclass(frozen=True)
@@ -51,7 +57,7 @@ class Fault:
         if self.close:
             raise HangUp
         if self.sign_in:
-            response = sign_in_page()
+            response = to_sign_in()
         elif self.status is not None:
             response = self._response(self.status)
         response.headers.extend(self.headers)

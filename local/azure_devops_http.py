@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
 
 from werkzeug.wrappers import Request, Response
@@ -58,6 +59,7 @@ class Call:
     id: str = ""
     run: str = ""
     namespace: str = ""
+    area: str = ""
 
     @property
     def query(self) -> Mapping[str, str]:
@@ -124,6 +126,6 @@ def now() -> str:
 
 
 def moment(text: str) -> datetime:
-    """Parse a time; without an offset it is in UTC."""
-    parsed = datetime.fromisoformat(text)
+    """Parse a time in ISO 8601 or in the format of HTTP, which Microsoft's Node client sends; default UTC."""
+    parsed = parsedate_to_datetime(text) if text.endswith("GMT") else datetime.fromisoformat(text)
     return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)

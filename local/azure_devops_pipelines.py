@@ -12,30 +12,12 @@ from local import azure_devops_runs as runs
 from local.azure_devops_http import Call, ErrorType, Handler, Json, Refusal, json_of, list_of, moment
 from local.azure_devops_security import Organization, token_of
 
-# The IDs are the SDK's; area, name and template make the address of a resource.
-PIPELINE_LOCATIONS = [
-    ("28e1305e-2afe-47bf-abaf-cbb0e6a91988", "pipelines", "pipelines", "{project}/_apis/{area}/{pipelineId}", 1),
-    (
-        "7859261e-d2e9-4a68-b820-a5d84cc5bb3d",
-        "pipelines",
-        "runs",
-        "{project}/_apis/{area}/{pipelineId}/{resource}/{runId}",
-        1,
-    ),
-    (
-        "53df2d18-29ea-46a9-bee0-933540f80abf",
-        "pipelines",
-        "preview",
-        "{project}/_apis/{area}/{pipelineId}/{resource}",
-        1,
-    ),
-    ("0cd358e1-9217-4d94-8269-1c1ee6f93dcf", "build", "Builds", "{project}/_apis/{area}/{resource}/{buildId}", 7),
-]
-
 _MOST_PIPELINES = 10_000
 ACCESS_DENIED = ErrorType("AccessDeniedException", 403, *runs.BUILD)
 DISABLED = ErrorType("DefinitionDisabledException", 400, *runs.BUILD)
 NOT_FOUND = ErrorType("PipelineNotFoundException", 404, *runs.PIPELINES)
+# Only the preview answers so.
+NOTHING_TO_PREVIEW = NOT_FOUND._replace(status=500)
 RUN_NOT_FOUND = ErrorType("RunNotFoundException", 404, *runs.PIPELINES)
 
 
@@ -69,13 +51,15 @@ class Pipelines:
         id: int | None = None,  # noqa: A002  Azure DevOps' word
         folder: str = "\\",
         parameters: Mapping[str, str | None] | None = None,
+        types: Mapping[str, str] | None = None,
         branches: Sequence[str] = ("refs/heads/main",),
         stages: Sequence[str] = ("Deploy",),
         disabled: bool = False,
     ) -> Json:
         """Add a pipeline and return it, to be changed by the caller.
 
-        The parameters are their defaults, None for a required one; the first branch is the default branch.
+        The parameters are their defaults, None for a required one, and strings unless they have a type.
+        The first branch is the default branch.
         """
         number = id or max(self._pipelines, default=0) + 1
         if number in self._pipelines:
@@ -86,7 +70,10 @@ class Pipelines:
             "folder": folder,
             "revision": 1,
             "project": project,
-            "parameters": {key: {"default": value} for key, value in (parameters or {}).items()},
+            "parameters": {
+                key: {"default": value, "type": (types or {}).get(key, "string")}
+                for key, value in (parameters or {}).items()
+            },
             "branches": list(branches),
             "stages": list(stages),
             "disabled": disabled,
@@ -136,6 +123,8 @@ class Pipelines:
         return json_of(self._shown_run(run))
 
     def _preview(self, call: Call) -> Response:
+        if not any(pipeline["id"] == int(call.id) for pipeline in self._of(call.project)):
+            raise Refusal(NOTHING_TO_PREVIEW, f"The pipeline '{call.id}' does not exist")
         pipeline = self._checked(call, call.body)
         stages = [{"stage": name, "jobs": [{"job": "Deploy"}]} for name in pipeline["stages"]]
         return json_of({"finalYaml": yaml.safe_dump({"stages": stages}, sort_keys=False)})
@@ -159,11 +148,11 @@ class Pipelines:
             for run in self._runs_of(pipeline)
             if moment(run["createdDate"]) >= since
         ]
-        found.sort(key=lambda build: (moment(build["queueTime"]), build["id"]), reverse=True)
+        found.sort(key=runs.place_of, reverse=True)
         if after := call.query.get("continuationToken"):
-            found = found[[str(build["id"]) for build in found].index(after) :]
+            found = [build for build in found if runs.place_of(build) <= runs.place_from(after)]
         top = min(int(call.query.get("$top", 1000)), 5000)
-        return list_of(found[:top], found[top]["id"] if found[top:] else None)
+        return list_of(found[:top], runs.continuation_token(found[top]) if found[top:] else None)
 
     def _of(self, project: str) -> list[Json]:
         found = self._organization.project(project)

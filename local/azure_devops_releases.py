@@ -114,6 +114,18 @@ def release_artifacts(artifacts: list[Json], request: Json, default: Mapping[str
     return described
 
 
+def primary_artifact_values(artifacts: list[Json]) -> dict[str, str]:
+    """Return what a release's name may contain of its primary artifact."""
+    for artifact in artifacts:
+        if artifact["isPrimary"]:
+            reference = artifact["definitionReference"]
+            return {
+                "Build.BuildNumber": reference["version"]["name"],
+                "Build.DefinitionName": reference["definition"]["name"],
+            }
+    return {}
+
+
 def release_variables(defined: Json, requested: object) -> Json:
     """Return a definition's variables with the values of a request; raises Refusal."""
     # Azure DevOps ignores variables in a JSON array.

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any
 
-from local.azure_devops_http import Call, ErrorType, Json, Refusal, now
+import yaml
+
+from local.azure_devops_http import Call, ErrorType, Json, Refusal, moment, now
 
 BUILD = ("Microsoft.TeamFoundation.Build.WebApi", "Microsoft.TeamFoundation.Build2.WebApi")
 PIPELINES = ("Microsoft.Azure.Pipelines.WebApi", "Microsoft.Azure.Pipelines.WebApi")
@@ -42,7 +47,7 @@ def new_run(call: Call, pipeline: Json, number: int, earlier: Sequence[Json]) ->
         "state": "inProgress",
         "createdDate": created,
         "pipeline": {key: shown[key] for key in ("id", "name", "folder", "revision", "url")},
-        "templateParameters": dict(request.get("templateParameters") or {}),
+        "templateParameters": {name: str(value) for name, value in (request.get("templateParameters") or {}).items()},
         "variables": {},
         "resources": {"repositories": {"self": repository}},
         "sourceBranch": branch,
@@ -65,8 +70,27 @@ def as_build(run: Json, *, with_parameters: bool) -> Json:
         "tags": [],
         "triggerInfo": {},
         "validationResults": run["validationResults"],
-        **({"templateParameters": run["templateParameters"]} if with_parameters else {}),
+        **({"templateParameters": run["templateParameters"]} if with_parameters and run["templateParameters"] else {}),
     }
+
+
+Place = tuple[datetime, int]
+
+
+def place_of(build: Json) -> Place:
+    """Return the place of a build in the list of builds."""
+    return moment(build["queueTime"]), build["id"]
+
+
+def continuation_token(build: Json) -> str:
+    """Return the token of the page that begins with this build: its time, the last four digits from its ID."""
+    time, number = place_of(build)
+    return f"{time:%Y-%m-%dT%H:%M:%S}.{time.microsecond // 1000:03}{number % 10_000:04}Z"
+
+
+def place_from(token: str) -> Place:
+    """Return the place where a page begins."""
+    return moment(f"{token[:-5]}Z"), int(token[-5:-1])
 
 
 def check_request(pipeline: Json, request: Json) -> None:
@@ -78,6 +102,8 @@ def check_request(pipeline: Json, request: Json) -> None:
     stages = {name.lower() for name in pipeline["stages"]}
     if unknown := [name for name in request.get("stagesToSkip") or [] if name.lower() not in stages]:
         raise Refusal(NOT_VALID, "\n".join(f"'{name}' is not a valid stage to skip." for name in unknown))
+    for name, value in (request.get("templateParameters") or {}).items():
+        _check_type(name, value, pipeline["parameters"][declared[name.lower()]].get("type", "string"))
     problems = [
         f"A value for the '{name}' parameter must be provided."
         for key, name in declared.items()
@@ -91,6 +117,32 @@ def check_request(pipeline: Json, request: Json) -> None:
         message = "Could not queue the build because there were validation errors or warnings."
         results = [{"result": "error", "message": problem} for problem in problems]
         raise Refusal(NOT_QUEUED, message, ValidationResults=results)
+
+
+def _check_type(name: str, value: Any, kind: str) -> None:
+    if isinstance(value, (list, dict)):
+        raise Refusal(NOT_VALID, f"Unable to convert from {'Array' if isinstance(value, list) else 'Object'} to String")
+    if kind in _IS_VALID and not _IS_VALID[kind](str(value)):
+        raise Refusal(NOT_VALID, f"The '{name}' parameter value '{value}' is not a valid {kind.title()}.")
+
+
+def _is_number(value: str) -> bool:
+    return bool(re.fullmatch(r"[-+]?\d+(\.\d+)?", value))
+
+
+def _is_yaml(value: str) -> bool:
+    try:
+        yaml.safe_load(value)
+    except (yaml.YAMLError, ValueError):
+        return False
+    return True
+
+
+_IS_VALID: dict[str, Callable[[str], bool]] = {
+    "boolean": lambda value: value.lower() in ("true", "false"),
+    "number": _is_number,
+    "object": _is_yaml,
+}
 
 
 def _branch(request: Json) -> str:

@@ -7,13 +7,6 @@ import uuid
 
 from local.azure_devops_http import PROJECT_NOT_FOUND, Json, Refusal
 
-LOCATION = (
-    "dd3b8bd6-c7fc-4cbd-929a-933d9c011c9d",
-    "Security",
-    "permissions",
-    "_apis/{resource}/{securityNamespaceId}/{permissions}",
-    2,
-)
 _RELEASE_MANAGEMENT = {
     "View release pipeline": 1,
     "Edit release pipeline": 2,

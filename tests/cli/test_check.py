@@ -386,7 +386,7 @@ PLANTED: dict[str, tuple[Callable[[Checked], object], list[tuple[str, str, str, 
     ),
     "the sign-in is not accepted": (
         lambda checked: setattr(checked.azure_devops, "_pat", "another"),
-        [("fault", "does not accept the sign-in (status 203)", f"{FIRST}, {SECOND}", "renew the token")],
+        [("fault", "does not accept the sign-in (status 302)", f"{FIRST}, {SECOND}", "renew the token")],
     ),
     "permissions cannot be read": (
         lambda checked: checked.azure_devops.misbehave(Fault(path="/_apis/permissions/", status=403)),
@@ -795,7 +795,7 @@ OF_A_PIPELINE: dict[str, tuple[Callable[[Checked], object], str, str]] = {
     ),
     "the sign-in is not accepted": (
         lambda checked: checked.azure_devops.misbehave(Fault(sign_in=True)),
-        "does not accept the sign-in (status 203)",
+        "does not accept the sign-in (status 302)",
         "renew the token",
     ),
 }

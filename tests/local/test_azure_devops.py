@@ -19,7 +19,7 @@ from msrest.exceptions import ClientRequestError
 from local.azure_devops import AzureDevOps, Fault, Received, sample
 from local.azure_devops_releases import SELECTED, build_artifact
 from local.serving import Server
-from tests.local.azure_devops import ServedAzureDevOps, faults_of, validator
+from tests.local.azure_devops import SIGN_IN, ServedAzureDevOps, faults_of, validator
 
 ARTIFACT_VERSIONS = "30fc787e-a9e0-4a07-9fbc-3e903aa051d2"
 SOURCE = "0a1b2c3d-0000-4000-8000-4d4c53657276:churn"
@@ -69,19 +69,76 @@ def test_an_unknown_project_and_an_unknown_path_are_not_found(served: ServedAzur
         served.client().get_releases("sales")
 
 
-def test_a_request_without_sign_in_gets_the_sign_in_page(served: ServedAzureDevOps) -> None:
-    answer = requests.get(f"{served.url}/contoso/fraud/_apis/release/releases", timeout=5)
+@pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS"])
+def test_a_request_without_sign_in_is_redirected_to_the_sign_in_page(served: ServedAzureDevOps, method: str) -> None:
+    url = f"{served.url}/contoso/fraud/_apis/release/releases"
+    answer = requests.request(method, url, timeout=5, allow_redirects=False)
 
-    assert (answer.status_code, answer.headers["Content-Type"]) == (203, "text/html; charset=utf-8")
+    assert (answer.status_code, answer.headers["Location"].partition("?")[0]) == (302, f"{served.url}/_signin")
+    page = requests.get(answer.headers["Location"], timeout=5)
+    assert (page.status_code, page.headers["Content-Type"]) == (203, "text/html; charset=utf-8")
 
 
-def test_a_wrong_token_gets_the_sign_in_page(served: ServedAzureDevOps) -> None:
+def test_a_wrong_token_is_redirected_to_the_sign_in_page(served: ServedAzureDevOps) -> None:
     served.azure_devops._pat = "another"
-    with pytest.raises(DeserializationError, match="text/html"):
-        served.client().get_releases("fraud")
+    answer = requests.get(f"{served.url}/contoso/{RELEASES}", auth=("", "x"), timeout=5, allow_redirects=False)
+    assert answer.status_code == 302
 
     served.azure_devops._pat = "a token"
     assert served.client().get_releases("fraud") == []
+
+
+# Locations and versions
+
+
+@pytest.mark.parametrize(
+    ("path", "version", "kind"),
+    [
+        (RELEASES, "7.1", None),
+        (RELEASES, "5.0-preview.8", None),
+        (RELEASES, "7.2-preview.9", None),
+        (RELEASES, "7.2", "VssInvalidPreviewVersionException"),
+        (RELEASES, "8.0-preview", "VssVersionOutOfRangeException"),
+        (RELEASES, "latest", "VssInvalidApiResourceVersionException"),
+        (f"{DEFINITIONS}/1", "7.2", "VssInvalidPreviewVersionException"),
+        ("fraud/_apis/release/artifacts/versions?releaseDefinitionId=1", "7.1", "VssInvalidPreviewVersionException"),
+        ("fraud/_apis/release/artifacts/versions?releaseDefinitionId=1", "7.1-preview.1", None),
+        ("_apis/ResourceAreas", "7.1", "VssInvalidPreviewVersionException"),
+        ("_apis/ResourceAreas", "7.1-preview", None),
+    ],
+)
+@pytest.mark.parametrize("place", ["Accept", "query"])
+def test_an_api_version_must_be_one_of_the_resource(
+    served: ServedAzureDevOps, path: str, version: str, kind: str | None, place: str
+) -> None:
+    in_header = place == "Accept"
+    answer = requests.get(
+        f"{served.url}/contoso/{path}",
+        params=None if in_header else {"api-version": version},
+        headers={"Accept": f"application/json;api-version={version};excludeUrls=true"} if in_header else None,
+        auth=SIGN_IN,
+        timeout=5,
+    )
+
+    assert (answer.status_code, answer.json().get("typeKey")) == (400 if kind else 200, kind)
+
+
+def test_the_resources_of_an_area_are_listed(served: ServedAzureDevOps) -> None:
+    def names(path: str) -> set[tuple[str, str]]:
+        answer = requests.options(f"{served.url}/contoso/{path}", auth=SIGN_IN, timeout=5)
+        return {(one["area"], one["resourceName"]) for one in answer.json()["value"]}
+
+    assert names("_apis/release") == {("Release", name) for name in ("releases", "definitions", "versions")}
+    assert names("_apis/none") == set()
+    assert names("_apis") >= names("_apis/Pipelines") | {("Location", "ResourceAreas"), ("Build", "Builds")}
+
+
+def test_each_resource_area_is_at_this_server(served: ServedAzureDevOps) -> None:
+    areas = {area["name"]: area for area in served.get("_apis/ResourceAreas").json()["value"]}
+
+    assert {"Release", "build", "core", "wit"} <= areas.keys()
+    assert {area["locationUrl"] for area in areas.values()} == {f"{served.url}/contoso/"}
+    assert served.get(f"_apis/ResourceAreas/{areas['Release']['id'].upper()}").json() == areas["Release"]
 
 
 # Definitions
@@ -326,6 +383,31 @@ def test_releases_that_are_created_in_parallel_have_different_numbers(served: Se
     assert [release["name"] for release in served.azure_devops.releases] == [f"Release-{n}" for n in range(1, 21)]
 
 
+@pytest.mark.parametrize(
+    ("form", "names"),
+    [
+        ("Release-$(rev:r)", ["Release-1", "Release-2"]),
+        ("Release-$(Rev:rrr)", ["Release-001", "Release-002"]),
+        ("v$(ModelVersion).$(rev:r)", ["v7.1", "v7.2"]),
+        ("$(Build.BuildNumber) of $(Build.DefinitionName)", ["2 of churn", "2 of churn"]),
+        ("$(Date:yyyyMMdd).$(rev:rr)", ["{today}.01", "{today}.02"]),
+        (
+            "$(date)-$(Release.DefinitionName)-$(Release.ReleaseId)",
+            ["{today}-Deploy churn-1", "{today}-Deploy churn-2"],
+        ),
+        ("$(Release.ReleaseDescription) $(Unknown)", ["about $(Unknown)", "about $(Unknown)"]),
+    ],
+)
+def test_a_release_is_named_in_the_format_of_its_definition(
+    served: ServedAzureDevOps, form: str, names: list[str]
+) -> None:
+    served.azure_devops._definitions[1]["releaseNameFormat"] = form
+    created = [served.create(variables={"ModelVersion": {"value": "7"}}, description="about") for _ in names]
+
+    today = f"{created[0].created_on:%Y%m%d}"
+    assert [release.name for release in created] == [name.format(today=today) for name in names]
+
+
 # Listing releases
 
 
@@ -413,7 +495,7 @@ def test_headers_alone_are_added_to_the_true_answer(served: ServedAzureDevOps) -
     ("fault", "raised", "message", "created"),
     [
         (Fault("POST", status=401, body="<h1>Who are you?</h1>"), AzureDevOpsAuthenticationError, ".", 0),
-        (Fault("POST", sign_in=True), DeserializationError, "text/html", 0),
+        (Fault("POST", sign_in=True), AzureDevOpsClientRequestError, "302", 0),
         (Fault("POST", close="before"), ClientRequestError, "RemoteDisconnected", 0),
         (Fault("POST", close="after"), ClientRequestError, "RemoteDisconnected", 1),
         # Not one of the SDK's own exceptions.

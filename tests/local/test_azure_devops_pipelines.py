@@ -15,7 +15,7 @@ from azure.devops.released.security import SecurityClient
 from local.azure_devops import AzureDevOps, Fault
 from local.azure_devops_pipelines import pipeline_token
 from local.serving import Server
-from tests.local.azure_devops import MODEL, ServedAzureDevOps, faults_of
+from tests.local.azure_devops import MODEL, SIGN_IN, ServedAzureDevOps, faults_of
 
 BUILD = "33344d9c-fc72-4d6f-aba5-fa317101a7e9"
 YEAR_2020 = datetime(2020, 1, 1, tzinfo=UTC)
@@ -79,6 +79,10 @@ def test_unknown_projects_pipelines_and_runs_are_not_found(served: ServedAzureDe
         with pytest.raises(AzureDevOpsServiceError) as caught:
             call()
         assert caught.value.type_key == "PipelineNotFoundException"
+    preview = f"{served.url}/contoso/growth/_apis/pipelines/9/preview"
+    answer = requests.post(preview, json={}, auth=SIGN_IN, timeout=5)
+    assert (answer.status_code, answer.json()["typeKey"]) == (500, "PipelineNotFoundException")
+    assert answer.json()["message"] == "The pipeline '9' does not exist"
     with pytest.raises(AzureDevOpsServiceError, match="A run with id 9 was not found"):
         pipelines.get_run("growth", 1, 9)
 
@@ -136,6 +140,43 @@ def test_missing_values_and_unknown_branches_are_in_the_validation_results(serve
     assert "refs/heads/gone" in result["message"]
 
 
+@pytest.mark.parametrize(
+    ("kind", "value", "problem"),
+    [
+        ("boolean", "maybe", "is not a valid Boolean."),
+        ("boolean", "True", None),
+        ("boolean", True, None),
+        ("number", "three", "is not a valid Number."),
+        ("number", "-3.5", None),
+        ("object", "{a: [", "is not a valid Object."),
+        ("object", "{a: [1]}", None),
+        ("string", ["a"], "Unable to convert from Array to String"),
+        ("object", {"a": 1}, "Unable to convert from Object to String"),
+    ],
+)
+def test_a_value_must_have_the_type_of_its_parameter(
+    served: ServedAzureDevOps, kind: str, value: Any, problem: str | None
+) -> None:
+    served.azure_devops.add_pipeline("growth", "Typed", id=5, parameters={"Given": None}, types={"Given": kind})
+    runs = f"{served.url}/contoso/growth/_apis/pipelines/5/runs"
+
+    answer = requests.post(runs, json={"templateParameters": {"given": value}}, auth=SIGN_IN, timeout=5)
+
+    if problem:
+        assert (answer.status_code, answer.json()["typeKey"]) == (400, "PipelineValidationException")
+        assert problem in answer.json()["message"]
+    else:
+        assert answer.json()["templateParameters"] == {"given": str(value)}
+
+
+def test_a_build_without_parameters_has_no_key_for_them(served: ServedAzureDevOps) -> None:
+    served.azure_devops.add_pipeline("growth", "Other")
+    served.run(2, parameters={})
+
+    listed = served.get("growth/_apis/build/builds", definitions=2, minTime=YEAR_2020.isoformat()).json()["value"]
+    assert "templateParameters" not in listed[0]
+
+
 def test_a_disabled_pipeline_is_refused(served: ServedAzureDevOps) -> None:
     served.azure_devops.pipelines.change(1, disabled=True)
 
@@ -190,7 +231,10 @@ def test_runs_are_listed_as_builds_newest_first_with_filters_and_pages(served: S
     assert [build.id for build in builds(served)] == [3, 1]
     assert [build.id for build in builds(served, definitions=[1, 2])] == [3, 2, 1]
     assert [build.id for build in builds(served, top=1)] == [3]
-    assert [build.id for build in builds(served, top=1, continuation_token=1)] == [1]
+    page = served.get("growth/_apis/build/builds", definitions=1, minTime=YEAR_2020.isoformat(), **{"$top": 1})
+    token = page.headers["x-ms-continuationtoken"]
+    assert datetime.fromisoformat(token) > YEAR_2020
+    assert [build.id for build in builds(served, top=1, continuation_token=token)] == [1]
     assert builds(served, min_time=datetime.now(UTC) + timedelta(seconds=1)) == []
     assert builds(served)[0].template_parameters == MODEL
 
