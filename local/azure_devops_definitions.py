@@ -127,13 +127,15 @@ class Definitions(Organization):
 
     def versions_of(self, artifact: Json) -> Json:
         """Return what the list of artifact versions shows of an artifact."""
-        source = artifact["definitionReference"]["definition"]["id"]
+        source = (artifact["definitionReference"].get("definition") or {}).get("id", "")
         shown = {"alias": artifact["alias"], "sourceId": artifact["sourceId"]}
         if error := self.version_errors.get(source):
             return {**shown, "versions": None, "defaultVersion": None, "errorMessage": error}
         versions = list(reversed(self._versions.get(source, [])))
         if artifact["type"] == shapes.MODEL_ARTIFACT:
             versions = [self._model_version(source, version["name"]) for version in versions]
+        elif not versions:
+            versions = [{"id": "1", "name": "1"}]
         return {**shown, "versions": versions, **({"defaultVersion": versions[0]} if versions else {})}
 
     def _model_version(self, model: str, version: str) -> Json:

@@ -98,7 +98,8 @@ def release_artifacts(artifacts: list[Json], request: Json, default: Mapping[str
     for artifact in described:
         alias = artifact["alias"]
         version = requested.get(alias.lower())
-        if not version and artifact["definitionReference"]["defaultVersionType"]["id"] == SELECTED:
+        version_type = artifact["definitionReference"].get("defaultVersionType") or {}
+        if not version and version_type.get("id") == SELECTED:
             message = (
                 f"No version is available for artifact '{alias}'. Its version is selected when a release is created."
             )

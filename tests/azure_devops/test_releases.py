@@ -290,13 +290,18 @@ def test_a_definition_with_code_and_model_gets_the_latest_build(env: Environment
     for build in ("331", "332"):
         env.azure_devops.add_artifact_version("7", build, f"20260102.{build[-1]}")
     own = {"_this": "sklearn_regression_model"}
-    code = [build_artifact("_code", "7")]
+    repository = {"alias": "_repository", "type": "GitHub", "sourceId": "", "definitionReference": {}}
+    code = [build_artifact("_code", "7"), {**repository, "isPrimary": False}]
     env.azure_devops.add_definition("fraud", "Code", model_artifacts=own, other_artifacts=code)
 
     create(env, release_plan("Code"))
 
     versions = {a["alias"]: a["definitionReference"]["version"] for a in env.azure_devops.releases[0]["artifacts"]}
-    assert versions == {"_this": {"id": "20", "name": "20"}, "_code": {"id": "332", "name": "20260102.2"}}
+    assert versions == {
+        "_this": {"id": "20", "name": "20"},
+        "_code": {"id": "332", "name": "20260102.2"},
+        "_repository": {"id": "1", "name": "1"},
+    }
 
 
 def test_a_manual_stage_is_not_started(env: Environment) -> None:
