@@ -6,7 +6,6 @@ import argparse
 import base64
 from dataclasses import asdict, dataclass
 from typing import Any
-from urllib.parse import urljoin
 
 from werkzeug.wrappers import Request, Response
 
@@ -105,8 +104,8 @@ class AzureDevOps(Releases):
         with self._lock:
             self.requests.append(received)
         response = self._faults.take(request).answer(lambda: self._answer(request))
-        if response.location:
-            response.location = urljoin(request.host_url, response.location)
+        if (response.location or "").startswith("/"):
+            response.location = f"{request.host_url.rstrip('/')}{response.location}"
         return response
 
     def _answer(self, request: Request) -> Response:
