@@ -2,14 +2,12 @@
 
 import json
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Self
 
 import azure.functions as func
 import pytest
@@ -23,6 +21,7 @@ from model_release.app import HOME
 from model_release.domain.claims import State
 from tests.environment import BOTH, EVENTS, WORKSPACE, Environment, event, sample_event
 from tests.functions_runtime import FunctionsRuntime
+from tests.host_process import HostProcess
 
 NOTIFICATION = {"aeg-event-type": "Notification"}
 WEBHOOK = "/runtime/webhooks/EventGrid?functionName=model_registered"
@@ -103,7 +102,7 @@ def test_a_delivery_fails_while_storage_is_down_and_succeeds_afterwards(env: Env
 
 
 def test_50_deliveries_to_two_host_processes_start_one_release(env: Environment) -> None:
-    with _host_process(env) as first, _host_process(env) as second:
+    with HostProcess(env.settings()) as first, HostProcess(env.settings()) as second:
         hosts = [first.url, second.url]
 
         def until_acknowledged(number: int) -> int:
@@ -173,33 +172,6 @@ def test_an_app_with_a_wrong_map_does_not_start_and_prints_every_fault(env: Envi
         "routes[0].release.definition",
     ):
         assert fault in done.stderr
-
-
-def _host_process(env: Environment) -> "HostProcess":
-    return HostProcess(env.settings())
-
-
-class HostProcess:
-    """The app in its own process, served by the local host."""
-
-    def __init__(self, environment: dict[str, str]) -> None:
-        self._environment = environment
-
-    def __enter__(self) -> Self:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "local.functions_host", "--port", "0", "--no-timers"],
-            env=os.environ | self._environment,
-            cwd=HOME,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-        self.url = re.search(r"http://127\.0\.0\.1:\d+", self.process.stdout.readline())[0]
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.process.kill()
-        self.process.communicate()
 
 
 def test_the_host_accepts_the_events_of_the_http_file_in_the_documentation(env: Environment, host: str) -> None:

@@ -1,7 +1,8 @@
 """A process is killed at each step of a release: after a redelivery and the sweep there is one release."""
 
-import subprocess
 import threading
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
 
 import pytest
 import requests
@@ -10,8 +11,9 @@ from local.serving import Server
 from model_release.domain.claims import State
 from model_release.errors import ClaimLeasedError
 from tests.environment import BOTH, Environment, event
+from tests.host_process import HostProcess
 from tests.proxy import Proxy
-from tests.test_app import NOTIFICATION, WEBHOOK, HostProcess
+from tests.test_app import NOTIFICATION, WEBHOOK
 
 # The requests of a new process for its first release, in order.
 STEPS = [
@@ -61,7 +63,7 @@ class Killer:
     def __init__(self, step: int, when: str) -> None:
         self.step, self.when = step, when
         self.passed: list[tuple[str, str]] = []
-        self.process: subprocess.Popen | None = None
+        self.process: BaseProcess | None = None
         self._lock = threading.Lock()
         self._creates_table: set[str] = set()
 
@@ -75,7 +77,8 @@ class Killer:
                 self.passed.append((server, method))
             if (len(self.passed) - 1, when) == (self.step, self.when) and self.process:
                 self.process.kill()
-                self.process.wait()
+                # The thread that delivers joins the process, and only one may.
+                wait([self.process.sentinel])
 
 
 def deliver_to_a_process(env: Environment, killer: Killer) -> None:
@@ -92,7 +95,7 @@ def deliver_to_a_process(env: Environment, killer: Killer) -> None:
             try:
                 requests.post(host.url + WEBHOOK, data=event(), headers=NOTIFICATION)
             except requests.ConnectionError:
-                host.process.wait()
+                host.process.join()
 
 
 @BOTH
@@ -115,7 +118,7 @@ def test_a_process_that_is_killed_at_any_step_leaves_one_release(env: Environmen
     killer = Killer(step, when)
     deliver_to_a_process(env, killer)
     assert killer.process
-    assert killer.process.returncode == -9
+    assert killer.process.exitcode == -9
 
     try:
         env.registered(event())
