@@ -447,7 +447,6 @@ def test_pictures_of_the_demo(browser: Browser, request: pytest.FixtureRequest) 
         stage.azure_devops.misbehave(Fault(**POST, status=403, body={"message": DENIED}, times=1))
         stage.deliver(MODEL, 22)
         take(browser, stage.host, "/api/releases?ignored=yes", Display(1200, 668, "light"), "history")
-        take(browser, stage.host, f"/api/releases/{MODEL}/21", Display(390, 960, "dark"), "model-version-phone-dark")
 
 
 def take(browser: Browser, host: str, path: str, display: Display, name: str) -> None:
