@@ -1,13 +1,10 @@
 """The fixtures of all tests: Azurite, and the app between it and a local Azure DevOps."""
 
 import os
-import sys
 import tempfile
 
-# Many processes import the same modules, so each module is compiled once, whatever the machine's setting.
-sys.dont_write_bytecode = False
-os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-
+# Many processes import the same modules, so each module is compiled once.
+os.environ["PYTHONDONTWRITEBYTECODE"] = ""
 # Before the SDK is imported: it caches the locations of each server, and the next run may reuse a port.
 os.environ["AZURE_DEVOPS_CACHE_DIR"] = tempfile.mkdtemp(prefix="azure-devops-tests-")
 
