@@ -486,7 +486,7 @@ def test_exactly_once_never_lost_never_backwards(newest: TargetKind, every: Targ
     run_state_machine_as_test(
         partial(Promises, newest, every),
         settings=settings(
-            max_examples=size(100, 3_000),
+            max_examples=size(40, 3_000),
             stateful_step_count=25,
             deadline=None,
             derandomize=True,
