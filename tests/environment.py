@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -28,6 +29,7 @@ from model_release.domain.routing import match, plan
 from model_release.domain.targets import Plan, TargetKind
 from model_release.flow.sweep import Sweep
 from model_release.store.claims import Claims
+from model_release.store.history import History
 from model_release.store.table import TABLE_NAME
 from tests.proxy import Proxy
 from triggers import health, missed_models, model_registered, releases, unfinished_releases
@@ -231,7 +233,12 @@ class Environment:
     @property
     def history(self) -> list[HistoryEntry]:
         """The history with ignored events, newest first."""
-        return list(self.start().history.page(HistoryQuery(ignored=True, limit=100)).entries)
+        return list(self._history.page(HistoryQuery(ignored=True, limit=100)).entries)
+
+    @cached_property
+    def _history(self) -> History:
+        """The history of another process, read without the proxy."""
+        return self.start(AzureWebJobsStorage=self.direct_storage).history
 
     @property
     def started(self) -> list[dict[str, Any]]:

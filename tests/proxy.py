@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import requests
+from urllib3 import PoolManager
 from werkzeug.wrappers import Request, Response
 
 from local.serving import HangUp, Server
@@ -25,7 +24,7 @@ class Proxy:
     down: bool = False
     down_after: int | None = None
     passed: list[tuple[str, str]] = field(default_factory=list)
-    _local: threading.local = field(default_factory=threading.local)
+    _pool: PoolManager = field(default_factory=lambda: PoolManager(maxsize=50))
 
     def __call__(self, request: Request) -> Response:
         if self.down or (self.down_after is not None and len(self.passed) >= self.down_after):
@@ -34,27 +33,22 @@ class Proxy:
         self.passed.append((request.method, path))
         if self.gate:
             self.gate(self.name, request.method, request.path, "before")
-        answer = self._session.request(
+        answer = self._pool.request(
             request.method,
             self.upstream + request.environ["REQUEST_URI"],
+            body=request.get_data(),
             headers={name: value for name, value in request.headers if name.lower() != "content-length"},
-            data=request.get_data(),
-            allow_redirects=False,
+            redirect=False,
+            retries=False,
+            decode_content=False,
         )
         if self.gate:
             self.gate(self.name, request.method, request.path, "after")
         headers = {name: value for name, value in answer.headers.items() if name.lower() not in _HOP}
-        return Response(answer.content, answer.status_code, headers)
-
-    @property
-    def _session(self) -> requests.Session:
-        if not hasattr(self._local, "session"):
-            self._local.session = requests.Session()
-            self._local.session.trust_env = False
-        return self._local.session
+        return Response(answer.data, answer.status, headers)
 
     def served(self) -> Server:
         return Server(self)
 
 
-_HOP = ("connection", "transfer-encoding", "content-length", "keep-alive", "content-encoding")
+_HOP = ("connection", "transfer-encoding", "content-length", "keep-alive")
