@@ -19,7 +19,7 @@ from model_release.domain.claims import State, digest
 from model_release.domain.events import Workspace, parse
 from model_release.errors import ClaimLeasedError
 from model_release.flow.catch_up import event_of
-from tests.environment import WORKSPACE, Environment, event
+from tests.environment import WORKSPACE, Environment, Size, event
 from tests.flow.interruptions import Killed, at_azure_devops, claims_of, kill
 
 MODEL = "sklearn_regression_model"
@@ -197,23 +197,24 @@ def test_new_tags_that_match_a_second_target_do_not_start_the_first_one_again(
 EVERY = "{version: 1, routes: [{model: 'sklearn_*', order: every, release: {project: risk, definition: 42}}]}"
 
 
-def test_25_missed_versions_among_3000_start_with_one_list_request_for_each_model(
-    env: Environment, workspace: ListedWorkspace, tmp_path: Path
+def test_25_missed_versions_among_many_start_with_one_list_request_for_each_model(
+    env: Environment, workspace: ListedWorkspace, tmp_path: Path, size: Size
 ) -> None:
+    models = size(8, 40)
     (tmp_path / "map.yaml").write_text(EVERY)
     env.restart(RELEASE_MAP=str(tmp_path / "map.yaml"), AzureWebJobsStorage=env.direct_storage)
     workspace.catch_up()
-    versions = [(f"sklearn_{number % 40}", number) for number in range(3000)]
+    versions = [(f"sklearn_{number % models}", number) for number in range(75 * models)]
     for model, version in versions:
         env.clock.advance(seconds=1)
         workspace.register(version, model=model)
-    missed = [str(version) for _, version in versions[7::120]]
+    missed = [str(version) for _, version in versions[7 :: 3 * models]]
     _record_as_ignored(env, [(model, version) for model, version in versions if str(version) not in missed])
     before = len(workspace.azure_ml.requests)
 
     assert workspace.catch_up(hours=1) == [State.STARTED] * 25
     assert env.versions == missed
-    assert len(workspace.azure_ml.requests) - before == 1 + 40
+    assert len(workspace.azure_ml.requests) - before == 1 + models
 
 
 def _record_as_ignored(env: Environment, versions: list[tuple[str, int]]) -> None:
