@@ -209,7 +209,7 @@ def test_the_first_page_costs_one_storage_request_at_any_size_of_the_history(tmp
         assert _entries_and_requests_of_a_page(env) == (0, 1)
         register(env, 1)
         assert _entries_and_requests_of_a_page(env) == (1, 1)
-    for more in (49, size(2_000, 100_000)):
+    for more in (49, size(1_100, 100_000)):
         multiply(tmp_path, "history", more)
         with kept_environment(tmp_path) as env:
             assert _entries_and_requests_of_a_page(env) == (50, 1)
