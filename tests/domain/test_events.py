@@ -5,7 +5,7 @@ import string
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model_release.domain.events import ModelRegistered, Workspace, parse
@@ -100,11 +100,13 @@ def test_an_event_that_cannot_be_read_is_refused_with_the_problem(body: str, mes
         parse(body)
 
 
+@settings(deadline=None)
 @given(st.text() | json_values.map(json.dumps))
 def test_any_text_is_read_or_refused_with_an_event_error(body: str) -> None:
     parse_or_refuse(body)
 
 
+@settings(deadline=None)
 @given(st.sampled_from(list(SHAPES)), st.data())
 def test_any_change_of_a_real_event_is_read_or_refused_with_an_event_error(name: str, data: Any) -> None:
     body = sample_event(name)

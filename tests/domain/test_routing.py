@@ -5,7 +5,7 @@ from typing import Any
 from unittest.mock import ANY
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model_release.domain.events import ModelRegistered, Workspace, parse
@@ -122,6 +122,7 @@ def test_each_route_has_its_own_reason_and_the_reasons_of_those_that_name_the_mo
 OTHER_VALUES = st.text().filter(lambda value: value != "expected")
 
 
+@settings(deadline=None)
 @given(OTHER_VALUES, OTHER_VALUES)
 def test_the_log_text_of_a_mismatch_has_no_tag_or_property_value(tag: str, value: str) -> None:
     release_map = a_map({"tags": {"stage": "expected"}}, {"properties": {"run": "expected"}})
