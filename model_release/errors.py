@@ -36,10 +36,11 @@ class ConfigurationError(ModelReleaseError):
 
 
 class EventError(ModelReleaseError):
-    """An event cannot be read as ModelRegistered; `subject` is the event's own."""
+    """An event cannot be read as ModelRegistered; `subject` and `event_id` are empty if they cannot be read either."""
 
-    def __init__(self, problems: Sequence[str], subject: str = "") -> None:
+    def __init__(self, problems: Sequence[str], subject: str = "", event_id: str = "") -> None:
         self.subject = subject
+        self.event_id = event_id
         super().__init__("; ".join(problems))
 
 

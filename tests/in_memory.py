@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import random
+import string
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -65,6 +67,11 @@ def event_body(version: str = "20", model: str = "churn", **tags: str) -> str:
 
 def an_event(version: str = "20", **tags: str) -> ModelRegistered:
     return parse(event_body(version, **tags))
+
+
+def incompressible(length: int) -> str:
+    """Return letters and digits in no order: of 8 bits, 6 remain after compression."""
+    return "".join(random.Random(0).choices(f"{string.ascii_letters}{string.digits}+/", k=length))
 
 
 def a_plan(target: Target = TARGET, *, newest_only: bool = True) -> ReleasePlan:

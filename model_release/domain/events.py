@@ -2,6 +2,7 @@
 
 import json
 import re
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -14,12 +15,17 @@ from model_release.errors import EventError
 from model_release.text import shorten
 
 MODEL_REGISTERED = SystemEventNames.MachineLearningServicesModelRegisteredEventName.value
-# A claim keeps the event in one property, which holds 32,768 UTF-16 characters.
+# A row holds 1 MiB: so much for the compressed event, the rest for all other values.
 # https://learn.microsoft.com/rest/api/storageservices/understanding-the-table-service-data-model
-MAX_CHARACTERS = 32_000
+MAX_COMPRESSED_BYTES = 14 * 64_000
+# No name or version has more digits, and Python reads no integer of more than 4,300.
+_LONGEST_INTEGER = 255
+# The attributes that are read. `data_base64` is one, because an event with it has other data.
+_CLOUD_EVENT = ("specversion", "id", "source", "type", "subject", "data", "data_base64")
 
 # Names and versions of models that Azure ML allows.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _SUBJECT = re.compile(r"models/([^:]*):(.*)", re.DOTALL)
 _WORKSPACE = re.compile(
     r"/subscriptions/[^/]+/resourceGroups/[^/]+"
@@ -71,60 +77,106 @@ class _Envelope(NamedTuple):
     data: Any
 
 
+def read_json(body: str) -> Any:
+    """Read the JSON of an event; an integer that is too long for a number becomes text."""
+    return json.loads(body, parse_int=lambda digits: int(digits) if len(digits) <= _LONGEST_INTEGER else digits)
+
+
 def parse(body: str) -> ModelRegistered:
-    """Read one event as the trigger receives it; raises EventError with every problem.
+    """Read one event as the trigger receives it; raises EventError with every problem, and with what could be read.
 
     Keys match without regard to case, because the documentation of Azure ML and its REST specification differ. A
     missing name or version is read from the subject `models/{name}:{version}`.
     https://learn.microsoft.com/azure/event-grid/event-schema-machine-learning
     """
-    envelope = _envelope(body)
-    subject = envelope.subject if isinstance(envelope.subject, str) else ""
-    if envelope.type != MODEL_REGISTERED:
-        raise EventError([f"event type is {shorten(envelope.type)!r}, not {MODEL_REGISTERED!r}"], shorten(subject))
     problems: list[str] = []
-    workspace = _workspace(envelope.source, problems)
-    data = _lower_keys(envelope.data, "data", problems)
-    in_subject = _SUBJECT.fullmatch(subject)
-    model, version = in_subject.groups() if in_subject else (None, None)
-    event = ModelRegistered(
-        id=shorten(envelope.id),
-        workspace=workspace,
-        model=_name("model name", data.get("modelname", model), problems),
-        version=_name("model version", data.get("modelversion", version), problems),
-        tags=_texts("tags", data.get("modeltags"), problems),
-        properties=_texts("properties", data.get("modelproperties"), problems),
-        body=body,
-    )
-    if problems:
-        raise EventError(problems, shorten(subject))
+    content = _content(body, problems)
+    event = _event(content, body, problems)
+    if event is None or problems:
+        raise EventError(problems, *_description(content))
     return event
 
 
-def _envelope(body: str) -> _Envelope:
+def _content(body: str, problems: list[str]) -> dict[str, Any]:
     try:
-        characters = len(body.encode("utf-16-le")) // 2
-        content = json.loads(body)
-        json.dumps(content, ensure_ascii=False).encode()
+        content = read_json(body)
+        text = json.dumps(content, ensure_ascii=False)
     except json.JSONDecodeError as error:
         raise EventError([f"the event is not JSON: line {error.lineno}, column {error.colno}"]) from error
-    except (ValueError, RecursionError) as error:
-        problem = "it is nested too deeply" if isinstance(error, RecursionError) else "it is not valid Unicode text"
-        raise EventError([f"the event cannot be read: {problem}"]) from error
-    if characters > MAX_CHARACTERS:
-        raise EventError([f"the event has {characters:,} characters; the limit is {MAX_CHARACTERS:,}"])
+    except RecursionError as error:
+        raise EventError(["the event cannot be read: it is nested too deeply"]) from error
     if not isinstance(content, dict):
         raise EventError(["the event is not a JSON object"])
+    if _SURROGATE.search(text):
+        problems.append("the event cannot be read: it is not valid Unicode text")
+    elif (size := len(encoded := body.encode())) > MAX_COMPRESSED_BYTES:
+        compressed = len(zlib.compress(encoded))
+        if compressed > MAX_COMPRESSED_BYTES:
+            problems.append(
+                f"the event has {size:,} bytes, {compressed:,} after compression; the limit is {MAX_COMPRESSED_BYTES:,}"
+            )
+    return content
+
+
+def _event(content: Mapping[str, Any], body: str, problems: list[str]) -> ModelRegistered | None:
+    envelope = _envelope(content, problems)
+    if envelope is None:
+        return None
+    if envelope.type != MODEL_REGISTERED:
+        problems.append(f"event type is {shorten(envelope.type)!r}, not {MODEL_REGISTERED!r}")
+        return None
+    data = envelope.data
+    if not isinstance(data, dict | None):
+        problems.append("data is not a JSON object")
+        data = None
+    model, version = _named(envelope.subject, data, problems)
+    return ModelRegistered(
+        id=shorten(envelope.id),
+        workspace=_workspace(envelope.source, problems),
+        model=_name("model name", model, problems),
+        version=_name("model version", version, problems),
+        tags=_texts("tags", _value(data, "modeltags", problems), problems),
+        properties=_texts("properties", _value(data, "modelproperties", problems), problems),
+        body=body,
+    )
+
+
+def _envelope(content: Mapping[str, Any], problems: list[str]) -> _Envelope | None:
+    """Read with the classes of the SDKs, without the values that nobody uses: an unusual time is not a problem."""
+    schema = "CloudEvents" if "specversion" in content else "Event Grid"
     try:
-        if "specversion" in content:
-            cloud: CloudEvent[Any] = CloudEvent.from_dict(content)
+        if schema == "CloudEvents":
+            used = {name: content[name] for name in _CLOUD_EVENT if content.get(name) is not None}
+            cloud: CloudEvent[Any] = CloudEvent.from_dict(used)
             return _Envelope(cloud.id, cloud.source, cloud.type, cloud.subject, cloud.data)
-        grid = EventGridEvent.from_dict(content)
+        used = {name: value for name, value in content.items() if name.lower() not in ("eventtime", "event_time")}
+        grid = EventGridEvent.from_dict(used)
         return _Envelope(grid.id, grid.topic, grid.event_type, grid.subject, grid.data)
     # Both raise any error of their parsing: ValueError, IndexError, AttributeError, TypeError.
-    except Exception as error:
-        schema = "CloudEvents" if "specversion" in content else "Event Grid"
-        raise EventError([f"the event does not follow the {schema} schema"]) from error
+    except Exception:  # noqa: BLE001
+        problems.append(f"the event does not follow the {schema} schema")
+        return None
+
+
+def _description(content: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the subject and the ID of an event, whatever else cannot be read."""
+    event_id, subject = _value(content, "id", []), _value(content, "subject", [])
+    model, version = _named(subject, _value(content, "data", []), [])
+    # The history finds an entry by the model in its subject.
+    name = _name("", model, [])
+    return f"models/{name}:{_text(version)}" if name else _text(subject), _text(event_id)
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else shorten(value)
+
+
+def _named(subject: Any, data: Any, problems: list[str]) -> tuple[Any, Any]:
+    """Return the model and the version that the data name, or else the subject."""
+    in_subject = _SUBJECT.fullmatch(subject) if isinstance(subject, str) else None
+    model, version = in_subject.groups() if in_subject else (None, None)
+    in_data = [_value(data, key, problems) for key in ("modelname", "modelversion")]
+    return model if in_data[0] is None else in_data[0], version if in_data[1] is None else in_data[1]
 
 
 def _workspace(source: Any, problems: list[str]) -> Workspace:
@@ -135,16 +187,15 @@ def _workspace(source: Any, problems: list[str]) -> Workspace:
         return Workspace("", "")
 
 
-def _lower_keys(data: Any, name: str, problems: list[str]) -> dict[str, Any]:
-    if data is None:
-        return {}
-    if not isinstance(data, dict):
-        problems.append(f"{name} is not a JSON object")
-        return {}
-    lowered = {key.lower(): value for key, value in data.items() if value is not None}
-    if len({key.lower() for key in data}) < len(data):
-        problems.append(f"{name} has duplicate keys")
-    return lowered
+def _value(values: Any, key: str, problems: list[str]) -> Any:
+    """Return the value of a key without regard to its case; several keys must have equal values."""
+    found = {name: value for name, value in values.items() if name.lower() == key} if isinstance(values, dict) else {}
+    given = {name: value for name, value in found.items() if value is not None}
+    first, *others = given.values() or (None,)
+    if any(first != other and text_of(first) != text_of(other) for other in others):
+        problems.append(f"data has different values for {' and '.join(given)}")
+        return None
+    return first
 
 
 def _name(what: str, value: Any, problems: list[str]) -> str:

@@ -34,8 +34,8 @@ class HistoryEntry:
     @property
     def model_version(self) -> tuple[str, str]:
         """The model and the version of the subject; both empty if the subject has another form."""
-        model, colon, version = self.subject.removeprefix("models/").partition(":")
-        return (model, version) if colon and self.subject.startswith("models/") else ("", "")
+        model, _, version = self.subject.removeprefix("models/").partition(":")
+        return (model, version) if version and self.subject.startswith("models/") else ("", "")
 
     @classmethod
     def of(cls, claim: Claim) -> Self:

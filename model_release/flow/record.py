@@ -86,12 +86,12 @@ class Recorder:
         self.history.write_alone(entry)
         return entry
 
-    def ignore(self, reason: Reason, subject: str, event: ModelRegistered | None = None) -> HistoryEntry:
+    def ignore(self, reason: Reason, subject: str, event_id: str, event: ModelRegistered | None = None) -> HistoryEntry:
         """Record an event that starts nothing; an event of a workspace of ours is kept, to compare later tags with."""
-        entry = HistoryEntry(self.clock(), State.IGNORED, reason.text[:_REASON_CHARACTERS], "", subject)
+        entry = HistoryEntry(self.clock(), State.IGNORED, reason.text[:_REASON_CHARACTERS], event_id, subject)
         if event:
             self._take_over(event)
-            entry = replace(entry, event_id=event.id, workspace=event.workspace.id)
+            entry = replace(entry, workspace=event.workspace.id)
             self.claims.keep_ignored(event, entry.reason)
         self.history.write_alone(entry)
         return replace(entry, log_reason=reason.log)

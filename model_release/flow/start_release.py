@@ -52,7 +52,8 @@ class StartRelease:
         try:
             event = parse(body)
         except EventError as error:
-            return [log_entry(self._timed(began, self.recorder.ignore(Reason(str(error)), error.subject)))]
+            unread = self.recorder.ignore(Reason(str(error)), error.subject, error.event_id)
+            return [log_entry(self._timed(began, unread))]
         routing = self._route(event)
         confirmed = self._ask(event) if routing.named else None
         if confirmed and not routing.plans:
@@ -63,7 +64,7 @@ class StartRelease:
             entries = self._attempt_all(routing.plans, cause, log_entry)
             return entries + self._attempt_all(besides(confirmed(), entries), cause, log_entry)
         ours = event if event.workspace in self.workspaces else None
-        ignored = self.recorder.ignore(routing.why_nothing, f"models/{event.model}:{event.version}", ours)
+        ignored = self.recorder.ignore(routing.why_nothing, f"models/{event.model}:{event.version}", event.id, ours)
         return [log_entry(self._timed(began, ignored))]
 
     def start_missing(self, event: ModelRegistered, recorded: RecordedVersion) -> list[HistoryEntry]:

@@ -36,6 +36,7 @@ from model_release.domain.events import ModelRegistered, Workspace
 from model_release.domain.lease import Lease
 from model_release.domain.targets import Plan
 from model_release.errors import ClaimLeasedError
+from model_release.store.event_parts import join, split
 from model_release.store.table import Table
 from model_release.store.targets import Resolved
 from model_release.tracing import trace_parent, traced
@@ -108,7 +109,7 @@ class Claims:
     def insert(self, claim: Claim) -> tuple[Claim, bool]:
         """Insert a claim; if its row exists, return the claim that is there, and False."""
         try:
-            return replace(claim, etag=self._table.insert(claim.partition, claim.row, **_values(claim))), True
+            return replace(claim, etag=self._table.insert(claim.partition, claim.row, **split(_values(claim)))), True
         except ResourceExistsError:
             found = self.get(claim.partition, claim.row)
             return found, _same(found, claim)
@@ -143,7 +144,7 @@ class Claims:
         old = _values(before)
         changes = {name: value for name, value in _values(after).items() if value != old[name]}
         try:
-            return replace(after, etag=self._table.change(after.partition, after.row, before.etag, **changes))
+            return replace(after, etag=self._table.change(after.partition, after.row, before.etag, **split(changes)))
         except ResourceModifiedError:
             found = self.get(after.partition, after.row)
             if not _same(found, after):
@@ -163,7 +164,8 @@ class Claims:
         """Keep the event of a version that no route matched, to compare later tags with; the first one is kept."""
         partition, row = claim_partition(event.workspace, event.model), f"{event.version} {_IGNORED}"
         with suppress(ResourceExistsError):
-            self._table.insert(partition, row, event=event.body, created=self._clock(), reason=reason)
+            values = {"event": event.body, "created": self._clock(), "reason": reason}
+            self._table.insert(partition, row, **split(values))
 
     def recorded(self, workspace: Workspace, model: str, version: str = "") -> dict[str, RecordedVersion]:
         """Read the records of each version of a model, or of one version."""
@@ -194,7 +196,7 @@ def _recorded(rows: list[TableEntity]) -> RecordedVersion:
     first = min(rows, key=lambda row: row["created"])
     ignored = [row for row in rows if row["RowKey"].partition(" ")[2] == _IGNORED]
     claims = sorted((_claim(row) for row in rows if row not in ignored), key=lambda claim: claim.created)
-    return RecordedVersion(tuple(claims), first["event"], ignored[0]["reason"] if ignored else "")
+    return RecordedVersion(tuple(claims), join(first), ignored[0]["reason"] if ignored else "")
 
 
 def _claim(row: TableEntity) -> Claim:
@@ -204,6 +206,7 @@ def _claim(row: TableEntity) -> Claim:
         "partition": row["PartitionKey"],
         "row": row["RowKey"],
         "etag": row.metadata["etag"],
+        "event": join(row),
         "state": State(row["state"]),
         "attempts": tuple(_attempt(*written) for written in json.loads(row["attempts"])),
     }

@@ -1,13 +1,12 @@
 """The history and model versions as plain values, the same for the pages and for JSON (pure)."""
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from model_release.domain.claims import NEVER, Attempt, Claim, RecordedVersion, State
-from model_release.domain.events import ModelRegistered
+from model_release.domain.events import ModelRegistered, read_json
 from model_release.domain.history import HistoryEntry, HistoryPage
 from model_release.domain.routing import Match
 
@@ -56,7 +55,7 @@ def detail(one: ModelVersionDetail) -> dict[str, Any]:
         "ignored": {"state": State.IGNORED.value, "reason": ignored} if ignored else None,
         "claims": [claim(one) for one in one.recorded.claims],
         "routes": routes(one.matches),
-        "event": json.loads(one.recorded.event),
+        "event": read_json(one.recorded.event),
     }
 
 

@@ -219,7 +219,7 @@ def test_a_repeated_event_writes_the_history_of_a_final_claim(process: Process) 
 def test_an_ignored_event_is_recorded_and_kept(process: Process) -> None:
     event = an_event()
 
-    entry = process.recorder.ignore(Reason("r" * 5000, "for the log"), "models/churn:20", event)
+    entry = process.recorder.ignore(Reason("r" * 5000, "for the log"), "models/churn:20", event.id, event)
 
     expected = HistoryEntry(NOON, State.IGNORED, "r" * 4000, "event of 20", "models/churn:20", workspace=WORKSPACE.id)
     assert (entry, entry.log_reason) == (expected, "for the log")
@@ -228,9 +228,9 @@ def test_an_ignored_event_is_recorded_and_kept(process: Process) -> None:
 
 
 def test_an_event_of_another_workspace_is_not_kept(process: Process) -> None:
-    entry = process.recorder.ignore(Reason("not ours"), "a subject")
+    entry = process.recorder.ignore(Reason("not ours"), "a subject", "an ID")
 
-    assert entry == HistoryEntry(NOON, State.IGNORED, "not ours", "", "a subject")
+    assert entry == HistoryEntry(NOON, State.IGNORED, "not ours", "an ID", "a subject")
     assert {partition for partition, _ in process.client.rows} == {"ignored"}
 
 

@@ -24,7 +24,7 @@ KINDS = ("doubled", "lost", "backwards", "stuck", "history differing", "outcomes
 # This entry belongs to no claim.
 SET_BACK = "high-water mark set back from "
 # Values that differ in each schedule, or only by the time, do not make a state another one.
-_NOT_PART_OF_A_STATE = frozenset(["PartitionKey", "RowKey", "worker", "reason", "attempts", "event", "trace_parent"])
+_NOT_PART_OF_A_STATE = frozenset(["PartitionKey", "RowKey", "worker", "reason", "attempts", "event0", "trace_parent"])
 
 claim_key = cache(claim_key)
 marker_of = cache(marker_of)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from tests.proof.simulation import Simulation
     from tests.proof.workers import Worker
 
-_LEFT_OUT = ("PartitionKey", "RowKey", "event", "worker", "attempts", "trace_parent", "workspace", "model")
+_LEFT_OUT = ("PartitionKey", "RowKey", "event0", "worker", "attempts", "trace_parent", "workspace", "model")
 
 
 class Trace:

@@ -13,7 +13,7 @@ from model_release.domain.events import Workspace
 from model_release.domain.history import HistoryEntry, HistoryQuery
 from model_release.errors import ClaimLeasedError, RefusedError
 from model_release.store.history import History
-from tests.environment import BOTH, WORKSPACE, Environment, register
+from tests.environment import BOTH, WORKSPACE, Environment, event, register
 
 MODEL = "sklearn_regression_model"
 IDEMPOTENCY_KEY = "5f0c9d3e-0d53-4d0e-9a53-3d1f6f3f2b11"
@@ -90,6 +90,18 @@ def test_the_model_is_a_whole_name_or_a_prefix_with_an_asterisk(
         register(env, version, model=name)
 
     assert versions(history, HistoryQuery(model=model, state=State.IGNORED)) == found
+
+
+def test_an_event_that_cannot_be_read_is_found_by_its_model(env: Environment, history: History) -> None:
+    env.registered(event(model="churn", version="1/2"))
+    env.registered(event(model="churn", version=3, ModelTags=1))
+    env.registered(event(model="churn", version=4).replace("workspaces/prod", "workspaces/other"))
+
+    entries = history.page(HistoryQuery(model="churn", ignored=True)).entries
+
+    assert {entry.subject: entry.event_id for entry in entries} == {
+        f"models/churn:{version}": f"event of churn {version}" for version in ("1/2", "3", "4")
+    }
 
 
 def test_state_and_time_filter_the_entries(env: Environment, history: History) -> None:

@@ -77,7 +77,8 @@ def full(accounts: Accounts) -> Iterator[tuple[Environment, str]]:
         for version in range(1, 54):
             env.clock.advance(seconds=1)
             # An entry without an event has no link, so that Tab reaches the others soon.
-            env.app.start_release.recorder.ignore(Reason("no route names the model churn"), f"models/churn:{version}")
+            no_route = Reason("no route names the model churn")
+            env.app.start_release.recorder.ignore(no_route, f"models/churn:{version}", f"event of {version}")
         env.clock.advance(seconds=1)
         env.registered(event(model="churn", version=54))
         yield env, url
