@@ -253,10 +253,10 @@ def test_any_change_of_a_real_event_is_read_or_refused_with_an_event_error(name:
 
 
 def parse_or_refuse(body: str) -> ModelRegistered | None:
-    """Parse an event; the message of a refusal must be printable."""
+    """Parse an event; all texts of a refusal must be printable."""
     try:
         return parse(body)
     except EventError as error:
-        message = str(error)
-    assert message.isprintable()
+        shown = f"{error}{error.subject}{error.event_id}"
+    assert shown.isprintable()
     return None

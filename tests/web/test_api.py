@@ -687,7 +687,7 @@ def test_foreign_text_is_shown_as_text(env: Environment, tmp_path: Path) -> None
             env.azure_devops.behave()
             env.azure_devops.misbehave(Fault(**POST, status=403, body={"message": text}))
             env.registered(body)
-            env.registered(json.dumps(json.loads(body) | {"subject": text, "eventType": "none"}))
+            env.registered(json.dumps(json.loads(body) | {"subject": text, "eventType": "none", "data": {}}))
 
         history = api.page("releases?ignored=yes")
         details = [api.page(f"releases/model{number}/20") for number in range(len(HOSTILE))]
