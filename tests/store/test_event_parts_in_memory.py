@@ -57,6 +57,7 @@ def test_the_largest_claim_with_the_largest_event_fits_into_a_row() -> None:
     (row,) = process.rows(claim.partition).values()
     parts = {f"event{number}": bytes(PART_BYTES) for number in range(MAX_COMPRESSED_BYTES // PART_BYTES)}
 
+    assert sum(map(len, parts.values())) == MAX_COMPRESSED_BYTES
     assert _size({**row, **parts}) < ROW_BYTES
 
 
