@@ -65,6 +65,7 @@ class AzureMl:
         described = {"tags": dict(tags or {}), "properties": dict(properties or {}), "isArchived": archived}
         item = _resource(f"{home}/versions/{version}", version, f"{_TYPE}/versions", created)
         item["properties"] |= {**described, "isAnonymous": anonymous, "modelType": "custom_model", "flavors": {}}
+        item["properties"]["provisioningState"] = "Succeeded"
         container = _resource(home, model, _TYPE, created)
         with self._lock:
             models = self._workspaces.setdefault(workspace_id.lower(), {})
@@ -75,6 +76,11 @@ class AzureMl:
         """Replace a version's tags."""
         with self._lock:
             self._version(workspace_id, model, version)["properties"]["tags"] = dict(tags)
+
+    def set_state(self, workspace_id: str, model: str, version: str, state: str) -> None:
+        """Set a version's provisioning state."""
+        with self._lock:
+            self._version(workspace_id, model, version)["properties"]["provisioningState"] = state
 
     def archive(self, workspace_id: str, model: str, version: str | None = None) -> None:
         """Archive a version, or the model itself."""

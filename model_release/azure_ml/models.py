@@ -1,7 +1,7 @@
 """Read a workspace's model versions through Azure Resource Manager."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -9,7 +9,6 @@ from typing import Any
 from urllib.parse import quote, urlencode, urljoin, urlsplit
 
 from azure.core.credentials import TokenCredential
-from azure.core.rest import HttpResponse
 
 from model_release.azure_ml.resource_manager import ResourceManager, ResourceManagerError
 from model_release.domain.events import Workspace, text_of
@@ -25,6 +24,7 @@ _NOT_FOUND, _SERVER_ERROR = 404, 500
 # Azure Resource Manager's own codes for a workspace, a resource group or a subscription; Azure ML has others.
 _NO_WORKSPACE = re.compile(r"((Parent)?Resource(Group)?|Subscription|Workspace)NotFound|Invalid.*")
 _SUCCEEDED = "Succeeded"
+_NOT_AS_DOCUMENTED = (AttributeError, KeyError, TypeError, ValueError, OverflowError)
 _FIXES = {
     401: "use an identity of the workspace's tenant",
     403: (
@@ -50,6 +50,10 @@ class AzureMlError(ModelReleaseError):
 
 class ModelListError(AzureMlError):
     """The versions of one model could not be read; those of other models may be readable."""
+
+
+# Receives what a list leaves out, and why.
+Skip = Callable[[AzureMlError], None]
 
 
 @dataclass(frozen=True)
@@ -81,29 +85,35 @@ class AzureMl:
         self._resource_manager = ResourceManager(credential, endpoint)
         self._endpoint = self._resource_manager.endpoint
 
-    def models(self, workspace: Workspace) -> Iterator[str]:
+    def models(self, workspace: Workspace, *, skip: Skip) -> Iterator[str]:
         """List the names of the models that are neither archived nor anonymous.
 
         https://learn.microsoft.com/rest/api/azureml/model-containers/list
         """
         for page in self._pages(self._url(workspace), _LISTED, workspace):
-            with _as_documented(workspace):
-                names = [str(container["name"]) for container in page if _is_listed(container)]
+            names: list[str] = []
+            for container in page:
+                with _skipped_alone(container, workspace, "", skip):
+                    names += [str(container["name"])] if _is_listed(container) else []
             yield from names
 
-    def versions(self, workspace: Workspace, model: str, *, since: datetime | None = None) -> Iterator[ModelVersion]:
+    def versions(self, workspace: Workspace, model: str, *, since: datetime, skip: Skip) -> Iterator[ModelVersion]:
         """List a model's versions that are neither archived nor anonymous, newest first; raises ModelListError too.
 
-        `since` omits what was created earlier. Each model costs a request, because Azure ML has no list across models
-        and does not promise that a model's `lastModifiedAt` changes with its versions.
+        `since` omits what was created earlier. A model that Azure ML does not have is skipped. Each model costs a
+        request, because Azure ML has no list across models and does not promise that a model's `lastModifiedAt` changes
+        with its versions.
         https://learn.microsoft.com/rest/api/azureml/model-versions/list
         """
-        for page in self._pages(self._url(workspace, model, "versions"), _NEWEST_FIRST, workspace, model):
-            with _as_documented(workspace, model):
-                versions = [_version(item, model, workspace) for item in page if _is_listed(item)]
-                last = _created(page[-1]) if page else None
-            yield from (version for version in versions if since is None or version.created >= since)
-            if since and last and last < since:
+        for page in self._pages(self._url(workspace, model, "versions"), _NEWEST_FIRST, workspace, model, skip):
+            oldest, versions = datetime.max.replace(tzinfo=UTC), []
+            for item in page:
+                with _skipped_alone(item, workspace, model, skip):
+                    oldest = _created(item)
+                    if oldest >= since and _is_listed(item):
+                        versions.append(_version(item, model, workspace))
+            yield from versions
+            if oldest < since:
                 return
 
     def model_version(self, workspace: Workspace, model: str, version: str) -> ModelVersion | None:
@@ -115,7 +125,7 @@ class AzureMl:
         try:
             response = self._resource_manager.get(url, once=True)
         except ResourceManagerError as error:
-            if _is_not_registered(error):
+            if error.status == _NOT_FOUND and error.code and not _NO_WORKSPACE.fullmatch(error.code):
                 return None
             raise _refused(workspace, "", error) from error
         with _as_documented(workspace, model):
@@ -124,33 +134,30 @@ class AzureMl:
     def _url(self, workspace: Workspace, *path: str) -> str:
         return "/".join([f"{self._endpoint}{quote(workspace.id)}/models", *(quote(part, safe="") for part in path)])
 
-    def _pages(self, url: str, query: Mapping[str, str], workspace: Workspace, model: str = "") -> Iterator[list[Any]]:
+    def _pages(
+        self, url: str, query: Mapping[str, str], workspace: Workspace, model: str = "", skip: Skip | None = None
+    ) -> Iterator[list[Any]]:
         link = f"{url}?{urlencode(query, safe='$', quote_via=quote)}"
-        read = set()
+        read: set[str] = set()
         while link:
             if link in read or _origin(link) != _origin(self._endpoint):
                 raise _error(workspace, model, f"unexpected address of the next page: {shorten(link)}")
+            try:
+                response = self._resource_manager.get(link)
+            except ResourceManagerError as error:
+                not_found = error.status == _NOT_FOUND and not _NO_WORKSPACE.fullmatch(error.code)
+                if skip and not_found and not read:
+                    skip(AzureMlError(f"model {model} in workspace {workspace.name} has no versions: {error}"))
+                    return
+                # Any other refusal would be the same for the next model.
+                whose = model if not_found or error.status >= _SERVER_ERROR else ""
+                raise _refused(workspace, whose, error) from error
             read.add(link)
-            response = self._get(link, workspace, model)
             with _as_documented(workspace, model):
                 page = response.json()
                 items, next_link = list(page["value"]), page.get("nextLink")
                 link = next_link and urljoin(link, next_link)
             yield items
-
-    def _get(self, url: str, workspace: Workspace, model: str) -> HttpResponse:
-        try:
-            return self._resource_manager.get(url)
-        except ResourceManagerError as error:
-            if model and _is_not_registered(error):
-                raise _error(workspace, model, f"{model} is not registered ({error})") from error
-            # Any other refusal would be the same for the next model.
-            raise _refused(workspace, model if error.status >= _SERVER_ERROR else "", error) from error
-
-
-def _is_not_registered(error: ResourceManagerError) -> bool:
-    """Return whether Azure ML itself, which has the workspace, does not have the model or the version."""
-    return error.status == _NOT_FOUND and bool(error.code) and not _NO_WORKSPACE.fullmatch(error.code)
 
 
 def _refused(workspace: Workspace, model: str, error: ResourceManagerError) -> AzureMlError:
@@ -166,10 +173,22 @@ def _error(
 
 
 @contextmanager
+def _skipped_alone(item: Any, workspace: Workspace, model: str, skip: Skip) -> Iterator[None]:
+    try:
+        yield
+    except _NOT_AS_DOCUMENTED:
+        name = shorten(item["name"] if isinstance(item, dict) and "name" in item else item)
+        skipped = f"version {name} of {model}" if model else f"model {name}"
+        documents = "https://learn.microsoft.com/rest/api/azureml/"
+        problem = f"{skipped} in workspace {workspace.name} is skipped: Azure Resource Manager lists it in another form"
+        skip(AzureMlError(f"{problem} than documented", f"archive it, or compare it with {documents}"))
+
+
+@contextmanager
 def _as_documented(workspace: Workspace, model: str = "") -> Iterator[None]:
     try:
         yield
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except _NOT_AS_DOCUMENTED as error:
         reason = network_reason(error) or "the answer is not as documented"
         raise _error(workspace, model, f"Azure Resource Manager answered 200: {reason}") from error
 

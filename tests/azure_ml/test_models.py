@@ -1,6 +1,7 @@
 """Model versions of Azure ML: read completely, with no needless request, and the token sent to Azure only."""
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone
@@ -16,7 +17,8 @@ from werkzeug.wrappers import Request, Response
 from local.azure_devops_faults import Fault
 from local.azure_ml import AzureMl as LocalAzureMl
 from local.serving import Server
-from model_release.azure_ml.models import AzureMl, AzureMlError, ModelListError, ModelVersion, _origin
+from model_release.azure_ml.models import AzureMl, AzureMlError, ModelListError, ModelVersion, Skip, _origin
+from model_release.domain.claims import NEVER
 from model_release.domain.events import Workspace
 from tests.azure_devops import broken_servers as broken
 
@@ -29,9 +31,11 @@ HOUR = timedelta(hours=1)
 NO_PAUSE = {"Retry-After": "0.001"}
 
 
-def listed(azure_ml: AzureMl, workspace: Workspace, *, since: datetime | None = None) -> Iterator[ModelVersion]:
-    for model in azure_ml.models(workspace):
-        yield from azure_ml.versions(workspace, model, since=since)
+def listed(
+    azure_ml: AzureMl, workspace: Workspace, *, since: datetime = NEVER, skip: Skip = pytest.fail
+) -> Iterator[ModelVersion]:
+    for model in azure_ml.models(workspace, skip=skip):
+        yield from azure_ml.versions(workspace, model, since=since, skip=skip)
 
 
 @dataclass
@@ -43,10 +47,10 @@ class LocalWorkspace:
         for hour in hours:
             self.azure_ml.add_version(ID, model, str(hour), created=START + hour * HOUR, **data)
 
-    def versions(self, since: datetime | None = None) -> list[ModelVersion]:
+    def versions(self, since: datetime = NEVER) -> list[ModelVersion]:
         return list(listed(AzureMl(CREDENTIAL, endpoint=self.url), WORKSPACE, since=since))
 
-    def names(self, since: datetime | None = None) -> list[str]:
+    def names(self, since: datetime = NEVER) -> list[str]:
         return [f"{version.model}:{version.version}" for version in self.versions(since)]
 
 
@@ -76,9 +80,10 @@ def list_answers(*bodies: Any) -> list[ModelVersion]:
 
 
 def version(created: Any = "2026-01-01T00:00:00Z", **item: Any) -> dict[str, Any]:
-    return {"value": [{"name": "1", "systemData": {"createdAt": created}, **item}]}
+    return {"value": [{"name": "1", "systemData": {"createdAt": created}} | item]}
 
 
+NO_RESOURCE_GROUP = {"error": {"code": "ResourceGroupNotFound", "message": "Resource group 'Group (1)' is missing."}}
 CONTAINERS = {"value": [{"name": "churn"}], "nextLink": None}
 
 
@@ -307,15 +312,9 @@ def test_a_failed_connection_is_reported_in_plain_words(
         ([],),
         ({},),
         ({"value": None},),
-        ({"value": [1]},),
-        ({"value": [{}]},),
         ({"value": [], "nextLink": 1},),
         (CONTAINERS, "{"),
-        (CONTAINERS, {"value": [None]}),
-        (CONTAINERS, {"value": [{"name": "1"}]}),
-        (CONTAINERS, version(None)),
-        (CONTAINERS, version("yesterday")),
-        (CONTAINERS, version(properties={"tags": ["a"]})),
+        (CONTAINERS, {"value": 1}),
     ],
 )
 def test_an_answer_that_is_not_as_documented_is_reported_without_python_text(bodies: tuple[Any, ...]) -> None:
@@ -323,6 +322,71 @@ def test_an_answer_that_is_not_as_documented_is_reported_without_python_text(bod
 
     with pytest.raises(AzureMlError, match=reason):
         list_answers(*bodies)
+
+
+OTHER_FORM = (
+    "is skipped: Azure Resource Manager lists it in another form than documented; archive it, or compare it with"
+)
+
+
+@pytest.mark.parametrize(
+    ("item", "named"),
+    [
+        (None, "version null of churn"),
+        (1, "version 1 of churn"),
+        ({"name": "7"}, "version 7 of churn"),
+        ({"name": "7", "systemData": None}, "version 7 of churn"),
+        ({"systemData": {"createdAt": "2026-01-01T00:00:00Z"}}, r"version \{.* of churn"),
+        ({"name": "7", "systemData": {"createdAt": "yesterday"}}, "version 7 of churn"),
+        ({"name": "7", "systemData": {"createdAt": "0001-01-01T00:00:00+02:00"}}, "version 7 of churn"),
+        (version(properties={"tags": ["a"]})["value"][0], "version 1 of churn"),
+        (version(properties=[1])["value"][0], "version 1 of churn"),
+    ],
+)
+def test_a_version_that_is_not_as_documented_is_skipped_alone_and_named(item: Any, named: str) -> None:
+    skipped: list[AzureMlError] = []
+    page = {"value": [*version(name="3")["value"], item, *version(name="2")["value"]]}
+    with Server(Answers([CONTAINERS, page])) as server:
+        versions = list(listed(AzureMl(CREDENTIAL, endpoint=server.url), WORKSPACE, skip=skipped.append))
+
+    assert [one.version for one in versions] == ["3", "2"]
+    (problem,) = map(str, skipped)
+    assert re.match(f"{named} in workspace Prod {OTHER_FORM}", problem)
+
+
+@pytest.mark.parametrize(
+    ("item", "named"), [(1, "model 1"), ({}, r"model \{\}"), ({"name": "a", "properties": 1}, "model a")]
+)
+def test_a_model_that_is_not_as_documented_is_skipped_alone_and_named(item: Any, named: str) -> None:
+    skipped: list[AzureMlError] = []
+    with Server(Answers([{"value": [item, {"name": "churn"}]}])) as server:
+        models = list(AzureMl(CREDENTIAL, endpoint=server.url).models(WORKSPACE, skip=skipped.append))
+
+    assert models == ["churn"]
+    (problem,) = map(str, skipped)
+    assert re.match(f"{named} in workspace Prod {OTHER_FORM}", problem)
+
+
+@pytest.mark.parametrize("body", ["", {"error": {"code": "UserError", "message": "Model container churn not found"}}])
+def test_a_model_that_azure_ml_does_not_have_is_skipped(workspace: LocalWorkspace, body: Any) -> None:
+    workspace.add("churn", 1)
+    workspace.add("fraud", 2)
+    workspace.azure_ml.misbehave(Fault(path="churn/versions", status=404, body=body))
+    skipped: list[AzureMlError] = []
+
+    versions = list(listed(AzureMl(CREDENTIAL, endpoint=workspace.url), WORKSPACE, skip=skipped.append))
+
+    assert [one.version for one in versions] == ["2"]
+    (problem,) = map(str, skipped)
+    assert problem.startswith("model churn in workspace Prod has no versions: Azure Resource Manager answered 404")
+
+
+def test_a_model_that_disappears_between_two_pages_is_listed_again(workspace: LocalWorkspace) -> None:
+    workspace.add("churn", *range(9))
+    workspace.azure_ml.misbehave(Fault(path="skip=", status=404, body={"error": {"code": "UserError"}}))
+
+    with pytest.raises(ModelListError, match="the versions of churn in workspace Prod cannot be read"):
+        workspace.versions()
 
 
 READ_ACTIONS = (
@@ -356,7 +420,7 @@ def test_an_unknown_workspace_is_refused_with_a_fix(workspace: LocalWorkspace) -
     assert caught.value.fix == "correct the workspace's resource ID, or remove the workspace from AML_WORKSPACES"
 
 
-@pytest.mark.parametrize(("status", "error"), [(500, ModelListError), (403, AzureMlError), (404, AzureMlError)])
+@pytest.mark.parametrize(("status", "error"), [(500, ModelListError), (403, AzureMlError), (400, AzureMlError)])
 def test_an_error_that_concerns_one_model_is_distinguished(
     workspace: LocalWorkspace, status: int, error: type[AzureMlError]
 ) -> None:
@@ -429,6 +493,14 @@ def test_requests_have_the_documented_parameters_and_a_user_agent() -> None:
     assert "model-release" in containers.headers["User-Agent"]
 
 
+def test_a_workspace_that_disappears_ends_the_run(workspace: LocalWorkspace) -> None:
+    workspace.add("churn", 1)
+    workspace.azure_ml.misbehave(Fault(path="versions", status=404, body=NO_RESOURCE_GROUP))
+
+    with pytest.raises(AzureMlError, match="the model versions of workspace Prod cannot be read"):
+        workspace.versions()
+
+
 def test_an_archived_version_is_read_by_its_name(workspace: LocalWorkspace) -> None:
     workspace.add("churn", 1, 2, tags={"stage": "test"})
     workspace.azure_ml.archive(ID, "churn", "1")
@@ -444,9 +516,6 @@ def test_a_version_that_is_not_registered_is_none(workspace: LocalWorkspace, mod
     workspace.add("churn", 1)
 
     assert AzureMl(CREDENTIAL, endpoint=workspace.url).model_version(WORKSPACE, model, version) is None
-
-
-NO_RESOURCE_GROUP = {"error": {"code": "ResourceGroupNotFound", "message": "Resource group 'Group (1)' is missing."}}
 
 
 @pytest.mark.parametrize("body", [None, NO_RESOURCE_GROUP, "<html>", {"error": {"code": None}}])

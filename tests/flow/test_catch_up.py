@@ -64,14 +64,116 @@ def workspace(env: Environment) -> Iterator[ListedWorkspace]:
         yield ListedWorkspace(env, azure_ml, server.url)
 
 
-def test_the_first_run_starts_nothing_and_the_next_ones_begin_there(
+def test_versions_that_existed_before_the_first_run_are_not_started(
     env: Environment, workspace: ListedWorkspace
 ) -> None:
     workspace.register(1)
 
     assert workspace.catch_up(minutes=1) == []
     assert workspace.catch_up(hours=1) == []
+    assert workspace.catch_up(days=15) == []
     assert env.history == []
+
+
+@pytest.mark.parametrize("when", [{"minutes": 1}, {"days": 13, "hours": 23}])
+def test_a_tag_that_is_added_to_an_existing_version_starts_it_once(
+    env: Environment, workspace: ListedWorkspace, routes: Path, when: dict[str, float]
+) -> None:
+    workspace.register(20)
+    env.clock.advance(days=400)
+    workspace.first_run()
+
+    env.clock.advance(**when)
+    workspace.azure_ml.set_tags(WORKSPACE, MODEL, "20", {"stage": "production"})
+
+    assert workspace.catch_up() == [State.STARTED]
+    assert workspace.catch_up(hours=1) == []
+    assert workspace.catch_up(days=15) == []
+    assert env.versions == ["20"]
+
+
+def test_another_tag_of_an_existing_version_that_matched_already_starts_nothing(
+    env: Environment, workspace: ListedWorkspace, routes: Path
+) -> None:
+    workspace.register(20, stage="production")
+    env.clock.advance(minutes=1)
+    workspace.first_run()
+    workspace.azure_ml.set_tags(WORKSPACE, MODEL, "20", {"stage": "production", "reviewed": "yes"})
+
+    assert workspace.catch_up(hours=1) == []
+    assert env.history == []
+
+
+def test_a_changed_map_starts_no_version_that_existed_before_the_first_run(
+    env: Environment, workspace: ListedWorkspace, routes: Path
+) -> None:
+    workspace.register(20)
+    env.clock.advance(minutes=1)
+    workspace.first_run()
+    routes.write_text(ROUTES.replace("    tags: {stage: production}\n", ""))
+    env.restart(RELEASE_MAP=str(routes))
+
+    assert workspace.catch_up(hours=1) == []
+    workspace.azure_ml.set_tags(WORKSPACE, MODEL, "20", {"stage": "production"})
+    assert workspace.catch_up(hours=1) == []
+    assert env.history == []
+
+
+@pytest.mark.parametrize("state", ["Creating", "Updating"])
+def test_a_version_whose_registration_has_not_ended_comes_with_a_later_run(
+    env: Environment, workspace: ListedWorkspace, state: str
+) -> None:
+    workspace.first_run()
+    workspace.register(20)
+    workspace.azure_ml.set_state(WORKSPACE, MODEL, "20", state)
+    assert workspace.catch_up(hours=1) == []
+    workspace.azure_ml.misbehave(Fault(path="/models", status=403))
+    workspace.catch_up(days=20)
+
+    workspace.azure_ml.behave()
+    workspace.azure_ml.set_state(WORKSPACE, MODEL, "20", "Succeeded")
+
+    assert workspace.catch_up(hours=1) == [State.STARTED]
+
+
+@pytest.mark.parametrize("state", ["Failed", "Canceled", "Deleting"])
+def test_a_version_whose_registration_did_not_succeed_is_never_started(
+    env: Environment, workspace: ListedWorkspace, state: str
+) -> None:
+    workspace.first_run()
+    workspace.register(19)
+    workspace.register(20)
+    workspace.azure_ml.set_state(WORKSPACE, MODEL, "20", state)
+
+    assert workspace.catch_up(hours=1) == [State.STARTED]
+    assert env.versions == ["19"]
+    assert env.app.catch_up.cursors.read(Workspace.parse(WORKSPACE)).complete == env.clock()
+
+
+def test_a_missing_right_shows_at_the_first_run(
+    env: Environment, workspace: ListedWorkspace, caplog: pytest.LogCaptureFixture
+) -> None:
+    workspace.azure_ml.misbehave(Fault(path="/models", status=403))
+
+    workspace.catch_up()
+
+    assert "the model versions of workspace prod cannot be read: " in caplog.text
+    assert "grant this identity the actions" in caplog.text
+
+
+def test_a_version_that_is_registered_after_a_first_run_that_failed_is_started(
+    env: Environment, workspace: ListedWorkspace
+) -> None:
+    workspace.register(19)
+    env.clock.advance(minutes=1)
+    workspace.azure_ml.misbehave(Fault(path="/models", status=403))
+    workspace.first_run()
+    workspace.register(20)
+
+    workspace.azure_ml.behave()
+
+    assert workspace.catch_up(hours=1) == [State.STARTED]
+    assert env.versions == ["20"]
 
 
 def test_a_version_that_no_event_announced_is_started_once(env: Environment, workspace: ListedWorkspace) -> None:
@@ -356,14 +458,42 @@ def test_every_target_starts_once_wherever_storage_cuts_off_the_event(
     assert workspace.catch_up(hours=1) == []
 
 
-@pytest.mark.parametrize("status", [404, 500])
-def test_a_model_that_cannot_be_listed_does_not_stop_the_others(
-    env: Environment, workspace: ListedWorkspace, caplog: pytest.LogCaptureFixture, status: int
+def test_a_model_that_azure_ml_does_not_have_is_reported_in_one_line_and_the_run_is_complete(
+    env: Environment, workspace: ListedWorkspace, caplog: pytest.LogCaptureFixture
 ) -> None:
     workspace.first_run()
     workspace.register(3, model="a_model")
     workspace.register(20)
-    workspace.azure_ml.misbehave(Fault(path="/a_model/versions", status=status, headers={"Retry-After": "0.001"}))
+    workspace.azure_ml.misbehave(Fault(path="/a_model/versions", status=404))
+
+    assert workspace.catch_up(hours=1) == [State.STARTED]
+    assert [record.getMessage() for record in caplog.records if "a_model" in record.getMessage()] == [
+        "model a_model in workspace prod has no versions: Azure Resource Manager answered 404 Not Found"
+    ]
+    assert env.app.catch_up.cursors.read(Workspace.parse(WORKSPACE)).complete == env.clock()
+
+
+def test_a_version_that_is_not_as_documented_is_named_and_does_not_stop_the_others(
+    env: Environment, workspace: ListedWorkspace, caplog: pytest.LogCaptureFixture
+) -> None:
+    workspace.first_run()
+    for version in (19, 20, 21):
+        workspace.register(version)
+    workspace.azure_ml.set_tags(WORKSPACE, MODEL, "20", {"stage": "test"})
+    workspace.azure_ml._version(WORKSPACE, MODEL, "20")["systemData"] = None
+
+    assert workspace.catch_up(hours=1) == [State.STARTED] * 2
+    assert f"version 20 of {MODEL} in workspace prod is skipped" in caplog.text
+    assert env.app.catch_up.cursors.read(Workspace.parse(WORKSPACE)).complete == env.clock()
+
+
+def test_a_model_that_cannot_be_listed_does_not_stop_the_others(
+    env: Environment, workspace: ListedWorkspace, caplog: pytest.LogCaptureFixture
+) -> None:
+    workspace.first_run()
+    workspace.register(3, model="a_model")
+    workspace.register(20)
+    workspace.azure_ml.misbehave(Fault(path="/a_model/versions", status=500, headers={"Retry-After": "0.001"}))
 
     assert workspace.catch_up(hours=1) == [State.STARTED]
     assert "the versions of a_model in workspace prod cannot be read" in caplog.text

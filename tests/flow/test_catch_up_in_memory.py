@@ -4,13 +4,13 @@ import json
 import logging
 import re
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
-from model_release.azure_ml.models import AzureMlError, ModelListError, ModelVersion
-from model_release.domain.claims import State
+from model_release.azure_ml.models import AzureMlError, ModelListError, ModelVersion, Skip
+from model_release.domain.claims import NEVER, State
 from model_release.domain.events import MODEL_REGISTERED, Workspace, parse
 from model_release.flow.catch_up import LIST_THREADS, OVERLAP, PROMOTED_WITHIN, event_of, list_threads
 from model_release.store.catch_up_cursor import CatchUpCursor
@@ -38,20 +38,25 @@ class AzureMl:
     def __init__(self) -> None:
         self.listed: dict[str, dict[str, list[ModelVersion] | Exception]] = {}
         self.asked: list[tuple[str, datetime]] = []
+        self.skipped: list[AzureMlError] = []
 
-    def register(self, version: str, created: datetime, model: str = "churn", **tags: str) -> ModelVersion:
-        one = ModelVersion(WORKSPACE, model, version, created, tags, {"kind": "test"})
+    def register(
+        self, version: str, created: datetime, model: str = "churn", state: str = "", **tags: str
+    ) -> ModelVersion:
+        one = ModelVersion(WORKSPACE, model, version, created, tags, {"kind": "test"}, state)
         self.listed.setdefault(WORKSPACE.id, {}).setdefault(model, []).append(one)
         return one
 
-    def models(self, workspace: Workspace) -> list[str]:
+    def models(self, workspace: Workspace, **_: Any) -> list[str]:
         models = self.listed.get(workspace.id, {})
         if isinstance(models, Exception):
             raise models
         return list(models)
 
-    def versions(self, workspace: Workspace, model: str, *, since: datetime) -> list[ModelVersion]:
+    def versions(self, workspace: Workspace, model: str, *, since: datetime, skip: Skip) -> list[ModelVersion]:
         self.asked.append((model, since))
+        for problem in self.skipped:
+            skip(problem)
         versions = self.listed[workspace.id][model]
         if isinstance(versions, Exception):
             raise versions
@@ -70,7 +75,8 @@ def azure_ml() -> AzureMl:
 
 def began(process: Process, **cursor: datetime) -> None:
     """Write the cursor of a first run a month ago."""
-    values = {"began": NOON - 30 * DAY, "complete": NOON - HOUR} | cursor
+    long_ago, last = NOON - 30 * DAY, NOON - HOUR
+    values = {"began": long_ago, "complete": last, "recorded": long_ago, "ran": last, "succeeded": last} | cursor
     process.cursors.write(WORKSPACE, CatchUpCursor(**values))
 
 
@@ -83,17 +89,165 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
     return [line for line in read if line["event"] == "catch_up"]
 
 
-def test_the_first_run_only_writes_the_cursor(process: Process, azure_ml: AzureMl, caplog: Any) -> None:
+def read(process: Process) -> CatchUpCursor:
+    cursor = process.cursors.read(WORKSPACE)
+    assert cursor
+    return cursor
+
+
+def test_the_first_run_records_what_exists_and_starts_nothing(process: Process, azure_ml: AzureMl, caplog: Any) -> None:
     caplog.set_level(logging.INFO)
-    azure_ml.register("20", NOON)
+    azure_ml.register("20", NOON - SECOND, stage="test")
 
     assert run(process, azure_ml) == []
 
-    assert process.cursors.read(WORKSPACE) == CatchUpCursor(NOON, NOON)
-    assert azure_ml.asked == []
+    assert read(process) == CatchUpCursor(NOON, NOON, recorded=NOON, ran=NOON, succeeded=NOON)
+    assert process.cursors.existing(WORKSPACE) == {"churn": {"20": ({"stage": "test"}, {"kind": "test"})}}
+    assert azure_ml.asked == [("churn", NEVER)]
     assert lines(caplog) == [
-        {"event": "catch_up", "workspace": WORKSPACE.id, "listed": 0, "started": 0, "complete": True}
+        {"event": "catch_up", "workspace": WORKSPACE.id, "listed": 1, "started": 0, "complete": True}
     ]
+
+
+def test_a_first_run_that_fails_keeps_its_time_and_the_next_run_records_what_existed_before(
+    process: Process, azure_ml: AzureMl
+) -> None:
+    azure_ml.listed[WORKSPACE.id] = AzureMlError("403", "grant Reader")
+    assert run(process, azure_ml) == []
+    assert read(process) == CatchUpCursor(NOON, NOON, ran=NOON, problem="403; grant Reader")
+    azure_ml.listed.clear()
+    azure_ml.register("20", NOON - SECOND)
+    azure_ml.register("21", NOON)
+    process.later(HOUR)
+
+    assert run(process, azure_ml) == ["21"]
+
+    assert read(process) == CatchUpCursor(
+        NOON, NOON + HOUR, recorded=NOON + HOUR, ran=NOON + HOUR, succeeded=NOON + HOUR
+    )
+    assert list(process.cursors.existing(WORKSPACE)["churn"]) == ["20"]
+
+
+def test_nothing_is_recorded_while_a_model_cannot_be_listed(process: Process, azure_ml: AzureMl) -> None:
+    azure_ml.listed[WORKSPACE.id] = {"broken": ModelListError("503"), "other": ModelListError("504")}
+    azure_ml.register("20", NOON - SECOND)
+
+    run(process, azure_ml)
+
+    assert process.cursors.existing(WORKSPACE) == {}
+    assert (read(process).recorded, read(process).problem) == (NEVER, "503")
+
+
+def test_every_version_is_listed_for_14_days_after_the_existing_ones_were_recorded(
+    process: Process, azure_ml: AzureMl
+) -> None:
+    azure_ml.register("20", NOON - SECOND)
+    for later in (0 * DAY, 14 * DAY - SECOND, SECOND):
+        process.later(later)
+        run(process, azure_ml)
+
+    assert [since for _, since in azure_ml.asked] == [NEVER, NEVER, NOON]
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "started"),
+    [
+        ({"stage": "test"}, {"stage": "production"}, ["20"]),
+        ({"stage": "production"}, {"stage": "production"}, []),
+        ({"stage": "production"}, {"stage": "production", "more": "x"}, []),
+        ({"stage": "test"}, {"stage": "other"}, []),
+    ],
+)
+def test_an_existing_version_starts_only_if_it_comes_to_match(
+    process: Process, azure_ml: AzureMl, before: dict[str, str], now: dict[str, str], started: list[str]
+) -> None:
+    process.start_release = replace(process.start_release, release_map=a_map(TARGET, tags={"stage": "production"}))
+    azure_ml.register("20", NOON - 400 * DAY, **before)
+    assert run(process, azure_ml) == []
+    azure_ml.listed.clear()
+    azure_ml.register("20", NOON - 400 * DAY, **now)
+    process.later(HOUR)
+
+    assert run(process, azure_ml) == started
+    process.later(HOUR)
+    assert run(process, azure_ml) == []
+
+
+@pytest.mark.parametrize(("age", "started"), [(HOUR, ["20"]), (HOUR + SECOND, []), (400 * DAY, [])])
+def test_a_version_that_the_first_run_did_not_list_starts_if_it_was_new_then(
+    process: Process, azure_ml: AzureMl, age: timedelta, started: list[str]
+) -> None:
+    azure_ml.listed[WORKSPACE.id] = {"churn": []}
+    run(process, azure_ml)
+    azure_ml.register("20", NOON - age)
+    process.later(HOUR)
+
+    assert run(process, azure_ml) == started
+
+
+def test_a_version_that_an_event_announced_before_the_first_run_starts_when_it_comes_to_match(
+    process: Process, azure_ml: AzureMl
+) -> None:
+    process.start_release = replace(process.start_release, release_map=a_map(TARGET, tags={"stage": "production"}))
+    process.start_release.registered(event_body())
+    azure_ml.register("20", NOON - HOUR, stage="production")
+
+    assert run(process, azure_ml) == ["20"]
+
+
+@pytest.mark.parametrize(
+    ("state", "complete"),
+    [("Creating", NOON), ("Updating", NOON), ("Failed", NOON + HOUR), ("Canceled", NOON + HOUR)],
+)
+def test_the_cursor_does_not_pass_a_version_whose_registration_has_not_ended(
+    process: Process, azure_ml: AzureMl, state: str, complete: datetime
+) -> None:
+    began(process)
+    azure_ml.register("20", NOON, state=state)
+    azure_ml.register("21", NOON + SECOND, state="Succeeded")
+    process.later(HOUR)
+
+    assert run(process, azure_ml) == ["21"]
+    assert (read(process).complete, read(process).succeeded) == (complete, NOON + HOUR)
+
+
+def test_a_version_that_is_created_during_the_first_run_starts_when_its_registration_has_ended(
+    process: Process, azure_ml: AzureMl
+) -> None:
+    azure_ml.register("19", NOON - MINUTE, state="Updating")
+    azure_ml.register("20", NOON - MINUTE, state="Creating")
+    assert run(process, azure_ml) == []
+    azure_ml.listed.clear()
+    azure_ml.register("19", NOON - MINUTE, state="Succeeded")
+    azure_ml.register("20", NOON - MINUTE, state="Succeeded")
+    process.later(HOUR)
+
+    assert run(process, azure_ml) == ["20"]
+
+
+def test_a_claim_whose_process_died_is_tried_whatever_the_state_of_its_version(
+    process: Process, azure_ml: AzureMl
+) -> None:
+    began(process)
+    azure_ml.register("20", NOON, state="Failed")
+    process.inserted()
+    process.later(3 * MINUTE)
+
+    assert run(process, azure_ml) == ["20"]
+
+
+def test_what_the_list_leaves_out_is_reported_and_the_run_is_complete(
+    process: Process, azure_ml: AzureMl, caplog: Any
+) -> None:
+    began(process)
+    azure_ml.register("20", NOON)
+    azure_ml.skipped = [AzureMlError("version 19 is skipped", "archive it")]
+
+    assert run(process, azure_ml) == ["20"]
+
+    warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert warnings == ["version 19 is skipped; archive it"]
+    assert read(process).succeeded == NOON
 
 
 def test_missed_versions_are_started_oldest_first(process: Process, azure_ml: AzureMl, caplog: Any) -> None:
@@ -106,7 +260,7 @@ def test_missed_versions_are_started_oldest_first(process: Process, azure_ml: Az
     assert run(process, azure_ml) == ["20", "21", "1"]
 
     assert process.azure_devops.versions == ["20", "21"]
-    assert process.cursors.read(WORKSPACE) == CatchUpCursor(NOON - 30 * DAY, NOON)
+    assert (read(process).began, read(process).complete) == (NOON - 30 * DAY, NOON)
     assert [(line["listed"], line["started"], line["complete"]) for line in lines(caplog)] == [(3, 2, True)]
     assert process.rows("pending") == {}
     assert "delete_entity" in process.client.operations
@@ -146,7 +300,7 @@ def test_the_next_run_begins_where_this_one_began(process: Process, azure_ml: Az
     process.azure_devops.create = slow
     run(process, azure_ml)
 
-    assert process.cursors.read(WORKSPACE).complete == NOON
+    assert read(process).complete == NOON
 
 
 def test_a_model_that_cannot_be_listed_does_not_stop_the_others(
@@ -159,7 +313,7 @@ def test_a_model_that_cannot_be_listed_does_not_stop_the_others(
 
     assert run(process, azure_ml) == ["20"]
 
-    assert process.cursors.read(WORKSPACE).complete == NOON - HOUR
+    assert read(process).complete == NOON - HOUR
     assert [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR] == ["503; wait"]
     assert [line["complete"] for line in lines(caplog)] == [False]
 
@@ -169,7 +323,7 @@ def test_a_workspace_that_cannot_be_listed_does_not_stop_the_others(
 ) -> None:
     caplog.set_level(logging.INFO)
     process.start_release = replace(process.start_release, workspaces=frozenset([WORKSPACE, OTHER]))
-    process.cursors.write(OTHER, CatchUpCursor(NOON - DAY, NOON - HOUR))
+    process.cursors.write(OTHER, CatchUpCursor(NOON - DAY, NOON - HOUR, succeeded=NOON - HOUR))
     began(process)
     azure_ml.listed[OTHER.id] = AzureMlError("403", "grant Reader")
     azure_ml.register("20", NOON)
@@ -183,7 +337,8 @@ def test_a_workspace_that_cannot_be_listed_does_not_stop_the_others(
     assert [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR] == [
         "403; grant Reader"
     ]
-    assert process.cursors.read(OTHER).complete == NOON - HOUR
+    other = CatchUpCursor(NOON - DAY, NOON - HOUR, ran=NOON, succeeded=NOON - HOUR, problem="403; grant Reader")
+    assert process.cursors.read(OTHER) == other
 
 
 def test_a_model_without_versions_costs_nothing(process: Process, azure_ml: AzureMl) -> None:
@@ -211,7 +366,7 @@ def test_a_version_that_another_worker_processes_is_listed_again(process: Proces
     process.claims.insert = meanwhile
 
     assert run(process, azure_ml) == ["21"]
-    assert process.cursors.read(WORKSPACE).complete == NOON - HOUR
+    assert (read(process).complete, read(process).problem) == (NOON - HOUR, "another worker processes churn:20")
 
 
 def test_a_version_that_cannot_be_released_is_reported(process: Process, azure_ml: AzureMl, caplog: Any) -> None:
@@ -227,7 +382,7 @@ def test_a_version_that_cannot_be_released_is_reported(process: Process, azure_m
         "the limit is 896,000",
         warning,
     )
-    assert process.cursors.read(WORKSPACE).complete == NOON
+    assert read(process).complete == NOON
 
 
 def test_a_claim_that_was_cut_off_is_tried_once_its_lease_has_ended(process: Process, azure_ml: AzureMl) -> None:
@@ -236,7 +391,7 @@ def test_a_claim_that_was_cut_off_is_tried_once_its_lease_has_ended(process: Pro
     process.inserted()
     process.later(3 * MINUTE - SECOND)
     assert run(process, azure_ml) == []
-    assert process.cursors.read(WORKSPACE).complete == process.clock()
+    assert read(process).complete == process.clock()
     process.later(SECOND)
 
     assert run(process, azure_ml) == ["20"]

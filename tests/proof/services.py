@@ -18,7 +18,7 @@ from model_release.domain.events import MODEL_REGISTERED, Workspace
 from model_release.domain.lease import Lease
 from model_release.domain.release_map import ReleaseMap
 from model_release.flow.attempt import Attempts
-from model_release.flow.catch_up import CatchUp
+from model_release.flow.catch_up import PROMOTED_WITHIN, CatchUp
 from model_release.flow.confirm import Confirm
 from model_release.flow.publish import Publisher, TopicError
 from model_release.flow.record import Recorder
@@ -138,11 +138,11 @@ class Process:
         self.simulation.current.ready_at = self.simulation.now + round(seconds * 1000)
         self.simulation.stop("after a pause")
 
-    def models(self, _: Workspace) -> list[str]:
+    def models(self, _: Workspace, **__: Any) -> list[str]:
         """List the models, as Azure ML does."""
         return [MODEL]
 
-    def versions(self, workspace: Workspace, model: str, *, since: datetime) -> list[ModelVersion]:
+    def versions(self, workspace: Workspace, model: str, *, since: datetime, **_: Any) -> list[ModelVersion]:
         """List the versions, as Azure ML does."""
         self.simulation.stop("before list the versions")
         if self.simulation.question_fails():
@@ -201,8 +201,9 @@ def body(version: int) -> str:
 
 
 def begin_catch_up(table: MemoryTable) -> None:
-    """Write a cursor: the first run would only write one."""
-    CatchUpCursors(Table(table)).write(WORKSPACE, CatchUpCursor(began=BEGIN, complete=BEGIN))
+    """Write the cursor of a first run long ago, so that no version existed before it."""
+    recorded = BEGIN - 2 * PROMOTED_WITHIN
+    CatchUpCursors(Table(table)).write(WORKSPACE, CatchUpCursor(began=BEGIN, complete=BEGIN, recorded=recorded))
 
 
 def caught_up(table: MemoryTable) -> datetime:
