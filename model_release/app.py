@@ -36,12 +36,14 @@ from model_release.store.catch_up_cursor import CatchUpCursors
 from model_release.store.claims import Claims, Clock
 from model_release.store.high_water_mark import HighWaterMarks
 from model_release.store.history import History
+from model_release.store.last_sweep import LastSweep
 from model_release.store.outbox import Outbox
 from model_release.store.pending import Pending
 from model_release.store.table import TABLE_NAME, Table
 from model_release.store.targets import Targets
 from model_release.store.throttle import Throttle
 from model_release.web.health import Health
+from model_release.web.timers import Timers
 
 HOME = Path(__file__).parent.parent
 
@@ -94,12 +96,13 @@ def build(
         recorder=Recorder(claims, marks, pending, history, clock, outbox),
     )
     publisher = Publisher(outbox, claims, Topic(read.outcome_topic, credential)) if outbox else None
+    cursors, last_sweep = CatchUpCursors(table), LastSweep(table, clock)
     return Services(
         start_release,
-        Sweep(start_release, claims, pending, throttle, history, clock, publisher),
-        CatchUp(azure_ml, start_release, claims, CatchUpCursors(table), clock),
+        Sweep(start_release, claims, pending, throttle, history, clock, publisher, last_sweep=last_sweep),
+        CatchUp(azure_ml, start_release, claims, cursors, clock),
         history,
-        Health(routes, pending, azure_devops, clock),
+        Health(routes, pending, azure_devops, Timers(read.workspaces, last_sweep, cursors, clock), clock),
     )
 
 

@@ -70,6 +70,20 @@ var logAlerts = [
     threshold: workspaceCount
     dimensions: []
   }
+  {
+    name: 'no-sweep'
+    displayName: 'No sweep for 30 minutes'
+    description: 'The sweep runs every minute and did not end for 30 minutes, so pending claims are not attempted. The alert also fires if the app does not run.'
+    severity: 1
+    query: '${lines} | where tostring(line.event) == "sweep" | summarize sweeps = count()'
+    window: 'PT30M'
+    frequency: 'PT5M'
+    timeAggregation: 'Minimum'
+    measure: 'sweeps'
+    operator: 'LessThan'
+    threshold: 1
+    dimensions: []
+  }
 ]
 
 var savedQueries = [

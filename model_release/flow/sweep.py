@@ -19,6 +19,7 @@ from model_release.flow.start_release import StartRelease
 from model_release.log import log_entry, log_sweep
 from model_release.store.claims import Claims, Clock
 from model_release.store.history import History
+from model_release.store.last_sweep import LastSweep
 from model_release.store.pending import Due, Pending
 from model_release.store.throttle import Throttle
 
@@ -46,6 +47,7 @@ class Sweep:
     clock: Clock
     publisher: Publisher | None = None
     threads: Callable[[], Executor] = sweep_threads
+    last_sweep: LastSweep | None = None
     running: Lock = field(default_factory=Lock)
 
     def run(self) -> list[HistoryEntry]:
@@ -70,6 +72,8 @@ class Sweep:
         log_sweep(left.claims, left.age(self.clock()))
         if self.publisher:
             self.publisher.publish(lambda: self.clock() < now + SWEEP_TIME)
+        if self.last_sweep:
+            self.last_sweep.write(len(entries))
         return entries
 
     def _attempt_all(self, due: list[Due], until: datetime) -> list[HistoryEntry]:

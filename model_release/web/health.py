@@ -1,4 +1,4 @@
-"""Health: whether storage and Azure DevOps answer, and what is pending."""
+"""Health: whether storage and Azure DevOps answer, whether the timers run, and what is pending."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ from model_release.errors import AzureDevOpsError
 from model_release.store.claims import Clock
 from model_release.store.pending import Pending
 from model_release.text import service_problem, shorten
+from model_release.web.timers import Timers
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Health:
     release_map: ReleaseMap
     pending: Pending
     azure_devops: AzureDevOps
+    timers: Timers
     clock: Clock
 
     def check(self) -> dict[str, Any]:
@@ -31,6 +33,8 @@ class Health:
             "storage": _checked(self._storage),
             "release_map": {"ok": True, "routes": len(self.release_map.routes)},
             "azure_devops": _checked(lambda: self._azure_devops(targets)),
+            "sweep": _checked(self.timers.sweep),
+            "catch_up": _checked(self.timers.catch_up),
         }
         return {"healthy": all(part["ok"] for part in parts.values()), **parts}
 

@@ -12,6 +12,7 @@ from model_release.domain.claims import Claim, State
 from model_release.domain.history import HistoryEntry, HistoryQuery
 from model_release.errors import RefusedError, TemporaryError, UnknownOutcomeError
 from model_release.flow.sweep import SWEEP_THREADS, SWEEP_TIME, sweep_threads
+from model_release.store.last_sweep import LastSweep, SweepRun
 from model_release.store.pending import LONGEST_FUNCTION
 from tests.in_memory import CREATED, DAY, HOUR, MINUTE, NOON, SECOND, WORKSPACE, Process, event_body
 
@@ -58,6 +59,22 @@ def test_the_summary_counts_what_is_left(process: Process, caplog: pytest.LogCap
     process.sweep.run()
 
     assert summary(caplog) == {"event": "sweep", "pending": 1, "oldest_pending_seconds": 30}
+
+
+def test_the_end_of_a_sweep_and_its_attempts_are_recorded(process: Process) -> None:
+    last_sweep = LastSweep(process.table, process.clock)
+    sweep = replace(process.sweep, last_sweep=last_sweep)
+    waiting(process)
+    process.later(MINUTE)
+
+    sweep.run()
+    assert last_sweep.read() == SweepRun(NOON + MINUTE, NOON + MINUTE, 1)
+
+    process.later(MINUTE)
+    process.fail("before query_entities", ServiceRequestError("storage fails"))
+    with pytest.raises(ServiceRequestError):
+        sweep.run()
+    assert last_sweep.read() == SweepRun(NOON + MINUTE, NOON + MINUTE, 1)
 
 
 def test_nothing_is_attempted_while_requests_are_throttled(process: Process) -> None:

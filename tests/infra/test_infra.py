@@ -280,7 +280,7 @@ def test_metric_alerts_watch_dead_letters_dropped_events_and_failed_deliveries()
     assert criteria["metricNamespace"] == "Microsoft.EventGrid/systemTopics"
 
 
-def test_log_alerts_watch_refused_releases_pending_claims_and_missing_catch_ups() -> None:
+def test_log_alerts_watch_refused_releases_pending_claims_and_the_timers() -> None:
     alerts = {one["name"]: one for one in resolve(MONITORING.variables["logAlerts"].value, MONITORING)}
     fires = {
         name: (
@@ -297,8 +297,10 @@ def test_log_alerts_watch_refused_releases_pending_claims_and_missing_catch_ups(
         "refused-release": ("Count", None, "GreaterThan", "0", "PT15M"),
         "pending-claim": ("Maximum", "oldest_pending_seconds", "GreaterThan", "3600", "PT15M"),
         "no-catch-up": ("Minimum", "workspaces", "LessThan", "workspaceCount", "PT2H"),
+        "no-sweep": ("Minimum", "sweeps", "LessThan", "1", "PT30M"),
     }
     assert '"sweep"' in alerts["pending-claim"]["query"].text
+    assert '"sweep" | summarize sweeps = count()' in alerts["no-sweep"]["query"].text
     assert '"catch_up" and tobool(line.complete)' in alerts["no-catch-up"]["query"].text
     assert 'state == "refused"' in alerts["refused-release"]["query"].text
 

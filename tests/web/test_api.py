@@ -769,13 +769,42 @@ def test_a_storage_failure_is_reported_without_python_exception_text(env: Enviro
 # Health
 
 
+PROD = WORKSPACE.lower()
+
+
 def test_a_healthy_app_reports_each_part(env: Environment, api: Api) -> None:
+    env.sweep()
+    now = f"{env.clock():%Y-%m-%dT%H:%M:%SZ}"
+
     assert api.get("health") == {
         "healthy": True,
         "storage": {"ok": True, "pending_claims": 0, "oldest_pending_seconds": None},
         "release_map": {"ok": True, "routes": 2},
         "azure_devops": {"ok": True, "projects": ["fraud", "risk"]},
+        "sweep": {"ok": True, "last": now, "attempts": 0},
+        "catch_up": {"ok": True, "workspaces": [{"workspace": PROD, "last": None, "problem": None}]},
     }
+
+
+def test_health_shows_the_timers_and_is_not_ok_when_they_stop(env: Environment, api: Api) -> None:
+    # Nothing answers for Azure Resource Manager here.
+    began = f"{env.clock():%Y-%m-%dT%H:%M:%SZ}"
+    env.app.catch_up.run()
+    env.sweep()
+    env.clock.advance(minutes=11)
+
+    answer = api.send("health")
+
+    assert answer.status_code == 503
+    assert answer.json()["sweep"] == {
+        "ok": False,
+        "error": f"the last sweep ended at {began}; read the log of unfinished_releases",
+    }
+    catch_up = answer.json()["catch_up"]
+    (listed,) = catch_up["workspaces"]
+    assert (listed["workspace"], listed["last"], catch_up["ok"]) == (PROD, began, False)
+    assert listed["problem"].startswith("the model versions of workspace prod cannot be read: ")
+    assert catch_up["error"] == f"workspace prod was never listed completely; {listed['problem']}"
 
 
 def test_health_reports_the_age_of_the_oldest_pending_claim(env: Environment, api: Api) -> None:
@@ -784,6 +813,7 @@ def test_health_reports_the_age_of_the_oldest_pending_claim(env: Environment, ap
     env.clock.advance(hours=2)
     register(env, 21)
     register(env, 1, model="churn")
+    env.app.sweep.last_sweep.write(0)
 
     assert api.get("health")["storage"] == {"ok": True, "pending_claims": 2, "oldest_pending_seconds": 7203}
 
@@ -794,7 +824,13 @@ def test_an_app_without_storage_is_not_healthy(env: Environment, api: Api) -> No
     answer = api.send("health")
 
     assert answer.status_code == 503
-    assert [part["ok"] for part in answer.json().values() if isinstance(part, dict)] == [False, True, True]
+    assert [part["ok"] for part in answer.json().values() if isinstance(part, dict)] == [
+        False,
+        True,
+        True,
+        False,
+        False,
+    ]
 
 
 def test_an_app_whose_sign_in_azure_devops_does_not_accept_is_not_healthy(env: Environment, api: Api) -> None:
@@ -814,6 +850,7 @@ def test_health_reads_each_project_of_an_enabled_route(env: Environment, tmp_pat
     path.write_text(yaml.safe_dump({"version": 1, "routes": routes}))
     env.azure_devops.misbehave(Fault(path="/closed/", status=403, body={"message": "no"}))
 
+    env.sweep()
     with served(env, RELEASE_MAP=str(path)) as api:
         assert api.get("health")["azure_devops"] == {"ok": True, "projects": ["fraud", "risk"]}
         env.azure_devops.misbehave(Fault(path="/risk/", status=403, body={"message": "no"}))
