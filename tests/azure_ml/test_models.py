@@ -92,7 +92,9 @@ def test_a_model_version_is_read_with_tags_and_properties(workspace: LocalWorksp
 
     (listed,) = workspace.versions()
 
-    assert listed == ModelVersion(WORKSPACE, "churn", "7", START + 7 * HOUR, {"stage": "production"}, {"by": "me"})
+    assert listed == ModelVersion(
+        WORKSPACE, "churn", "7", START + 7 * HOUR, {"stage": "production"}, {"by": "me"}, "Succeeded"
+    )
     assert listed.created.tzinfo is UTC
 
 

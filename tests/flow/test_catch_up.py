@@ -479,8 +479,7 @@ def test_a_version_that_is_not_as_documented_is_named_and_does_not_stop_the_othe
     workspace.first_run()
     for version in (19, 20, 21):
         workspace.register(version)
-    workspace.azure_ml.set_tags(WORKSPACE, MODEL, "20", {"stage": "test"})
-    workspace.azure_ml._version(WORKSPACE, MODEL, "20")["systemData"] = None
+    workspace.azure_ml._version(WORKSPACE, MODEL, "20")["properties"]["tags"] = ["stage"]
 
     assert workspace.catch_up(hours=1) == [State.STARTED] * 2
     assert f"version 20 of {MODEL} in workspace prod is skipped" in caplog.text
