@@ -107,7 +107,7 @@ class CatchUp:
             cursor = CatchUpCursor(began=now, complete=now)
             self.cursors.write(workspace, cursor)
         run = _Run(now, cursor, {})
-        if not run.recording and run.since == NEVER:
+        if run.since == NEVER:
             run.existing = self.cursors.existing(workspace)
         return run
 

@@ -128,6 +128,14 @@ def test_a_first_run_that_fails_keeps_its_time_and_the_next_run_records_what_exi
     assert list(process.cursors.existing(WORKSPACE)["churn"]) == ["20"]
 
 
+def test_a_first_run_that_is_cut_off_keeps_its_time(process: Process, azure_ml: AzureMl) -> None:
+    azure_ml.listed[WORKSPACE.id] = RuntimeError("the process ends")
+    with pytest.raises(RuntimeError):
+        run(process, azure_ml)
+
+    assert read(process) == CatchUpCursor(NOON, NOON)
+
+
 def test_nothing_is_recorded_while_a_model_cannot_be_listed(process: Process, azure_ml: AzureMl) -> None:
     azure_ml.listed[WORKSPACE.id] = {"broken": ModelListError("503"), "other": ModelListError("504")}
     azure_ml.register("20", NOON - SECOND)
@@ -197,7 +205,13 @@ def test_a_version_that_an_event_announced_before_the_first_run_starts_when_it_c
 
 @pytest.mark.parametrize(
     ("state", "complete"),
-    [("Creating", NOON), ("Updating", NOON), ("Failed", NOON + HOUR), ("Canceled", NOON + HOUR)],
+    [
+        ("Creating", NOON),
+        ("Updating", NOON),
+        ("Failed", NOON + HOUR),
+        ("Canceled", NOON + HOUR),
+        ("Deleting", NOON + HOUR),
+    ],
 )
 def test_the_cursor_does_not_pass_a_version_whose_registration_has_not_ended(
     process: Process, azure_ml: AzureMl, state: str, complete: datetime
