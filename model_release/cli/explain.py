@@ -22,7 +22,7 @@ from model_release.domain.release_map import ReleaseMap
 from model_release.domain.routing import Match, match, route
 from model_release.domain.targets import Plan
 from model_release.errors import AzureDevOpsError, EventError, RefusedError
-from model_release.flow.catch_up import event_of
+from model_release.flow.confirm import event_of
 from model_release.settings import Settings
 from model_release.text import shorten, visible
 from model_release.web.views import routes

@@ -1,6 +1,5 @@
 """Catch-up: list the model versions of Azure ML, and start what no event started."""
 
-import json
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -10,9 +9,10 @@ from operator import attrgetter
 
 from model_release.azure_ml.models import AzureMl, AzureMlError, ModelListError, ModelVersion
 from model_release.domain.claims import NEVER, RecordedVersion, State
-from model_release.domain.events import MODEL_REGISTERED, Workspace, parse
+from model_release.domain.events import Workspace, parse
 from model_release.domain.history import HistoryEntry
 from model_release.errors import ClaimLeasedError, EventError
+from model_release.flow.confirm import event_of
 from model_release.flow.start_release import StartRelease
 from model_release.log import log_catch_up
 from model_release.store.catch_up_cursor import CatchUpCursor, CatchUpCursors, Existing, TagsAndProperties
@@ -193,26 +193,3 @@ def _as_it_existed(run: _Run, version: ModelVersion) -> RecordedVersion | None:
     if had is None or had == (version.tags, version.properties):
         return None
     return RecordedVersion(claims=(), event=event_of(replace(version, **had._asdict())))
-
-
-def event_of(version: ModelVersion) -> str:
-    """Build the event that Azure ML sends for a version with these tags."""
-    workspace = version.workspace
-    return json.dumps(
-        {
-            "id": f"catch-up {workspace.name} {version.model} {version.version}",
-            "topic": f"{workspace.id[: -len(workspace.name)]}{workspace.name}",
-            "subject": f"models/{version.model}:{version.version}",
-            "eventType": MODEL_REGISTERED,
-            "eventTime": version.created.isoformat(),
-            "dataVersion": "",
-            "metadataVersion": "1",
-            "data": {
-                "ModelName": version.model,
-                "ModelVersion": version.version,
-                "ModelTags": dict(version.tags),
-                "ModelProperties": dict(version.properties),
-            },
-        },
-        ensure_ascii=False,
-    )

@@ -88,12 +88,12 @@ class Confirm:
         return replace(parse(event_of(found, event.id)), registered_at=found.created)
 
 
-def event_of(version: ModelVersion, event_id: str) -> str:
+def event_of(version: ModelVersion, event_id: str = "") -> str:
     """Build the event that Azure ML sends for a version with these tags."""
     workspace = version.workspace
     return json.dumps(
         {
-            "id": event_id,
+            "id": event_id or f"catch-up {workspace.name} {version.model} {version.version}",
             "topic": f"{workspace.id[: -len(workspace.name)]}{workspace.name}",
             "subject": f"models/{version.model}:{version.version}",
             "eventType": MODEL_REGISTERED,

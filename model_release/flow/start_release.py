@@ -50,7 +50,7 @@ class StartRelease:
         """
         began = self.monotonic()
         try:
-            event = parse(body)
+            event = self._parse(body)
         except EventError as error:
             unread = self.recorder.ignore(Reason(str(error)), error.subject, error.event_id)
             return [log_entry(self._timed(began, unread))]
@@ -69,7 +69,7 @@ class StartRelease:
 
     def start_missing(self, event: ModelRegistered, recorded: RecordedVersion) -> list[HistoryEntry]:
         """Start what was cut off before it was claimed, and what matches only since a tag or property changed."""
-        matched_before = {self._digest(plan) for plan in self._route(parse(recorded.event)).plans}
+        matched_before = {self._digest(plan) for plan in self._route(self._parse(recorded.event)).plans}
         done = (matched_before - recorded.siblings) | recorded.claimed
         missing = tuple(plan for plan in self._route(event).plans if self._digest(plan) not in done)
         return self._attempt_all(missing, Cause(event, self._ask(event)), log_entry) if missing else []
@@ -84,7 +84,7 @@ class StartRelease:
         Raises RefusedError if no route leads to the target any more, or the version is not registered, TemporaryError
         if the target or Azure ML cannot be read, and ClaimLeasedError while the same key is processed.
         """
-        event = parse(claim.event)
+        event = self._parse(claim.event)
         confirmed = self._ask(event)()
         if isinstance(confirmed, NotConfirmed):
             raise (RefusedError if confirmed.absent else TemporaryError)(confirmed.reason)
@@ -99,10 +99,17 @@ class StartRelease:
     def resume(self, claim: Claim) -> list[HistoryEntry]:
         """Attempt a pending claim; if no route leads to its target any more, start what the map plans now."""
         began = self.monotonic()
-        event = parse(claim.event)
+        event = self._parse(claim.event)
         confirmed, leased = self._ask(event), self.claims.acquire(claim)
         attempt, result = self.attempts.run(OpenAttempt(leased.claim, claim, leased.deadline, event, confirmed))
         return self._end(attempt, result, Cause(event, confirmed, claim.idempotency_key), began)
+
+    def _parse(self, body: str) -> ModelRegistered:
+        """Read an event; the name of a workspace of ours has the letter case of the setting."""
+        event = parse(body)
+        return replace(
+            event, workspace=next((ours for ours in self.workspaces if ours == event.workspace), event.workspace)
+        )
 
     @traced("match")
     def _route(self, event: ModelRegistered) -> Routing:

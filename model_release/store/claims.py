@@ -36,8 +36,7 @@ from model_release.domain.events import ModelRegistered, Workspace
 from model_release.domain.lease import Lease
 from model_release.domain.targets import Plan
 from model_release.errors import ClaimLeasedError
-from model_release.store.event_parts import join, split
-from model_release.store.table import Table
+from model_release.store.table import Table, join, split
 from model_release.store.targets import Resolved
 from model_release.tracing import trace_parent, traced
 

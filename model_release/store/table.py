@@ -1,8 +1,13 @@
-"""The one table of the app, created when it is first needed."""
+"""The one table of the app, created when it is first needed.
 
-from collections.abc import Iterator
+The event of a row is compressed, in as many binary properties as it needs: `event0`, `event1`, ….
+"""
+
+import zlib
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import cached_property
+from itertools import count, takewhile
 from typing import Any
 
 from azure.core import MatchConditions
@@ -10,6 +15,10 @@ from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
 from azure.data.tables import TableClient, TableEntity, UpdateMode
 
 TABLE_NAME = "modelreleases"
+# A property holds 64 KiB, of which this is a little less.
+# https://learn.microsoft.com/rest/api/storageservices/understanding-the-table-service-data-model
+PART_BYTES = 64_000
+_EVENT = "event"
 # By default azure-core does not repeat POST and PATCH after a lost answer. These writes are conditional: a repetition
 # conflicts, and the row is compared with what was written. The client accepts this option only with each call.
 _REPEATED: Any = {"retry_on_methods": frozenset(["POST", "PATCH"])}
@@ -76,3 +85,20 @@ class Table:
 
 def _entity(partition: str, row: str, values: dict[str, Any]) -> dict[str, Any]:
     return {"PartitionKey": partition, "RowKey": row, **values}
+
+
+def split(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Replace the event among the values of a row, if it is one of them, by its parts."""
+    row = dict(values)
+    if _EVENT in row:
+        compressed = zlib.compress(row.pop(_EVENT).encode())
+        starts = range(0, len(compressed), PART_BYTES)
+        row |= {f"{_EVENT}{number}": compressed[at : at + PART_BYTES] for number, at in enumerate(starts)}
+    return row
+
+
+def join(row: Mapping[str, Any]) -> str:
+    """Return the event of a row."""
+    names = takewhile(row.__contains__, (f"{_EVENT}{number}" for number in count()))
+    # The parts of a longer event, which this one replaced, may follow; the end of the compressed text is known.
+    return zlib.decompressobj().decompress(b"".join(row[name] for name in names)).decode()

@@ -18,7 +18,7 @@ from model_release.azure_ml.models import AzureMl, ModelVersion
 from model_release.domain.claims import State, digest
 from model_release.domain.events import Workspace, parse
 from model_release.errors import ClaimLeasedError
-from model_release.flow.catch_up import event_of
+from model_release.flow.confirm import event_of
 from tests.environment import WORKSPACE, Environment, Size, event
 from tests.flow.interruptions import Killed, at_azure_devops, claims_of, kill
 

@@ -12,7 +12,8 @@ import pytest
 from model_release.azure_ml.models import AzureMlError, ModelListError, ModelVersion, Skip
 from model_release.domain.claims import NEVER, State
 from model_release.domain.events import MODEL_REGISTERED, Workspace, parse
-from model_release.flow.catch_up import LIST_THREADS, OVERLAP, PROMOTED_WITHIN, event_of, list_threads
+from model_release.flow.catch_up import LIST_THREADS, OVERLAP, PROMOTED_WITHIN, list_threads
+from model_release.flow.confirm import event_of
 from model_release.store.catch_up_cursor import CatchUpCursor
 from tests.in_memory import (
     DAY,

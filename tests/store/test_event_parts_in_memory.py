@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from model_release.domain.claims import Attempt, State
 from model_release.domain.events import MAX_COMPRESSED_BYTES
-from model_release.store.event_parts import PART_BYTES, join, split
+from model_release.store.table import PART_BYTES, join, split
 from tests.in_memory import NOON, Process, incompressible
 
 # https://learn.microsoft.com/rest/api/storageservices/understanding-the-table-service-data-model
