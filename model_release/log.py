@@ -5,9 +5,11 @@ Azure's Python worker sends only the message to the host and drops the other fie
 
 import json
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 from model_release.domain.history import HistoryEntry
+from model_release.errors import Fault
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +28,11 @@ def log_catch_up(workspace: str, *, listed: int, started: int, complete: bool) -
 def log_sweep(pending: int, oldest_seconds: int | None) -> None:
     """Log the pending claims after a sweep, and the age of the oldest one."""
     _log({"event": "sweep", "pending": pending, "oldest_pending_seconds": oldest_seconds})
+
+
+def log_cannot_start(faults: Sequence[Fault]) -> None:
+    """Log every fault of the settings and the release map."""
+    _log({"event": "cannot_start", "faults": [str(fault) for fault in faults]}, logging.ERROR)
 
 
 def entry_line(entry: HistoryEntry) -> dict[str, Any]:
@@ -47,5 +54,5 @@ def entry_line(entry: HistoryEntry) -> dict[str, Any]:
     }
 
 
-def _log(line: dict[str, Any]) -> None:
-    logger.info("%s", json.dumps(line, ensure_ascii=False))
+def _log(line: dict[str, Any], level: int = logging.INFO) -> None:
+    logger.log(level, "%s", json.dumps(line, ensure_ascii=False))

@@ -70,6 +70,34 @@ var logAlerts = [
     threshold: workspaceCount
     dimensions: []
   }
+  {
+    name: 'cannot-start'
+    displayName: 'Model Release cannot start'
+    description: 'A setting or the release map is wrong, so that no release starts. The page of the app lists every fault. Event Grid keeps the events for a day.'
+    severity: 1
+    query: '${lines} | where tostring(line.event) == "cannot_start"'
+    window: 'PT5M'
+    frequency: 'PT5M'
+    timeAggregation: 'Count'
+    measure: null
+    operator: 'GreaterThan'
+    threshold: 0
+    dimensions: []
+  }
+  {
+    name: 'no-functions'
+    displayName: 'The app has no functions'
+    description: 'The code of the app cannot be loaded, so that each address answers 404. The exception of the host shows the reason. Event Grid keeps the events for a day.'
+    severity: 1
+    query: 'AppExceptions | where tostring(Properties.FormattedMessage) == "Worker failed to index functions"'
+    window: 'PT5M'
+    frequency: 'PT5M'
+    timeAggregation: 'Count'
+    measure: null
+    operator: 'GreaterThan'
+    threshold: 0
+    dimensions: []
+  }
 ]
 
 var savedQueries = [

@@ -171,6 +171,8 @@ def load(path: Path) -> ReleaseMap:
         content = yaml.load(path.read_text("utf-8"), _UniqueKeys)  # noqa: S506  a SafeLoader that is stricter
     except OSError as error:
         raise ConfigurationError([Fault(f"the file cannot be read: {error.strerror}", where=str(path))]) from error
+    except UnicodeDecodeError as error:
+        raise ConfigurationError([Fault("the file is not text", "save it as UTF-8", where=path.name)]) from error
     # ValueError: a date that does not exist. RecursionError: lists nested without an end.
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigurationError([Fault(" ".join(str(error).split()), where=path.name)]) from error

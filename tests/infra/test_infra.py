@@ -297,6 +297,8 @@ def test_log_alerts_watch_refused_releases_pending_claims_and_missing_catch_ups(
         "refused-release": ("Count", None, "GreaterThan", "0", "PT15M"),
         "pending-claim": ("Maximum", "oldest_pending_seconds", "GreaterThan", "3600", "PT15M"),
         "no-catch-up": ("Minimum", "workspaces", "LessThan", "workspaceCount", "PT2H"),
+        "cannot-start": ("Count", None, "GreaterThan", "0", "PT5M"),
+        "no-functions": ("Count", None, "GreaterThan", "0", "PT5M"),
     }
     assert '"sweep"' in alerts["pending-claim"]["query"].text
     assert '"catch_up" and tobool(line.complete)' in alerts["no-catch-up"]["query"].text
