@@ -82,6 +82,20 @@ var logAlerts = [
     dimensions: []
   }
   {
+    name: 'no-sweep'
+    displayName: 'No sweep for 15 minutes'
+    description: 'The sweep runs every minute and did not run for 15 minutes, so nothing that is pending is attempted. The alert also fires if the app does not run.'
+    severity: 1
+    query: '${lines} | where tostring(line.event) == "sweep" | summarize sweeps = count()'
+    window: 'PT15M'
+    frequency: 'PT15M'
+    timeAggregation: 'Minimum'
+    measure: 'sweeps'
+    operator: 'LessThan'
+    threshold: 1
+    dimensions: []
+  }
+  {
     name: 'cannot-start'
     displayName: 'Model Release cannot start'
     description: 'A setting or the release map is wrong, so that no release starts. The page of the app lists every fault. Event Grid keeps the events for a day.'
@@ -125,7 +139,7 @@ var savedQueries = [
   {
     name: 'pending-or-abandoned'
     displayName: 'Claims that are pending or abandoned'
-    query: '${entries} | where isnotempty(target) | summarize arg_max(TimeGenerated, *) by workspace, model, version, target | where state in ("waiting", "refused", "unknown", "abandoned")'
+    query: '${entries} | where isnotempty(target) | summarize arg_max(TimeGenerated, *) by workspace, model, version, target | where state in ("starting", "waiting", "held", "refused", "unknown", "abandoned")'
   }
   {
     name: 'durations'
@@ -140,7 +154,7 @@ var savedQueries = [
   {
     name: 'failed-deliveries'
     displayName: 'Failed deliveries with their exceptions'
-    query: 'AppRequests | where Name == "model_registered" and Success == false | join kind=leftouter (AppExceptions | project OperationId, ProblemId, OuterMessage) on OperationId | project TimeGenerated, DurationMs, ProblemId, OuterMessage | order by TimeGenerated desc'
+    query: 'AppRequests | where Name == "model_registered" and Success == false | join kind=leftouter (AppExceptions | summarize reason = max(InnermostMessage) by OperationId) on OperationId | project TimeGenerated, DurationMs, reason, OperationId | order by TimeGenerated desc'
   }
 ]
 

@@ -10,7 +10,8 @@ from model_release.app import HOME
 PATTERNS = (HOME / ".funcignore").read_text().splitlines()
 LEFT_OUT = [
     ".venv-3.13/bin/python", "venv/bin/python", "env/lib/a.py", "w-infra_env/lib/a.py", ".azurite/a", ".kusto/a",
-    ".git/config", ".azure/prod/.env", "__pycache__/a.pyc", "model_release/__pycache__/a.pyc",
+    ".git/config", ".azure/prod/.env", "model_release.egg-info/PKG-INFO", "build/lib/a.py",
+    "__pycache__/a.pyc", "model_release/__pycache__/a.pyc",
     "bench/speed.py", "docs/deploy.md", "infra/check.py", "infra/main.json", "local/demo.py", "tests/conftest.py",
     "model_release/cli/check/command.py", "local.settings.json", "local.settings.sample.json",
     "README.md", "Makefile", "azure.yaml", "pyproject.toml", "requirements-dev.txt",
