@@ -11,6 +11,7 @@ from werkzeug.wrappers import Request, Response
 
 from local import azure_devops_page as page
 from local import azure_devops_security as security
+from local.azure_devops_entitlements import Entitlements
 from local.azure_devops_faults import Fault, Faults, sign_in_page
 from local.azure_devops_http import (
     INVALID_REQUEST,
@@ -48,6 +49,7 @@ class AzureDevOps(Releases):
         super().__init__()
         self.requests: list[Received] = []
         self.pipelines = Pipelines(self)
+        self.entitlements = Entitlements()
         # With a token here, only this token can sign in.
         self._pat: str | None = None
         self._faults = Faults()
@@ -57,6 +59,7 @@ class AzureDevOps(Releases):
                 "GET /{organization}/_apis/permissions/{namespace}/{id}": self._has_permissions,
                 **self.release_handlers(),
                 **self.pipelines.handlers(),
+                **self.entitlements.handlers(),
             }
         )
         self._local = routes(

@@ -59,7 +59,7 @@ def test_alerts_are_sent_to_the_configured_addresses() -> None:
     rules = predicted("two-workspaces", "Microsoft.Insights/scheduledQueryRules")
 
     assert [one["emailAddress"] for one in group["properties"]["emailReceivers"]] == ["team@contoso.com"]
-    assert (len(alerts), len(rules)) == (6, 5)
+    assert (len(alerts), len(rules)) == (6, 6)
     for alert in alerts:
         assert alert["properties"]["actions"] == [{"actionGroupId": group["id"]}]
     for rule in rules:
