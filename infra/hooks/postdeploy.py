@@ -23,6 +23,7 @@ FUNCTIONS = frozenset(
 INFRA = Path(__file__).parent.parent
 # A new role or function takes minutes to be known everywhere.
 _ATTEMPTS = 10
+_HEALTH_ATTEMPTS = 3
 # Errors of the event subscription that end by themselves.
 _WAITING_HELPS = re.compile(r"endpoint validation|endpoint not found|managed identity|dead.?letter", re.IGNORECASE)
 
@@ -94,7 +95,14 @@ class Hook:
     def check_health(self) -> None:
         """Print what keeps the app from starting releases; raises StepError if a setting or the map is wrong."""
         keys = self._call("functionapp", "keys", "list", *self._app(), "--query", "functionKeys.default")
-        health = _health(self._environment["FUNCTION_APP_URL"], json.loads(keys.stdout or "null") or "")
+        health: dict[str, Any] = {}
+        # The platform answers for an app that is still starting.
+        for attempt in range(_HEALTH_ATTEMPTS):
+            if attempt:
+                self._pause()
+            health = _health(self._environment["FUNCTION_APP_URL"], json.loads(keys.stdout or "null") or "")
+            if "healthy" in health:
+                break
         if faults := health.get("faults"):
             lines = [": ".join((one["where"], one["problem"])) + f"; {one['fix']}".rstrip("; ") for one in faults]
             raise StepError("\n  - ".join(["Model Release cannot start:", *lines]))
