@@ -75,6 +75,7 @@ def settings(azure_devops_url: str, storage: str = "") -> dict[str, str]:
         "AZURE_DEVOPS_URL": f"{azure_devops_url}/contoso",
         "AZURE_DEVOPS_PAT": "a token",
         "AML_WORKSPACES": WORKSPACE,
+        "CONFIRM_MODELS": "false",
         "RELEASE_MAP": str(HOME / "bench/release_map.yaml"),
     }
 

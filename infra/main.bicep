@@ -41,6 +41,9 @@ param claimLeaseSeconds string = '180'
 @description('Seconds until the second attempt. The pause doubles with each attempt, up to an hour.')
 param firstRetrySeconds string = '60'
 
+@description('Whether Azure ML must confirm an event before a release is created.')
+param confirmModels bool = true
+
 @description('Email addresses for alerts, comma-separated. Empty: alerts are visible in the portal only.')
 param alertEmails string = ''
 
@@ -213,6 +216,7 @@ module app 'modules/app.bicep' = {
     azureDevOpsTimeoutSeconds: azureDevOpsTimeoutSeconds
     claimLeaseSeconds: claimLeaseSeconds
     firstRetrySeconds: firstRetrySeconds
+    confirmModels: confirmModels
     outcomeEvents: outcomeEvents
     outcomeTopicEndpoint: outcomeEvents ? outcomeTopic!.outputs.endpoint : ''
     openTelemetry: openTelemetry

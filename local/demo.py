@@ -10,12 +10,14 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import requests
 
 from local import azurite
 from local.azure_devops import AzureDevOps, sample
+from local.azure_ml import AzureMl
 from local.program import functions_host
 from local.serving import Server
 from model_release import app as app_module
@@ -73,13 +75,27 @@ class Report:
 
 @dataclass
 class Stage:
-    """The host with the app, the local Azure DevOps, and the history."""
+    """The host with the app, the local Azure ML and Azure DevOps, and the history."""
 
     host: str
+    azure_ml: AzureMl
     azure_devops: AzureDevOps
     azure_devops_server: Server
     history: History
     report: Report = field(default_factory=Report)
+
+    def register(self, model: str, version: int) -> HistoryEntry:
+        """Register a version, and deliver its event."""
+        self.add(model, version)
+        return self.deliver(model, version)
+
+    def add(self, model: str, version: int) -> None:
+        """Add a version to the local Azure ML."""
+        data = model_registered(model, version)["data"]
+        created = datetime.now(UTC)
+        self.azure_ml.add_version(
+            WORKSPACE, model, str(version), created=created, tags=data["ModelTags"], properties=data["ModelProperties"]
+        )
 
     def deliver(self, model: str, version: int) -> HistoryEntry:
         """Deliver one event as Event Grid does, and return its history entry."""
@@ -141,7 +157,7 @@ def play(stage: Stage) -> list[str]:
     model = "sklearn_regression_model"
 
     report.begin(f"Azure ML registers {model}, version 20")
-    entry = stage.deliver(model, 20)
+    entry = stage.register(model, 20)
     stage.expect(entry, State.STARTED, 1)
     stage.read_back(entry, "20")
 
@@ -149,14 +165,17 @@ def play(stage: Stage) -> list[str]:
     stage.expect(stage.deliver(model, 20), State.STARTED, 1)
 
     report.begin("The event of version 19 arrives late")
-    stage.expect(stage.deliver(model, 19), State.SUPERSEDED, 1)
+    stage.expect(stage.register(model, 19), State.SUPERSEDED, 1)
 
     report.begin("Azure ML registers a model that no route names")
-    stage.expect(stage.deliver("churn", 1), State.IGNORED, 1)
+    stage.expect(stage.register("churn", 1), State.IGNORED, 1)
+
+    report.begin("Somebody sends an event of version 999, which is not registered")
+    stage.expect(stage.deliver(model, 999), State.WAITING, 1)
 
     report.begin("Azure DevOps is unavailable while version 21 is registered")
     stage.azure_devops_server.stop()
-    stage.expect(stage.deliver(model, 21), State.WAITING, 1)
+    stage.expect(stage.register(model, 21), State.WAITING, 1)
 
     report.begin("Azure DevOps comes back, and the sweep runs")
     stage.azure_devops_server.start()
@@ -168,20 +187,26 @@ def play(stage: Stage) -> list[str]:
 
 @contextmanager
 def set_up(port: int = 0) -> Iterator[Stage]:
-    """Start Azurite, the local Azure DevOps and the host, and stop them at the end."""
+    """Start Azurite, the local Azure ML and Azure DevOps and the host, and stop them at the end."""
     with ExitStack() as stack:
         tables = stack.enter_context(azurite.running())
         azure_devops = sample()
         server = stack.enter_context(Server(azure_devops, port))
+        azure_ml = AzureMl([WORKSPACE])
+        azure_ml_url = stack.enter_context(Server(azure_ml)).url
         settings = {
             "AzureWebJobsStorage": azurite.connection_string(tables),
             "AZURE_DEVOPS_URL": f"{server.url}/contoso",
             "AZURE_DEVOPS_PAT": "a token",
             "AML_WORKSPACES": WORKSPACE,
+            "AZURE_RESOURCE_MANAGER_URL": azure_ml_url,
+            "IDENTITY_ENDPOINT": f"{azure_ml_url}/msi/token",
+            "IDENTITY_HEADER": "local",
             "FIRST_RETRY_SECONDS": "1",
         }
         host = stack.enter_context(functions_host(settings))
-        yield Stage(host.url, azure_devops, server, app_module.build({**os.environ, **settings}).history)
+        history = app_module.build({**os.environ, **settings}).history
+        yield Stage(host.url, azure_ml, azure_devops, server, history)
 
 
 def main() -> int:
@@ -189,7 +214,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--keep", action="store_true", help="keep it running, and print what to try")
     arguments = parser.parse_args()
-    print("Model Release on this machine: Azurite, a local Azure DevOps, the Functions host.")
+    print("Model Release on this machine: Azurite, a local Azure ML and Azure DevOps, the Functions host.")
     try:
         return _show(keep=arguments.keep)
     except ConfigurationError as error:
@@ -210,6 +235,7 @@ def _show(*, keep: bool) -> int:
 
 
 def _keep(stage: Stage) -> None:
+    stage.add("sklearn_regression_model", 22)
     event = json.dumps(model_registered("sklearn_regression_model", 22))
     print(f"""
 Everything is still running; Ctrl-C stops it. Try:

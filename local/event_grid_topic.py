@@ -1,9 +1,12 @@
-"""An Event Grid custom topic on this machine: accepts CloudEvents over HTTP as the real one does, and keeps them."""
+"""An Event Grid custom topic on this machine: accepts events over HTTP as the real one does, and keeps them."""
 
 from __future__ import annotations
 
 import json
+import re
 import threading
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from werkzeug.wrappers import Request, Response
@@ -13,9 +16,37 @@ from local.azure_devops_faults import Fault, Faults
 Json = dict[str, Any]
 
 _MOST_BYTES = 1024 * 1024
-_ONE = "application/cloudevents+json"
-_BATCH = "application/cloudevents-batch+json"
-_REQUIRED = ("id", "source", "specversion", "type")
+_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)?", re.ASCII)
+
+
+@dataclass(frozen=True)
+class InputSchema:
+    """The schema of the events that a topic accepts."""
+
+    of_one: str  # the content type of one event; none in Event Grid's schema
+    of_a_batch: str
+    required: frozenset[str]
+    time: str
+    lower_case: bool = False
+    stamped: tuple[tuple[str, str], ...] = ()  # what the topic adds if it is missing
+
+
+# https://learn.microsoft.com/azure/event-grid/event-schema
+EVENT_GRID_SCHEMA = InputSchema(
+    of_one="",
+    of_a_batch="application/json",
+    required=frozenset({"id", "subject", "eventType", "eventTime"}),
+    time="eventTime",
+    stamped=(("dataVersion", ""), ("metadataVersion", "1")),
+)
+# https://learn.microsoft.com/azure/event-grid/cloud-event-schema
+CLOUD_EVENTS = InputSchema(
+    of_one="application/cloudevents+json",
+    of_a_batch="application/cloudevents-batch+json",
+    required=frozenset({"id", "source", "specversion", "type"}),
+    time="time",
+    lower_case=True,
+)
 
 
 class _Refusal(Exception):  # noqa: N818  an answer
@@ -26,14 +57,15 @@ class _Refusal(Exception):  # noqa: N818  an answer
 
 
 class EventGridTopic:
-    """One custom topic with the schema of CloudEvents; an application for a Server.
+    """One custom topic; an application for a Server.
 
     https://learn.microsoft.com/azure/event-grid/post-to-custom-topic
     """
 
-    def __init__(self, *, key: str = "a key") -> None:
+    def __init__(self, *, key: str = "a key", schema: InputSchema = CLOUD_EVENTS) -> None:
         """Accept this key, or any token."""
         self.events: list[Json] = []
+        self._schema = schema
         self._key = key
         self._faults = Faults()
         self._lock = threading.Lock()
@@ -53,7 +85,7 @@ class EventGridTopic:
     def _answer(self, request: Request) -> Response:
         try:
             self._check_sign_in(request)
-            events = _events(request)
+            events = _events(request, self._schema)
         except _Refusal as refusal:
             return refusal.response
         # All or none, as the real topic.
@@ -68,18 +100,35 @@ class EventGridTopic:
         raise _Refusal(401, "Unauthorized", "The request did not contain a valid authentication key or token.")
 
 
-def _events(request: Request) -> list[Json]:
+def _events(request: Request, schema: InputSchema) -> list[Json]:
     if f"{request.method} {request.path}" != "POST /api/events":
         raise _Refusal(404, "NotFound", "The requested resource was not found.")
     if len(request.get_data()) > _MOST_BYTES:
         raise _Refusal(413, "RequestEntityTooLarge", "The maximum size of a request is 1 MB.")
     body = request.get_json(force=True, silent=True)
-    events = [body] if request.mimetype.lower() == _ONE else body
-    if request.mimetype.lower() not in (_ONE, _BATCH) or not isinstance(events, list) or not events:
-        raise _Refusal(400, "BadRequest", "The body is not an array of CloudEvents.")
+    kind = request.mimetype.lower()
+    events = [body] if kind == schema.of_one else body
+    if kind not in (schema.of_one, schema.of_a_batch) or not isinstance(events, list) or not events:
+        raise _Refusal(400, "BadRequest", "The body is not an array of events in the schema of this topic.")
     for event in events:
-        if missing := [name for name in _REQUIRED if not isinstance(event, dict) or name not in event]:
-            raise _Refusal(400, "BadRequest", f"This event lacks {', '.join(missing)}.")
-        if any(name != name.lower() for name in event):
-            raise _Refusal(400, "BadRequest", "The attributes of a CloudEvent are written in lower case.")
-    return events
+        _check(event, schema)
+    return [dict(schema.stamped) | event for event in events]
+
+
+def _check(event: Any, schema: InputSchema) -> None:
+    if not isinstance(event, dict) or not schema.required <= event.keys():
+        raise _Refusal(400, "BadRequest", f"An event has {', '.join(sorted(schema.required))}.")
+    if schema.lower_case and any(name != name.lower() for name in event):
+        raise _Refusal(400, "BadRequest", "The attributes of a CloudEvent are written in lower case.")
+    if schema.time in event and not _is_time(event[schema.time]):
+        raise _Refusal(400, "BadRequest", f"The value of {schema.time} is not a time.")
+
+
+def _is_time(value: Any) -> bool:
+    if not isinstance(value, str) or not _TIME.fullmatch(value):
+        return False
+    try:
+        datetime.fromisoformat(value[:19])
+    except ValueError:
+        return False
+    return True

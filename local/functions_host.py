@@ -9,28 +9,28 @@ import logging
 import os
 import signal
 import sys
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
-from functools import partial
+from dataclasses import fields
+from datetime import UTC, tzinfo
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import azure.functions as func
-from azure.functions.meta import Datum
 from werkzeug.wrappers import Request, Response
 
-from local.functions_event_grid import METHODS, EventGridWebhook
-from local.functions_http import Route, empty, parameter, request_datum, response_of
+from local.functions_admin import TIMER_INFO, AdminApi
+from local.functions_event_grid import EventGridWebhook
+from local.functions_http import Route, request_datum, response_of
+from local.functions_keys import Door, Keys
+from local.functions_timers import Timers
 from local.functions_worker import EVENT_GRID, HTTP, TIMER, Function, Worker, index
+from local.kestrel import decoded_path, empty, refusal, scheme, sent
 from local.serving import Server
 
-if TYPE_CHECKING:
-    from croniter import croniter
-
 _HOME_PAGE = "<!DOCTYPE html>\n<title>Your Azure Function App is up and running.</title>\n"
-_TIMER_INFO = '{"Schedule":{"AdjustForDST":true},"ScheduleStatus":null,"IsPastDue":false}'
+_DISABLE_HOME_PAGE = "AzureWebJobsDisableHomepage"
+_SECONDS_A_DAY = 24 * 3600
 _log = logging.getLogger(__name__)
 
 
@@ -38,50 +38,53 @@ class FunctionsHost:
     """The host of one app: answers requests, and as a context manager runs the timers."""
 
     def __init__(
-        self, app: func.FunctionApp, *, key: str | None = None, timers: bool = False, route_prefix: str = "api"
+        self,
+        app: func.FunctionApp,
+        *,
+        key: Keys | str | None = None,
+        timers: bool = False,
+        http: Mapping[str, Any] | None = None,
+        time_zone: tzinfo = UTC,
     ) -> None:
-        """Read the app's functions; without a key no request needs one, as with `func start`."""
-        functions = index(app)
-        self._key = key
+        """Read the app's functions.
+
+        A `key` that is a text is the master key; without a key no request needs one, as with `func start`. `http` is
+        the section `extensions.http` of host.json.
+        """
+        self._functions = index(app)
+        self._http = http or {}
+        self._keys = key if isinstance(key, Keys) else Keys(master=key or "")
         self._worker = Worker()
-        self._functions = {function.name.lower(): function for function in functions}
-        self._event_grid = EventGridWebhook(self._of_kind(EVENT_GRID), self._worker.start)
-        self._routes = sorted(
-            (Route(function, route_prefix) for function in self._of_kind(HTTP)), key=lambda route: route.order
-        )
-        schedules = [(function, _schedule(function)) for function in self._of_kind(TIMER) if timers]
-        self._clocks = [threading.Thread(target=self._keep_time, args=args) for args in schedules]
-        self._stopped = threading.Event()
+        self._admin = AdminApi(self._functions, self._worker.start, self._keys.host)
+        self._event_grid = EventGridWebhook(self._of_kind(EVENT_GRID), self._worker.start, time_zone)
+        routes = [Route(function, self._http.get("routePrefix", "api")) for function in self._of_kind(HTTP)]
+        self._routes = sorted(routes, key=lambda route: route.order)
+        self._timers = Timers(self._of_kind(TIMER) if timers else [], self._run)
 
     def __enter__(self) -> Self:
-        for clock in self._clocks:
-            clock.start()
+        self._timers.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stopped.set()
-        for clock in self._clocks:
-            clock.join()
+        self._timers.__exit__()
         self._worker.stop()
 
     def __call__(self, request: Request) -> Response:
         """Answer a request."""
-        match [request.method, *request.path.strip("/").lower().split("/")]:
-            case [_, ""]:
-                return Response(_HOME_PAGE, content_type="text/html")
-            case [method, "runtime", "webhooks", "eventgrid", *_] if method in METHODS:
-                return self._with_key(request, self._event_grid)
-            case ["GET", "admin", "host", "status"]:
-                status = Response('{"state": "Running"}', mimetype="application/json")
-                return self._with_key(request, lambda _: status)
-            case ["POST", "admin", "functions", name]:
-                return self._with_key(request, partial(self._run_now, name))
-            case _:
-                return self._http(request)
+        refused = refusal(request)
+        if refused:
+            return refused
+        response = empty(204) if _is_preflight(request) else self._answer(request)
+        for name, value in self._http.get("customHeaders", {}).items():
+            response.headers.setdefault(name, value)
+        hsts = self._http.get("hsts", {})
+        if hsts.get("isEnabled") and scheme(request) == "https":
+            response.headers["Strict-Transport-Security"] = f"max-age={int(hsts['maxAge']) * _SECONDS_A_DAY}"
+        return sent(response)
 
     def run(self, name: str) -> None:
         """Run a timer function now, and raise the exception that it raises."""
-        self._worker.start(self._functions[name.lower()], Datum(_TIMER_INFO, "json")).result()
+        self._run(next(function for function in self._functions if function.name.lower() == name.lower()))
 
     def addresses(self, url: str) -> Iterator[str]:
         """Return a line for each function: its name, and its URL or schedule."""
@@ -93,67 +96,46 @@ class FunctionsHost:
             yield f"{timer.name}: {timer.trigger['schedule']}"
 
     def _of_kind(self, kind: str) -> list[Function]:
-        return [function for function in self._functions.values() if function.kind == kind]
+        return [function for function in self._functions if function.kind == kind]
 
-    def _with_key(self, request: Request, answer: Callable[[Request], Response]) -> Response:
-        given = request.headers.get("x-functions-key") or parameter(request, "code")
-        return answer(request) if self._key in (None, given) else empty(401)
+    def _run(self, timer: Function) -> None:
+        self._worker.start(timer, TIMER_INFO).result()
 
-    def _http(self, request: Request) -> Response:
-        for route in self._routes:
-            parameters = route.match(request)
-            if parameters is not None:
-                invoke = partial(self._invoke, route.function, parameters)
-                return invoke(request) if route.is_anonymous else self._with_key(request, invoke)
-        return empty(404)
+    def _answer(self, request: Request) -> Response:
+        match [request.method, *decoded_path(request).strip("/").lower().split("/")]:
+            case [_, ""]:
+                is_disabled = os.environ.get(_DISABLE_HOME_PAGE, "").lower() == "true"
+                return empty(204) if is_disabled else Response(_HOME_PAGE, content_type="text/html")
+            case [_, "runtime", "webhooks", "eventgrid", *_]:
+                return self._keys.refusal(Door.EVENT_GRID, request) or self._event_grid(request)
+            case [_, "runtime", "webhooks", *_]:
+                return self._keys.refusal(Door.ADMIN, request) or empty(404)
+            case [method, "admin", *path]:
+                return self._keys.refusal(Door.ADMIN, request) or self._admin(method, path, request)
+            case _:
+                return self._invoke(request)
 
-    def _invoke(self, function: Function, parameters: dict[str, str], request: Request) -> Response:
-        invocation = self._worker.start(function, request_datum(request, parameters))
+    def _invoke(self, request: Request) -> Response:
+        matches = ((route, route.match(request)) for route in self._routes)
+        route, parameters = next((match for match in matches if match[1] is not None), (None, None))
+        if route is None or parameters is None:
+            return empty(404)
+        if refused := self._keys.refusal(route.door, request):
+            return refused
+        invocation = self._worker.start(route.function, request_datum(request, parameters))
         if invocation.exception():
             return empty(500)
         try:
             return response_of(invocation.result())
         except ValueError:
-            _log.exception("The response of %s cannot be sent", function.name)
+            _log.exception("The response of %s cannot be sent", route.function.name)
             return empty(500)
 
-    def _run_now(self, name: str, request: Request) -> Response:
-        function = self._functions.get(name)
-        if function is None:
-            return empty(404)
-        body = request.get_json(force=True, silent=True)
-        if not isinstance(body, dict):
-            return empty(400)
-        # The real host answers before the function runs. Callers here need to know when it has ended.
-        with suppress(Exception):  # the worker logs it
-            if function.kind == TIMER:
-                self.run(name)
-            elif function.kind == EVENT_GRID:
-                self._worker.start(function, Datum(str(body.get("input") or ""), "json")).result()
-        return empty(202)
 
-    def _keep_time(self, timer: Function, schedule: croniter) -> None:
-        if timer.trigger.get("runOnStartup"):
-            self._run_logged(timer.name)
-        due = datetime.now(UTC)
-        while True:
-            # A wait may end a little early, which must not run the same schedule twice.
-            due = schedule.get_next(datetime, start_time=max(due, datetime.now(UTC)))
-            if self._stopped.wait((due - datetime.now(UTC)).total_seconds()):
-                return
-            self._run_logged(timer.name)
-
-    def _run_logged(self, name: str) -> None:
-        with suppress(Exception):  # the worker logs it
-            self.run(name)
-
-
-def _schedule(timer: Function) -> croniter:
-    # Without timers the host needs only the packages that are deployed.
-    from croniter import croniter  # noqa: PLC0415
-
-    # NCRONTAB begins with seconds, and both the day of the month and the day of the week must match.
-    return croniter(timer.trigger["schedule"], second_at_beginning=True, day_or=False)
+def _is_preflight(request: Request) -> bool:
+    """Return whether this is a question of CORS, which the host answers as it does on the Flex Consumption plan."""
+    asked = {"Origin", "Access-Control-Request-Method"}
+    return request.method == "OPTIONS" and asked <= set(request.headers.keys())
 
 
 def _load(options: argparse.Namespace) -> FunctionsHost:
@@ -163,7 +145,8 @@ def _load(options: argparse.Namespace) -> FunctionsHost:
     _log_to_stderr()
     http = _read_json(folder / "host.json").get("extensions", {}).get("http", {})
     app = _import_app(folder)
-    return FunctionsHost(app, key=options.key, timers=options.timers, route_prefix=http.get("routePrefix", "api"))
+    keys = Keys(**{key.name: getattr(options, f"{key.name}_key") or "" for key in fields(Keys)})
+    return FunctionsHost(app, key=keys, timers=options.timers, http=http)
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -192,7 +175,8 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m local.functions_host", description="Serve a Functions app.")
     parser.add_argument("--port", type=int, default=7071, help="port to listen on; 0 is a free port")
     parser.add_argument("--no-timers", dest="timers", action="store_false", help="run timer functions on request only")
-    parser.add_argument("--key", help="key that requests must have; default: requests need no key")
+    for key in fields(Keys):
+        parser.add_argument(f"--{key.name}-key", help="default: none; without any key, requests need none")
     parser.add_argument("--app-dir", type=Path, default=Path(), help="folder of function_app.py; default: this folder")
     return parser.parse_args(arguments)
 

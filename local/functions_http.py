@@ -1,16 +1,22 @@
 """HTTP functions: their routes, and their requests and responses as the worker exchanges them with the host."""
 
 import re
-from urllib.parse import unquote, urlsplit
+from http.cookies import Morsel
+from typing import Any
 
 from azure.functions.meta import Datum
 from werkzeug.datastructures import Headers
 from werkzeug.wrappers import Request, Response
 
+from local.functions_keys import Door
 from local.functions_worker import Function
+from local.kestrel import decoded_path, full_url, header_text, host, parameter
+from local.newtonsoft import newtonsoft_read, newtonsoft_write
 
 _PARAMETER = re.compile(r"\{(\*?)(\w+)(?::(\w+))?(\??)\}")
-_CONSTRAINTS = {"alpha": "[a-z]+", "guid": "[0-9a-f-]{36}", "int": r"-?\d+", "long": r"-?\d+"}
+_CONSTRAINTS = {"alpha": "[a-z]+", "guid": "[0-9a-f-]{36}", "int": "-?[0-9]+", "long": "-?[0-9]+"}
+_LIMITS = {"int": 2**31, "long": 2**63}
+_DOORS = {"anonymous": Door.ANONYMOUS, "function": Door.FUNCTION, "admin": Door.ADMIN_FUNCTION}
 
 
 class Route:
@@ -20,19 +26,23 @@ class Route:
         trigger = function.trigger
         self.function = function
         self.path = "/" + "/".join(filter(None, (prefix.strip("/"), trigger["route"].strip("/"))))
-        self.is_anonymous = trigger.get("authLevel", "function").lower() == "anonymous"
+        self.door = _DOORS[trigger.get("authLevel", "function").lower()]
         self._methods = [method.upper() for method in trigger.get("methods", [])]
+        # Routes of ASP.NET match in any case and on escaped slashes, which Werkzeug's routing does not.
         segments = self.path[1:].split("/")
-        self._pattern = re.compile("".join(map(_segment_pattern, segments)) + "/?", re.IGNORECASE)
+        self._limits = {name: _LIMITS[kind] for _, name, kind, _ in _PARAMETER.findall(self.path) if kind in _LIMITS}
+        self._pattern = re.compile("".join(map(_segment_pattern, segments)) + "/?", re.IGNORECASE | re.DOTALL)
         # Literal segments go before parameters, and these before the rest of a path.
         self.order = [(segment.startswith("{*"), segment.startswith("{")) for segment in segments]
 
     def match(self, request: Request) -> dict[str, str] | None:
         """Return the parameters in the request's path, or None if the request is for another function."""
-        found = self._pattern.fullmatch(_path(request))
+        found = self._pattern.fullmatch(decoded_path(request))
         if found is None or request.method not in (self._methods or [request.method]):
             return None
-        return {name: value for name, value in found.groupdict().items() if value}
+        values = {name: value for name, value in found.groupdict().items() if value}
+        fits = all(-limit <= int(values.get(name, 0)) < limit for name, limit in self._limits.items())
+        return values if fits else None
 
 
 def _segment_pattern(segment: str) -> str:
@@ -44,29 +54,20 @@ def _segment_pattern(segment: str) -> str:
     return f"(?:/(?P<{name}>{text})){'?' if star else optional}"
 
 
-def _path(request: Request) -> str:
-    """Return the decoded path; the host leaves an escaped slash as it is."""
-    path = urlsplit(request.environ["REQUEST_URI"]).path
-    return unquote(re.sub("%2F", lambda slash: f"%25{slash[0][1:]}", path, flags=re.IGNORECASE))
-
-
-def parameter(request: Request, name: str) -> str:
-    """Return a query parameter as the host reads it: in any case, repeated ones joined by commas."""
-    return ",".join(value for key, value in request.args.items(multi=True) if key.lower() == name.lower())
-
-
 def request_datum(request: Request, parameters: dict[str, str]) -> Datum:
     """Return a request as the host passes it to the worker."""
     names = {name.lower(): name for name in request.args}.values()
     query = {name: parameter(request, name) for name in names}
+    headers = {name.lower(): header_text(value) for name, value in request.headers.items()}
     return Datum(
         {
             "method": Datum(request.method, "string"),
-            "url": Datum(f"{request.scheme}://{request.host}{request.environ['REQUEST_URI']}", "string"),
-            "headers": _texts({name.lower(): value for name, value in request.headers.items()}),
+            "url": Datum(full_url(request), "string"),
+            "headers": _texts({**headers, "host": host(request)}),
             "query": _texts({name: value for name, value in query.items() if value}),
             "params": _texts(parameters),
-            "body": Datum(request.get_data(), "bytes"),
+            # The host reads as many bytes as the content length announces: none of a chunked body.
+            "body": Datum(request.get_data() if request.content_length else b"", "bytes"),
         },
         "http",
     )
@@ -77,9 +78,9 @@ def _texts(values: dict[str, str]) -> dict[str, Datum]:
 
 
 def response_of(result: Datum) -> Response:
-    """Return the response that the worker passes to the host; raises ValueError for a header that cannot be sent."""
+    """Return the response that the worker passes to the host; raises ValueError for one that cannot be sent."""
     if result.type == "string":
-        return Response(result.value, mimetype="text/plain")
+        return Response(_indented(result.value), mimetype="text/plain")
     parts = result.value
     headers = Headers()
     for name, value in parts["headers"].items():
@@ -87,12 +88,25 @@ def response_of(result: Datum) -> Response:
         headers.setdefault(name, value.value)
     for cookie in parts["cookies"] or []:
         for morsel in cookie.values():
-            headers.add("Set-Cookie", morsel.OutputString())
-    return Response(parts["body"].value, int(parts["status_code"].value), headers)
+            headers.add("Set-Cookie", _cookie(morsel))
+    # In a list, the body does not set its content length.
+    return Response([parts["body"].value], int(parts["status_code"].value), headers)
 
 
-def empty(status: int) -> Response:
-    """Return a response of the host itself, which has neither a body nor a content type."""
-    response = Response(status=status)
-    del response.headers["Content-Type"]
-    return response
+def _indented(text: str) -> str:
+    """Indent JSON as the host does when a function returns a str."""
+    try:
+        value = newtonsoft_read(text)
+    except ValueError:
+        return text
+    return newtonsoft_write(value, indented=True) if isinstance(value, dict | list) else text
+
+
+def _cookie(morsel: Morsel[Any]) -> str:
+    parts = [f"{morsel.key}={morsel.coded_value}"]
+    parts += [f"{name}={morsel[name]}" for name in ("expires", "max-age") if morsel[name]]
+    parts += [f"{name}={morsel[name]}" for name in ("domain", "path")]
+    parts += ["secure"] if morsel["secure"] else []
+    parts += [f"samesite={morsel['samesite'].lower()}"] if morsel["samesite"] else []
+    parts += ["httponly"] if morsel["httponly"] else []
+    return "; ".join(parts)

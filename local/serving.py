@@ -6,11 +6,17 @@ import socket
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Self
+from http.server import ThreadingHTTPServer
+from io import BytesIO
+from typing import TYPE_CHECKING, Any, Self
 
+from werkzeug.serving import WSGIRequestHandler
 from werkzeug.wrappers import Request, Response
 
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
+
+_WITHOUT_CONTENT = (204, 304)
 Application = Callable[[Request], Response]
 
 
@@ -22,48 +28,81 @@ class HangUp(Exception):  # noqa: N818  not an error: an application raises it t
         self.sent = sent
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(WSGIRequestHandler):
+    # Werkzeug reads requests, chunked ones and those of any method too. Its own server closes each connection.
     protocol_version = "HTTP/1.1"
     # Status, headers and body leave in one packet: separate packets wait 40 ms for an acknowledgement.
     wbufsize = -1
     disable_nagle_algorithm = True
     application: Application
 
-    def _answer(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        request = Request.from_values(
-            self.path,
-            base_url=f"http://{self.headers['Host']}",
-            method=self.command,
-            headers=list(self.headers.items()),
-            data=body,
-            environ_overrides={"REQUEST_URI": self.path},
-        )
+    def run_wsgi(self) -> None:
+        environ = self.make_environ()
         try:
-            response = type(self).application(request)
+            body = self._body(environ)
+        except (ValueError, OSError):
+            self.send_error(400)
+            return
+        except EOFError:
+            self.close_connection = True
+            return
+        request = Request({**environ, "wsgi.input": BytesIO(body), "wsgi.input_terminated": True})
+        try:
+            self._send(type(self).application(request))
         except HangUp as hang_up:
             self.wfile.write(hang_up.sent)
             self.wfile.flush()
             self.close_connection = True
-            return
+
+    def _body(self, environ: WSGIEnvironment) -> bytes:
+        if environ.get("wsgi.input_terminated"):
+            return bytes(environ["wsgi.input"].read())
+        length = int(environ.get("CONTENT_LENGTH") or 0)
+        if length < 0:
+            raise ValueError("the content length is negative")
+        body = self.rfile.read(length)
+        if len(body) < length:
+            raise EOFError
+        return body
+
+    def _send(self, response: Response) -> None:
         content = response.get_data()
         self.send_response(response.status_code)
         response.headers["Content-Length"] = str(len(content))
         for name, value in response.headers:
             self.send_header(name, value)
         self.end_headers()
-        if self.command != "HEAD":
+        if self.command != "HEAD" and response.status_code not in _WITHOUT_CONTENT:
             self.wfile.write(content)
 
-    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_MERGE = _answer  # noqa: N815
+    def send_error(self, code: int, *_: Any) -> None:
+        """Refuse a request that cannot be read, without content."""
+        # Without a version that can be read, nothing would be sent.
+        self.request_version = self.protocol_version
+        self.send_response(code)
+        self.send_header("Content-Length", "0")
+        self.send_header("Connection", "close")
+        self.end_headers()
+        self.close_connection = True
 
-    def log_message(self, *_: Any) -> None:
+    def handle_expect_100(self) -> bool:
+        """Let the client send the body."""
+        asked = super().handle_expect_100()
+        self.wfile.flush()
+        return asked
+
+    def log(self, *_: Any) -> None:
         """Print nothing: the user of a server prints what matters."""
+
+    def log_request(self, *_: Any) -> None:
+        """Print nothing."""
 
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
+    # Werkzeug's handler asks for these.
+    ssl_context, multithread, multiprocess, _server_version = None, True, False, "local"
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)

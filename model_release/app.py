@@ -2,7 +2,8 @@
 
 import logging
 import os
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,6 +26,7 @@ from model_release.domain.lease import Lease
 from model_release.errors import ConfigurationError, Fault
 from model_release.flow.attempt import Attempts
 from model_release.flow.catch_up import CatchUp
+from model_release.flow.confirm import Confirm
 from model_release.flow.publish import Publisher, Topic
 from model_release.flow.record import Recorder
 from model_release.flow.start_release import StartRelease
@@ -60,7 +62,9 @@ class Services:
     health: Health
 
 
-def build(environment: Mapping[str, str] = os.environ, clock: Clock = _now) -> Services:
+def build(
+    environment: Mapping[str, str] = os.environ, clock: Clock = _now, sleep: Callable[[float], None] = time.sleep
+) -> Services:
     """Build the services; raises ConfigurationError with every fault of settings and release map."""
     read, routes = configuration(environment)
     # They log each request in twenty lines, and the host cannot filter what comes from the worker.
@@ -79,17 +83,18 @@ def build(environment: Mapping[str, str] = os.environ, clock: Clock = _now) -> S
         timeout=read.timeout.total_seconds(),
         throttled=throttle.extend,
     )
+    azure_ml = AzureMl(credential, endpoint=read.resource_manager_url)
+    confirm = Confirm(azure_ml if read.confirm_models else None, ThreadPoolExecutor(thread_name_prefix="confirm"))
     start_release = StartRelease(
         release_map=routes,
         workspaces=read.workspaces,
         claims=claims,
         targets=targets,
         pending=pending,
-        attempts=Attempts(azure_devops, claims, targets, marks, throttle, read.first_retry, clock),
+        attempts=Attempts(azure_devops, claims, targets, marks, throttle, confirm, read.first_retry, clock, sleep),
         recorder=Recorder(claims, marks, pending, history, clock, outbox),
     )
     publisher = Publisher(outbox, claims, Topic(read.outcome_topic, credential)) if outbox else None
-    azure_ml = AzureMl(credential, endpoint=read.resource_manager_url)
     return Services(
         start_release,
         Sweep(start_release, claims, pending, throttle, history, clock, publisher),

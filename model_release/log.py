@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from model_release.domain.history import HistoryEntry
-from model_release.errors import Fault
+from model_release.errors import ClaimLeasedError, Fault
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +33,20 @@ def log_sweep(pending: int, oldest_seconds: int | None) -> None:
 def log_cannot_start(faults: Sequence[Fault]) -> None:
     """Log every fault of the settings and the release map."""
     _log({"event": "cannot_start", "faults": [str(fault) for fault in faults]}, logging.ERROR)
+
+
+def all_of(failures: Sequence[Exception]) -> Exception:
+    """Log several failures, and return the one that matters most, with notes about the others.
+
+    A lease of another worker matters least.
+    """
+    first, *others = sorted(failures, key=lambda failure: isinstance(failure, ClaimLeasedError))
+    for other in others:
+        first.add_note(f"another target failed too: {type(other).__name__}: {other}")
+    for failure in failures if others else ():
+        if not isinstance(failure, ClaimLeasedError):
+            logger.error("one of several targets failed", exc_info=failure)
+    return first
 
 
 def entry_line(entry: HistoryEntry) -> dict[str, Any]:

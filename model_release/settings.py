@@ -47,6 +47,7 @@ class Settings:
     azure_devops_pat: str
     workspaces: frozenset[Workspace]
     resource_manager_url: str
+    confirm_models: bool
     timeout: timedelta
     lease: timedelta
     first_retry: timedelta
@@ -90,6 +91,7 @@ def read(environment: Mapping[str, str]) -> Settings:
         "azure_devops_pat": get("AZURE_DEVOPS_PAT", _secret),
         "workspaces": get("AML_WORKSPACES", _workspaces),
         "resource_manager_url": get("AZURE_RESOURCE_MANAGER_URL", _url, AZURE),
+        "confirm_models": get("CONFIRM_MODELS", _boolean, "true"),
         "timeout": timeout,
         "lease": lease,
         "first_retry": get("FIRST_RETRY_SECONDS", _seconds, "60"),
@@ -116,6 +118,12 @@ def _seconds(text: str) -> timedelta:
     if not re.fullmatch(r"[1-9]\d{0,5}", text):
         raise InvalidValueError(f"{shorten(text)!r} is not a whole number of seconds above 0")
     return timedelta(seconds=int(text))
+
+
+def _boolean(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise InvalidValueError(f"{shorten(text)!r} is not true or false")
+    return text.lower() == "true"
 
 
 def _url(text: str) -> str:

@@ -76,6 +76,10 @@ class Clock:
     def advance(self, **duration: float) -> None:
         self.now += timedelta(**duration)
 
+    def sleep(self, seconds: float) -> None:
+        """Pass the time at once."""
+        self.advance(seconds=seconds)
+
     def monotonic(self) -> float:
         """Return the seconds of a clock that nobody sets, which passes as this one."""
         return self.now.timestamp()
@@ -153,6 +157,7 @@ class Environment:
             "AZURE_DEVOPS_PAT": "a token",
             "AML_WORKSPACES": WORKSPACE,
             "AZURE_DEVOPS_TIMEOUT_SECONDS": "10",
+            "CONFIRM_MODELS": "false",
             **({"RELEASE_MAP": str(PIPELINES)} if self.target == "pipeline" else {}),
         } | changes
 
@@ -173,7 +178,7 @@ class Environment:
 
     def start(self, ahead: timedelta = timedelta(), **changes: str) -> Services:
         """Build the services as a new process does, with nothing remembered and a clock that may be ahead."""
-        services = build(self.settings(**changes), lambda: self.clock() + ahead)
+        services = build(self.settings(**changes), lambda: self.clock() + ahead, self.clock.sleep)
         for timed in (services.start_release.claims, services.start_release.attempts.azure_devops):
             timed._monotonic = self.clock.monotonic
         return services

@@ -18,6 +18,7 @@ from model_release.domain.release_map import ReleaseMap
 from model_release.domain.targets import Created, Plan, ReleasePlan, Target, TargetId
 from model_release.flow.attempt import Attempts
 from model_release.flow.catch_up import CatchUp
+from model_release.flow.confirm import Confirm
 from model_release.flow.publish import Publisher
 from model_release.flow.record import Recorder
 from model_release.flow.start_release import StartRelease
@@ -133,7 +134,10 @@ class ScriptedAzureDevOps:
 class Process:
     """A process of the app; another one shares its table and its clock."""
 
-    def __init__(self, *targets: Target, shares: Process | None = None, order: str = "newest") -> None:
+    def __init__(
+        self, *targets: Target, shares: Process | None = None, order: str = "newest", azure_ml: Any = None
+    ) -> None:
+        """Without Azure ML, events are believed."""
         self.time = shares.time if shares else SimpleNamespace(now=NOON, seconds=1000.0)
         self.client: RecordingTable = shares.client if shares else RecordingTable()
         self.azure_devops = shares.azure_devops if shares else ScriptedAzureDevOps()
@@ -145,8 +149,17 @@ class Process:
         self.pending, self.targets = Pending(self.table, self.clock), Targets(self.table)
         self.history, self.throttle = History(self.table, self.clock), Throttle(self.table, self.clock)
         self.outbox, self.cursors = Outbox(self.table), CatchUpCursors(self.table)
+        self.confirm = Confirm(azure_ml, Inline())
         self.attempts = Attempts(
-            self.azure_devops, self.claims, self.targets, self.marks, self.throttle, MINUTE, self.clock
+            self.azure_devops,
+            self.claims,
+            self.targets,
+            self.marks,
+            self.throttle,
+            self.confirm,
+            MINUTE,
+            self.clock,
+            self.sleep,
         )
         self.recorder = Recorder(self.claims, self.marks, self.pending, self.history, self.clock, self.outbox)
         self.start_release = StartRelease(
@@ -176,6 +189,9 @@ class Process:
 
     def monotonic(self) -> float:
         return self.time.seconds
+
+    def sleep(self, seconds: float) -> None:
+        self.later(timedelta(seconds=seconds))
 
     def later(self, duration: timedelta) -> None:
         """Move both clocks."""

@@ -48,7 +48,9 @@ FILES = (
     "*.toml",
 )
 # Recorded answers, published types and quotations of others are not ours to word.
-OTHERS = re.compile(r"tests/(published_types|azure_devops_types)\.json|tests/test_words\.py|tests/events/.*")
+OTHERS = re.compile(
+    r"tests/(published_types|azure_devops_types)\.json|tests/test_words\.py|tests/(events|local/recorded)/.*"
+)
 ALLOWED = re.compile(r"^## Decision$|^@pytest|noqa", re.MULTILINE)
 
 

@@ -156,7 +156,7 @@ def _set_mark_back(
             problems.append(f"{name}: {shorten(texts[name])!r} is not 1 to {most} printable characters")
     if problems:
         raise HttpError(400, "; ".join(problems))
-    entries = set_mark_back(_claim(asked["claim"], detail), texts["by"], texts["comment"], start_release.recorder)
+    entries = set_mark_back(_claim(asked["claim"], detail), texts["by"], texts["comment"], start_release)
     return [log_entry(entry) for entry in entries]
 
 

@@ -49,6 +49,9 @@ param claimLeaseSeconds string
 @description('Seconds until the second attempt.')
 param firstRetrySeconds string
 
+@description('Whether Azure ML must confirm an event before a release is created.')
+param confirmModels bool
+
 @description('Whether outcome events are published.')
 param outcomeEvents bool
 
@@ -98,6 +101,7 @@ var alwaysSettings = {
   AZURE_DEVOPS_TIMEOUT_SECONDS: azureDevOpsTimeoutSeconds
   CLAIM_LEASE_SECONDS: claimLeaseSeconds
   FIRST_RETRY_SECONDS: firstRetrySeconds
+  CONFIRM_MODELS: confirmModels ? 'true' : 'false'
 }
 var tokenSettings = empty(azureDevOpsPatId) ? {} : {
   AZURE_DEVOPS_PAT: '@Microsoft.KeyVault(VaultName=${secretParts[8]};SecretName=${secretParts[10]})'

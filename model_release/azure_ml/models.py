@@ -1,9 +1,10 @@
 """Read a workspace's model versions through Azure Resource Manager."""
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote, urlencode, urljoin, urlsplit
 
@@ -21,6 +22,9 @@ _LISTED = {**_READ, "listViewType": "ActiveOnly"}
 _NEWEST_FIRST = {**_LISTED, "$orderBy": "createdtime desc"}
 _PORTS = {"http": 80, "https": 443}
 _NOT_FOUND, _SERVER_ERROR = 404, 500
+# Azure Resource Manager's own codes for a workspace, a resource group or a subscription; Azure ML has others.
+_NO_WORKSPACE = re.compile(r"((Parent)?Resource(Group)?|Subscription|Workspace)NotFound|Invalid.*")
+_SUCCEEDED = "Succeeded"
 _FIXES = {
     401: "use an identity of the workspace's tenant",
     403: (
@@ -32,12 +36,16 @@ _FIXES = {
 
 
 class AzureMlError(ModelReleaseError):
-    """The model versions of a workspace could not be read, or not all of them."""
+    """The model versions of a workspace could not be read, or not all of them.
 
-    def __init__(self, problem: str, fix: str = "") -> None:
+    `retry_after` is the pause that Azure Resource Manager asked for.
+    """
+
+    def __init__(self, problem: str, fix: str = "", *, retry_after: timedelta | None = None) -> None:
         super().__init__(str(Fault(problem, fix)))
         self.problem = problem
         self.fix = fix
+        self.retry_after = retry_after
 
 
 class ModelListError(AzureMlError):
@@ -46,7 +54,10 @@ class ModelListError(AzureMlError):
 
 @dataclass(frozen=True)
 class ModelVersion:
-    """A model version as it is registered now; `created` is in UTC."""
+    """A model version as it is registered now; `created` is in UTC.
+
+    `provisioning_state` is empty if Azure ML gives none.
+    """
 
     workspace: Workspace
     model: str
@@ -54,6 +65,12 @@ class ModelVersion:
     created: datetime
     tags: Mapping[str, str]
     properties: Mapping[str, str]
+    provisioning_state: str = ""
+
+    @property
+    def ready(self) -> bool:
+        """Whether the version can be released: its registration succeeded."""
+        return self.provisioning_state in ("", _SUCCEEDED)
 
 
 class AzureMl:
@@ -89,10 +106,18 @@ class AzureMl:
             if since and last and last < since:
                 return
 
-    def model_version(self, workspace: Workspace, model: str, version: str) -> ModelVersion:
-        """Read one version, which may be archived."""
+    def model_version(self, workspace: Workspace, model: str, version: str) -> ModelVersion | None:
+        """Read one version, which may be archived; None if it is not registered.
+
+        Sends one request, because callers wait for it; they must try again after a temporary error.
+        """
         url = f"{self._url(workspace, model, 'versions', version)}?{urlencode(_READ)}"
-        response = self._get(url, workspace, model, f"{model}:{version}")
+        try:
+            response = self._resource_manager.get(url, once=True)
+        except ResourceManagerError as error:
+            if _is_not_registered(error):
+                return None
+            raise _refused(workspace, "", error) from error
         with _as_documented(workspace, model):
             return _version(response.json(), model, workspace)
 
@@ -106,27 +131,38 @@ class AzureMl:
             if link in read or _origin(link) != _origin(self._endpoint):
                 raise _error(workspace, model, f"unexpected address of the next page: {shorten(link)}")
             read.add(link)
-            response = self._get(link, workspace, model, model)
+            response = self._get(link, workspace, model)
             with _as_documented(workspace, model):
                 page = response.json()
                 items, next_link = list(page["value"]), page.get("nextLink")
                 link = next_link and urljoin(link, next_link)
             yield items
 
-    def _get(self, url: str, workspace: Workspace, model: str, wanted: str) -> HttpResponse:
+    def _get(self, url: str, workspace: Workspace, model: str) -> HttpResponse:
         try:
             return self._resource_manager.get(url)
         except ResourceManagerError as error:
-            if wanted and error.status == _NOT_FOUND:
-                raise _error(workspace, model, f"{wanted} is not registered ({error})") from error
+            if model and _is_not_registered(error):
+                raise _error(workspace, model, f"{model} is not registered ({error})") from error
             # Any other refusal would be the same for the next model.
-            whose = model if error.status >= _SERVER_ERROR else ""
-            raise _error(workspace, whose, str(error), _FIXES.get(error.status, "")) from error
+            raise _refused(workspace, model if error.status >= _SERVER_ERROR else "", error) from error
 
 
-def _error(workspace: Workspace, model: str, reason: str, fix: str = "") -> AzureMlError:
+def _is_not_registered(error: ResourceManagerError) -> bool:
+    """Return whether Azure ML itself, which has the workspace, does not have the model or the version."""
+    return error.status == _NOT_FOUND and bool(error.code) and not _NO_WORKSPACE.fullmatch(error.code)
+
+
+def _refused(workspace: Workspace, model: str, error: ResourceManagerError) -> AzureMlError:
+    return _error(workspace, model, str(error), _FIXES.get(error.status, ""), error.retry_after)
+
+
+def _error(
+    workspace: Workspace, model: str, reason: str, fix: str = "", retry_after: timedelta | None = None
+) -> AzureMlError:
     kind, subject = (ModelListError, f"versions of {model} in") if model else (AzureMlError, "model versions of")
-    return kind(f"the {subject} workspace {workspace.name} cannot be read: {reason}", fix)
+    problem = f"the {subject} workspace {workspace.name} cannot be read: {reason}"
+    return kind(problem, fix, retry_after=retry_after)
 
 
 @contextmanager
@@ -161,6 +197,7 @@ def _version(item: Any, model: str, workspace: Workspace) -> ModelVersion:
         created=_created(item),
         tags=_texts(properties.get("tags")),
         properties=_texts(properties.get("properties")),
+        provisioning_state=str(properties.get("provisioningState") or ""),
     )
 
 

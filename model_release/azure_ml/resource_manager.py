@@ -1,5 +1,6 @@
 """Read from Azure Resource Manager as the app's identity, or as the developer."""
 
+from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -14,16 +15,19 @@ from model_release.errors import ModelReleaseError
 from model_release.settings import LOOPBACK
 from model_release.text import network_reason, shorten
 
-_LONGEST_PAUSE_SECONDS = 60
+_RETRIES, _LONGEST_PAUSE_SECONDS = 3, 60
 _TIMEOUT_SECONDS = 30
+_ONCE_TIMEOUT_SECONDS = 10
 
 
 class ResourceManagerError(ModelReleaseError):
-    """A request to Azure Resource Manager failed; `status` is that of the answer, 0 without an answer."""
+    """A request to Azure Resource Manager failed; the other values are those of the answer, if there is one."""
 
-    def __init__(self, problem: str, status: int = 0) -> None:
+    def __init__(self, problem: str, status: int = 0, code: str = "", retry_after: timedelta | None = None) -> None:
         super().__init__(problem)
         self.status = status
+        self.code = code
+        self.retry_after = retry_after
 
 
 class _Retry(RetryPolicy[HttpRequest, HttpResponse]):
@@ -47,32 +51,54 @@ class ResourceManager:
             self.endpoint,
             policies=[
                 UserAgentPolicy("model-release"),
-                _Retry(retry_total=3, retry_connect=1, retry_read=1),
+                _Retry(retry_total=_RETRIES, retry_connect=1, retry_read=1),
                 BearerTokenCredentialPolicy(credential, f"{self.endpoint}/.default"),
             ],
             connection_timeout=5,
             read_timeout=_TIMEOUT_SECONDS,
         )
 
-    def get(self, url: str) -> HttpResponse:
-        """Send one GET request; returns an answer with status 200."""
+    def get(self, url: str, *, once: bool = False) -> HttpResponse:
+        """Send a GET request; returns an answer with status 200.
+
+        `once` is for a caller with little time: an answer is final, and awaited for 10 seconds.
+        """
+        timeout = _ONCE_TIMEOUT_SECONDS if once else _TIMEOUT_SECONDS
         try:
-            response = self._client.send_request(HttpRequest("GET", url), enforce_https=self._enforce_https)
+            response = self._client.send_request(
+                HttpRequest("GET", url),
+                enforce_https=self._enforce_https,
+                read_timeout=timeout,
+                retry_status=0 if once else _RETRIES,
+            )
         except ClientAuthenticationError as error:
             reason = network_reason(error) or shorten(" ".join(error.message.split()))
             raise ResourceManagerError(f"cannot get a token for Azure Resource Manager: {reason}") from error
         except AzureError as error:
-            reason = network_reason(error, _TIMEOUT_SECONDS) or shorten(error.message)
+            reason = network_reason(error, timeout) or shorten(error.message)
             raise ResourceManagerError(f"Azure Resource Manager cannot be reached: {reason}") from error
         # The retry policy raises it for a Retry-After that it cannot parse.
         except ValueError as error:
             raise ResourceManagerError("Azure Resource Manager's answer cannot be read") from error
         if response.status_code != 200:  # noqa: PLR2004  the only documented success
-            raise ResourceManagerError(_refusal(response), response.status_code)
+            raise _refusal(response)
         return response
 
 
-def _refusal(response: HttpResponse) -> str:
+def _refusal(response: HttpResponse) -> ResourceManagerError:
     answer = HttpResponseError(response=response)
     words = ": ".join(filter(None, [answer.error.code, answer.error.message])) if answer.error else answer.reason
-    return f"Azure Resource Manager answered {response.status_code} {shorten(words or '')}".rstrip()
+    return ResourceManagerError(
+        f"Azure Resource Manager answered {response.status_code} {shorten(words or '')}".rstrip(),
+        response.status_code,
+        (answer.error and answer.error.code) or "",
+        _retry_after(response),
+    )
+
+
+def _retry_after(response: HttpResponse) -> timedelta | None:
+    """Read the pause, which is a number of seconds or a date."""
+    try:
+        return timedelta(seconds=RetryPolicy[Any, Any]().parse_retry_after(response.headers.get("Retry-After", "")))
+    except (ValueError, OverflowError):
+        return None

@@ -192,7 +192,12 @@ def _registered(version: ModelVersion, settings: Settings) -> ModelVersion:
     if version.tags or version.properties:
         raise click.UsageError("Remove --tag and --property: --registered reads both from Azure ML.")
     azure_ml = AzureMl(LazyCredential(settings.storage.client_id), endpoint=settings.resource_manager_url)
-    return azure_ml.model_version(version.workspace, version.model, version.version)
+    registered = azure_ml.model_version(version.workspace, version.model, version.version)
+    if registered is None:
+        raise click.ClickException(
+            f"{version.model}:{version.version} is not registered in workspace {version.workspace.name}."
+        )
+    return registered
 
 
 def _show(explanation: Explanation) -> None:

@@ -2,14 +2,16 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 from model_release.domain.events import Workspace
 from model_release.domain.targets import Created, Plan, Target, TargetKind
 
 NEVER = datetime(1970, 1, 1, tzinfo=UTC)
+# The clocks of Azure DevOps and Azure ML may differ from the app's by so much.
+CLOCK_DIFFERENCE = timedelta(minutes=5)
 
 
 class State(StrEnum):
@@ -43,7 +45,7 @@ MEANING: Mapping[State, str] = {
     State.UNKNOWN: "A release may have been created; the sweep looks for its marker.",
     State.STARTED: "The release exists.",
     State.SUPERSEDED: "A newer version was sent to the target first.",
-    State.WITHDRAWN: "No route leads to the target any more.",
+    State.WITHDRAWN: "No route leads to the target any more, or Azure ML does not have the version.",
     State.ABANDONED: "All attempts failed for seven days.",
     State.IGNORED: "The event started nothing; it has no claim.",
 }
@@ -75,7 +77,8 @@ class AttemptResult:
     """The end of an attempt.
 
     `next_attempt` only if the state is not final; `in_flight_until` if an earlier attempt sent the request; `instead`
-    are the plans that replace a withdrawn claim; `log_reason` if the reason contains values of tags or properties.
+    are the plans that replace a withdrawn claim; `log_reason` if the reason contains values of tags or properties;
+    `unavailable` if Azure DevOps or Azure ML did not answer, so that other claims may end in the same way.
     """
 
     state: State
@@ -85,6 +88,7 @@ class AttemptResult:
     in_flight_until: datetime | None = None
     instead: tuple[Plan, ...] = ()
     log_reason: str = ""
+    unavailable: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -93,7 +97,8 @@ class Claim:
 
     Until `lease_until`, `worker` alone may work on the claim. Until `in_flight_until`, a request that got no answer may
     still be carried out. `definition_id` is the ID of the definition or pipeline that the request was sent to, 0 before
-    the first request. `attempt` is the number of the latest attempt. `idempotency_key` belongs to a person's start,
+    the first request. `registered_at` is when Azure ML registered the version, NEVER before it confirmed this.
+    `attempt` is the number of the latest attempt. `idempotency_key` belongs to a person's start,
     `sibling_targets` are the other targets of the event, `trace_parent` is the span that inserted the claim.
     """
 
@@ -113,6 +118,7 @@ class Claim:
     state: State
     lease_until: datetime
     in_flight_until: datetime
+    registered_at: datetime = NEVER
     attempt: int = 1
     worker: str = ""
     next_attempt: datetime = NEVER
@@ -129,6 +135,11 @@ class Claim:
     def in_flight(self, now: datetime) -> bool:
         """Whether a request that creates its release may still be carried out."""
         return self.state.may_be_created and self.in_flight_until > now
+
+    @property
+    def registered(self) -> datetime:
+        """When the version was registered; at the latest, if Azure ML has not said so."""
+        return self.registered_at if self.registered_at > NEVER else self.created + CLOCK_DIFFERENCE
 
     @property
     def target(self) -> Target:
@@ -175,9 +186,14 @@ def claim_partition(workspace: Workspace, model: str) -> str:
     return f"claim {digest(workspace.id)} {model}"
 
 
-def claim_row(version: str, target_digest: str, idempotency_key: str = "") -> str:
-    """Return the row of a claim; a person's start has a row of its own."""
-    return " ".join(filter(None, [version, target_digest, idempotency_key]))
+def claim_row(version: str, target_digest: str, start: str = "") -> str:
+    """Return the row of a claim; a person's start, and a version that was registered anew, have rows of their own."""
+    return " ".join(filter(None, [version, target_digest, start]))
+
+
+def registration_row(registered_at: datetime) -> str:
+    """Return the last part of the row of a version that was registered anew."""
+    return f"registered-{registered_at:%Y%m%dT%H%M%S.%fZ}"
 
 
 def target_digest(target: Target) -> str:

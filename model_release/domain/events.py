@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, NamedTuple, Self
 
 from azure.core.messaging import CloudEvent
@@ -45,7 +46,7 @@ class Workspace:
 
 @dataclass(frozen=True)
 class ModelRegistered:
-    """A registered model version."""
+    """A registered model version; `registered_at` is when it was registered, if Azure ML has said so."""
 
     id: str
     workspace: Workspace
@@ -54,6 +55,7 @@ class ModelRegistered:
     tags: Mapping[str, str]
     properties: Mapping[str, str]
     body: str
+    registered_at: datetime | None = None
 
     @property
     def number(self) -> int | None:

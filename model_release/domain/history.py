@@ -9,7 +9,7 @@ from model_release.domain.claims import NEVER, Claim, State
 
 @dataclass(frozen=True)
 class HistoryEntry:
-    """One entry of the history; `milliseconds` (of this attempt) and `log_reason` are for the log and not stored.
+    """One entry of the history; the last three values, of this attempt only, are not stored.
 
     `log_reason` is the reason without values of tags and properties, empty if the reason has none.
     """
@@ -29,6 +29,7 @@ class HistoryEntry:
     release_url: str = ""
     milliseconds: int = field(default=0, compare=False)
     log_reason: str = field(default="", compare=False)
+    unavailable: bool = field(default=False, compare=False)
 
     @property
     def model_version(self) -> tuple[str, str]:

@@ -1,22 +1,55 @@
 """When a claim is attempted again, and when it is abandoned (pure)."""
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import takewhile
 
 from model_release.domain.claims import AttemptResult, Claim, State
 from model_release.errors import AzureDevOpsError, RefusedError
 
 LONGEST_RETRY = timedelta(hours=1)
 ABANDON_AFTER = timedelta(days=7)
+# Azure ML may list a version later than it sends the event.
+LISTED_WITHIN = timedelta(minutes=10)
 # In the next sweep.
 SOON = timedelta(seconds=1)
+# So long a delivery waits for what ends soon. Event Grid waits for an answer for 30 seconds.
+# https://learn.microsoft.com/azure/event-grid/delivery-and-retry
+PATIENCE = timedelta(seconds=5)
 _MOST_DOUBLINGS = 16
+# After so many attempts in a row that find Azure DevOps unavailable, a sweep ends.
+_MOST_UNAVAILABLE = 3
 
 
-def pause(error: AzureDevOpsError, attempt: int, first_retry: timedelta) -> timedelta:
-    """Return the pause after a failed attempt: doubled each time, at most an hour, but at least Retry-After."""
-    doubled: int = 2 ** min(attempt - 1, _MOST_DOUBLINGS)
-    wait = LONGEST_RETRY if isinstance(error, RefusedError) else first_retry * doubled
-    return max(min(wait, LONGEST_RETRY), error.retry_after or timedelta())
+def pause(error: AzureDevOpsError, claim: Claim, first_retry: timedelta) -> timedelta:
+    """Return the pause after a failed attempt of a claim.
+
+    A refusal belongs to the claim, so its pause doubles, up to an hour. Everything else may belong to Azure DevOps as a
+    whole: each sweep tries a few claims, and none of them waits for long after Azure DevOps came back.
+    """
+    if not isinstance(error, RefusedError):
+        return error.retry_after or min(first_retry, LONGEST_RETRY)
+    refusals = sum(1 for _ in takewhile(lambda one: one.state is State.REFUSED, reversed(claim.attempts)))
+    doubled: int = 2 ** min(refusals, _MOST_DOUBLINGS)
+    return max(min(first_retry * doubled, LONGEST_RETRY), error.retry_after or timedelta())
+
+
+@dataclass
+class Availability:
+    """What the attempts of a sweep found, one after the other: whether Azure DevOps answers."""
+
+    answers: bool = False
+    unavailable: int = 0
+
+    def note(self, *, unavailable: bool) -> None:
+        """Note how an attempt ended."""
+        self.answers = not unavailable
+        self.unavailable = self.unavailable + 1 if unavailable else 0
+
+    @property
+    def is_unavailable(self) -> bool:
+        """Whether nothing more is worth a request."""
+        return self.unavailable >= _MOST_UNAVAILABLE
 
 
 def is_too_old(claim: Claim, now: datetime) -> bool:
@@ -30,8 +63,7 @@ def abandoned(state: State, reason: str) -> AttemptResult:
 
 
 def abandon(claim: Claim, result: AttemptResult, now: datetime) -> AttemptResult:
-    """Replace the result of a claim that is too old, unless a request may still be carried out."""
-    in_flight = result.state is State.UNKNOWN and (result.in_flight_until or claim.in_flight_until) > now
-    if result.state.final or in_flight or not is_too_old(claim, now):
+    """Replace the result of a claim that is too old, unless a release may exist: it is searched for first."""
+    if result.state.final or result.state is State.UNKNOWN or not is_too_old(claim, now):
         return result
     return abandoned(result.state, result.reason)

@@ -47,10 +47,17 @@ class Match:
 
 @dataclass(frozen=True)
 class Routing:
-    """What is planned for a model version; `why_nothing` holds without plans."""
+    """What is planned for a model version; `why_nothing` holds without plans.
+
+    `named` is whether a route matches but for tags and properties.
+    """
 
     plans: tuple[Plan, ...]
     why_nothing: Reason
+    named: bool = False
+
+
+NO_ROUTING = Routing((), Reason(""))
 
 
 def route(release_map: ReleaseMap, workspaces: Collection[Workspace], event: ModelRegistered) -> Routing:
@@ -58,7 +65,8 @@ def route(release_map: ReleaseMap, workspaces: Collection[Workspace], event: Mod
     if event.workspace not in workspaces:
         return Routing((), Reason(f"workspace {event.workspace.id} is not in AML_WORKSPACES"))
     matches = match(release_map, event)
-    return Routing(plan(matches, event), why_nothing(matches, event))
+    named = any(_name_mismatch(one, event) is None for one in release_map.routes)
+    return Routing(plan(matches, event), why_nothing(matches, event), named)
 
 
 def match(release_map: ReleaseMap, event: ModelRegistered) -> tuple[Match, ...]:
@@ -125,6 +133,10 @@ def _match(route: Route, event: ModelRegistered) -> Match:
 
 
 def _mismatch(route: Route, event: ModelRegistered) -> Reason | None:
+    return _name_mismatch(route, event) or _value_mismatch(route, event) or _missing_value(route, event)
+
+
+def _name_mismatch(route: Route, event: ModelRegistered) -> Reason | None:
     if not fnmatchcase(event.model, route.model):
         return Reason(f"model {event.model!r} does not match {route.model!r}")
     if not route.enabled:
@@ -133,7 +145,7 @@ def _mismatch(route: Route, event: ModelRegistered) -> Reason | None:
         return Reason(f"workspace is {event.workspace.name!r}, not {route.workspace!r}")
     if route.version is not None and not _version_matches(str(route.version), event):
         return Reason(f"version {event.version!r} does not match {str(route.version)!r}")
-    return _value_mismatch(route, event) or _missing_value(route, event)
+    return None
 
 
 def _version_matches(pattern: str, event: ModelRegistered) -> bool:

@@ -1,38 +1,40 @@
 """One attempt of a claim: guards, each of which may end it, and then the one request that creates."""
 
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from model_release.azure_devops.client import AzureDevOps
-from model_release.domain.claims import AttemptResult, Claim, State
+from model_release.domain.claims import CLOCK_DIFFERENCE, AttemptResult, Claim, State
 from model_release.domain.events import ModelRegistered
-from model_release.domain.retry import SOON, abandoned, is_too_old, pause
-from model_release.domain.routing import Routing
+from model_release.domain.retry import LISTED_WITHIN, LONGEST_RETRY, SOON, abandoned, is_too_old, pause
+from model_release.domain.routing import NO_ROUTING, Routing
 from model_release.domain.targets import Plan
 from model_release.errors import AzureDevOpsError, RefusedError, TemporaryError
+from model_release.flow.confirm import Ask, Confirm, Confirmed
 from model_release.store.claims import Claims, Clock
-from model_release.store.high_water_mark import HighWaterMarks
+from model_release.store.high_water_mark import HighWaterMarks, Obstacle
 from model_release.store.targets import Targets
 from model_release.store.throttle import Throttle
 
 _STATES = {TemporaryError: State.WAITING, RefusedError: State.REFUSED}
-# The clock of Azure DevOps may be behind: a release may have been created a little before its claim.
-_CLOCK_DIFFERENCE = timedelta(minutes=5)
 
 
 @dataclass(frozen=True)
 class OpenAttempt:
     """An attempt under way: the leased claim, the claim before it was leased (None if it is new), and the deadline.
 
-    `routing` is what the release map plans for the event now, `plan` the one of these plans that the claim is for.
+    `event` is what Azure ML confirmed, and `routing` what the release map plans for it, once `confirmed` was called;
+    `plan` is the one of these plans that the claim is for.
     """
 
     claim: Claim
     before: Claim | None
     deadline: float
     event: ModelRegistered
-    routing: Routing
+    confirmed: Ask
+    routing: Routing = NO_ROUTING
     plan: Plan | None = None
 
 
@@ -48,14 +50,17 @@ class Attempts:
     targets: Targets
     marks: HighWaterMarks
     throttle: Throttle
+    confirm: Confirm
     first_retry: timedelta
     clock: Clock
+    sleep: Callable[[float], None] = time.sleep
 
-    def run(self, attempt: OpenAttempt) -> tuple[Claim, AttemptResult]:
-        """Create the release or run of an attempt, unless a guard ends it; return the claim as it was written last."""
+    def run(self, attempt: OpenAttempt) -> tuple[OpenAttempt, AttemptResult]:
+        """Create the release or run of an attempt, unless a guard ends it; return how far the attempt came."""
         guards: tuple[Callable[[OpenAttempt], Guarded], ...] = (
-            self._already_created,
+            self.already_created,
             self._too_old,
+            self._registered,
             self._throttled,
             self._routed,
             self._target,
@@ -64,17 +69,24 @@ class Attempts:
         for guard in guards:
             guarded = guard(attempt)
             if isinstance(guarded, AttemptResult):
-                return attempt.claim, guarded
+                return attempt, guarded
             attempt = guarded
         claim, plan, event = attempt.claim, _plan(attempt), attempt.event
         try:
             # It compares the deadline immediately before it sends the request.
             created = self.azure_devops.create(plan, event, claim.marker, attempt.deadline)
         except AzureDevOpsError as error:
-            return claim, self._failed(_STATES.get(type(error), State.UNKNOWN), str(error), claim, error)
+            return attempt, self._failed(_STATES.get(type(error), State.UNKNOWN), str(error), claim, error)
         matched = f"route {plan.route} matches {event.model}:{event.version}"
         reason = f"restarted manually; {matched}" if claim.idempotency_key else matched
-        return claim, AttemptResult(State.STARTED, reason, created=created)
+        return attempt, AttemptResult(State.STARTED, reason, created=created)
+
+    def wait(self, result: AttemptResult, until: datetime) -> bool:
+        """Wait for the next attempt of a claim that waits, if it is due until then; return whether it is."""
+        if result.state is not State.WAITING or result.next_attempt > until:
+            return False
+        self.sleep(max((result.next_attempt - self.clock()).total_seconds(), 0))
+        return True
 
     def plan_for(self, claim: Claim, plans: Iterable[Plan]) -> Plan | None:
         """Return the plan for the claim's target, however the release map names it; raises AzureDevOpsError."""
@@ -82,7 +94,7 @@ class Attempts:
         unresolved = (plan for plan in plans if not self.targets.last_resolved(plan.target).definition_id)
         return own or next((plan for plan in unresolved if self._digest(plan) == claim.target_digest), None)
 
-    def _already_created(self, attempt: OpenAttempt) -> Guarded:
+    def already_created(self, attempt: OpenAttempt) -> Guarded:
         """Find the release that an earlier attempt may have created."""
         before, claim = attempt.before, attempt.claim
         # Without an ID no request was ever sent.
@@ -95,14 +107,18 @@ class Attempts:
             return AttemptResult(kept, _throttling(until), until, in_flight_until=in_flight_until)
         # Asked before the search: a release that is created after the search must not count as never created.
         in_flight = before.in_flight(self.clock())
-        since = before.created - _CLOCK_DIFFERENCE
+        # The clock of Azure DevOps may be behind: a release may have been created a little before its claim.
+        since = before.created - CLOCK_DIFFERENCE
         try:
             found = self.azure_devops.find_by_marker(
                 before.target, before.definition_id, before.marker, since, attempt.deadline
             )
         except AzureDevOpsError as error:
-            failed = self._failed(kept, f"cannot check whether the release exists: {error}", claim, error)
-            return replace(failed, in_flight_until=in_flight_until)
+            reason = f"cannot check whether the release exists: {error}"
+            result = replace(self._failed(kept, reason, claim, error), in_flight_until=in_flight_until)
+            # A search that was refused for seven days may be refused for ever.
+            over = isinstance(error, RefusedError) and not in_flight and is_too_old(claim, self.clock())
+            return abandoned(kept, reason) if over else result
         if found:
             return AttemptResult(State.STARTED, f"{found.name} was found; an earlier attempt created it", created=found)
         if in_flight:
@@ -116,6 +132,18 @@ class Attempts:
         last = attempt.before or attempt.claim
         return abandoned(last.state, last.reason)
 
+    def _registered(self, attempt: OpenAttempt) -> Guarded:
+        """Continue with what Azure ML says: the version is registered, and these are its tags and properties."""
+        claim, confirmed = attempt.claim, attempt.confirmed()
+        if isinstance(confirmed, Confirmed):
+            return replace(attempt, event=confirmed.event, routing=confirmed.routing)
+        now = self.clock()
+        if confirmed.absent and now - claim.created >= LISTED_WITHIN:
+            return AttemptResult(State.WITHDRAWN, confirmed.reason)
+        wait = max(self.first_retry, confirmed.retry_after or timedelta())
+        next_attempt = now + min(wait, LONGEST_RETRY)
+        return AttemptResult(State.WAITING, confirmed.reason, next_attempt, unavailable=not confirmed.absent)
+
     def _throttled(self, attempt: OpenAttempt) -> Guarded:
         until = self.throttle.throttled_until()
         return AttemptResult(State.WAITING, _throttling(until), until) if until > self.clock() else attempt
@@ -124,7 +152,7 @@ class Attempts:
         """Select the plan for the claim's target; without one, the claim is withdrawn for what the map plans now."""
         claim, routing = attempt.claim, attempt.routing
         try:
-            plan = attempt.plan or self.plan_for(claim, routing.plans)
+            plan = self.plan_for(claim, routing.plans)
         except AzureDevOpsError as error:
             return self._failed(_STATES.get(type(error), State.WAITING), str(error), claim, error)
         if plan:
@@ -154,6 +182,8 @@ class Attempts:
         if not _plan(attempt).newest_only or attempt.event.number is None:
             return attempt
         obstacle = self.marks.advance(attempt.claim)
+        if obstacle and self._begins_a_line(attempt, obstacle):
+            obstacle = self.marks.advance(attempt.claim, gone=obstacle.sent)
         if obstacle is None:
             return attempt
         if obstacle.sent:
@@ -162,6 +192,16 @@ class Attempts:
         reason = f"version {obstacle.in_flight} is still being created"
         return AttemptResult(State.WAITING, reason, self.clock() + SOON)
 
+    def _begins_a_line(self, attempt: OpenAttempt, obstacle: Obstacle) -> bool:
+        """Whether the version was registered after the newer one that was sent, and that one is gone."""
+        event = attempt.event
+        if not obstacle.brought_by or event.registered_at is None:
+            return False
+        newer = self.claims.get(attempt.claim.partition, obstacle.brought_by)
+        return event.registered_at > newer.registered and self.confirm.is_gone(
+            event.workspace, event.model, newer.version
+        )
+
     def _digest(self, plan: Plan) -> str:
         return self.targets.resolve(plan.target, self.azure_devops.identify(plan.target)).target_digest
 
@@ -169,7 +209,8 @@ class Attempts:
         return self.targets.last_resolved(plan.target).target_digest
 
     def _failed(self, state: State, reason: str, claim: Claim, error: AzureDevOpsError) -> AttemptResult:
-        return AttemptResult(state, reason, self.clock() + pause(error, claim.attempt, self.first_retry))
+        next_attempt = self.clock() + pause(error, claim, self.first_retry)
+        return AttemptResult(state, reason, next_attempt, unavailable=not isinstance(error, RefusedError))
 
 
 def _plan(attempt: OpenAttempt) -> Plan:

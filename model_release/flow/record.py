@@ -33,13 +33,25 @@ class Recorder:
     outbox: Outbox | None = None
 
     @traced("record")
-    def record(self, claim: Claim, result: AttemptResult, *, has_pending_row: bool = True) -> HistoryEntry:
-        """End an attempt: write first what remains to be done, then the claim, then the history; safe to be cut off."""
+    def record(
+        self,
+        claim: Claim,
+        result: AttemptResult,
+        confirmed: ModelRegistered | None = None,
+        *,
+        has_pending_row: bool = True,
+    ) -> HistoryEntry:
+        """End an attempt: write first what remains to be done, then the claim, then the history; safe to be cut off.
+
+        The claim keeps the event as Azure ML confirmed it.
+        """
         began = self.clock()
         result = abandon(claim, result, began)
         assert result.state in TRANSITIONS[claim.state], f"{claim.state} cannot become {result.state}"  # noqa: S101
         attempt = Attempt(claim.attempt, began, result.state, result.reason[:_ATTEMPT_CHARACTERS])
         recorded = _recorded(claim, attempt, result)
+        if confirmed and confirmed.registered_at:
+            recorded = replace(recorded, event=confirmed.body, registered_at=confirmed.registered_at)
         if not recorded.state.final:
             self.pending.put(recorded, recorded.next_attempt)
         if self.outbox:
@@ -51,7 +63,7 @@ class Recorder:
         self.write_history(recorded, etag)
         if recorded.state.final and (has_pending_row or recorded.attempt > 1):
             self.pending.delete(recorded.partition, recorded.row)
-        return replace(HistoryEntry.of(recorded), log_reason=result.log_reason)
+        return replace(HistoryEntry.of(recorded), log_reason=result.log_reason, unavailable=result.unavailable)
 
     def write_history(self, claim: Claim, etag: str) -> None:
         """Write the history entry of a claim until it equals the claim; the etag is that of the entry before."""
@@ -78,10 +90,20 @@ class Recorder:
         """Record an event that starts nothing; an event of a workspace of ours is kept, to compare later tags with."""
         entry = HistoryEntry(self.clock(), State.IGNORED, reason.text[:_REASON_CHARACTERS], "", subject)
         if event:
+            self._take_over(event)
             entry = replace(entry, event_id=event.id, workspace=event.workspace.id)
             self.claims.keep_ignored(event, entry.reason)
         self.history.write_alone(entry)
         return replace(entry, log_reason=reason.log)
+
+    def _take_over(self, event: ModelRegistered) -> None:
+        """End what a process with another release map began for this event, if it was cut off."""
+        recorded = self.claims.recorded(event.workspace, event.model, event.version).get(event.version)
+        for claim in recorded.claims if recorded else ():
+            if claim.state is State.STARTING:
+                self.pending.add(claim, claim.lease_until)
+            elif claim.state.final and not self.history.etag(claim):
+                self.write_history(claim, "")
 
 
 def _recorded(claim: Claim, attempt: Attempt, result: AttemptResult) -> Claim:

@@ -3,12 +3,16 @@
 import logging
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from operator import attrgetter
+from queue import Empty, SimpleQueue
+from threading import Lock
 
 from azure.core.exceptions import AzureError
 
 from model_release.domain.history import HistoryEntry
+from model_release.domain.retry import Availability
 from model_release.errors import ClaimLeasedError
 from model_release.flow.publish import Publisher
 from model_release.flow.start_release import StartRelease
@@ -42,22 +46,22 @@ class Sweep:
     clock: Clock
     publisher: Publisher | None = None
     threads: Callable[[], Executor] = sweep_threads
+    running: Lock = field(default_factory=Lock)
 
     def run(self) -> list[HistoryEntry]:
-        """Attempt each claim that is due; one that fails does not stop the others."""
+        """Attempt each claim that is due; one that fails does not stop the others. Two sweeps never overlap."""
+        if not self.running.acquire(blocking=False):
+            logger.info("a sweep is running; nothing is done")
+            return []
+        try:
+            return self._run()
+        finally:
+            self.running.release()
+
+    def _run(self) -> list[HistoryEntry]:
         now = self.clock()
         due = () if self.throttle.throttled_until() > now else self.pending.due()
-        entries: list[HistoryEntry] = []
-        with self.threads() as pool:
-            attempts = [pool.submit(self._take_up, one, now + SWEEP_TIME) for one in due]
-        for attempt in attempts:
-            try:
-                # Logged here: the host drops what is logged in a thread that it does not know.
-                entries += [log_entry(entry) for entry in attempt.result()]
-            except ClaimLeasedError:
-                pass
-            except Exception:
-                logger.exception("an attempt failed; the next sweep repeats it")
+        entries = self._attempt_all(sorted(due, key=attrgetter("next_attempt")), now + SWEEP_TIME)
         try:
             self.history.prune()
         except AzureError:
@@ -68,12 +72,48 @@ class Sweep:
             self.publisher.publish(lambda: self.clock() < now + SWEEP_TIME)
         return entries
 
-    def _take_up(self, due: Due, until: datetime) -> list[HistoryEntry]:
-        if self.clock() >= until:
-            return []
+    def _attempt_all(self, due: list[Due], until: datetime) -> list[HistoryEntry]:
+        """Attempt one claim after the other until Azure DevOps answers, and then several at once."""
+        left: SimpleQueue[Due] = SimpleQueue()
+        for one in due:
+            left.put(one)
+        availability = Availability()
+        ended = self._attempt_some(left, availability, until, alone=True)
+        if availability.answers:
+            with self.threads() as pool:
+                workers = [pool.submit(self._attempt_some, left, availability, until) for _ in range(SWEEP_THREADS)]
+            for worker in workers:
+                ended += worker.result()
+        entries = []
+        for end in ended:
+            # Logged here: the host drops what is logged in a thread that it does not know.
+            if isinstance(end, HistoryEntry):
+                entries.append(log_entry(end))
+            elif not isinstance(end, ClaimLeasedError):
+                logger.error("an attempt failed; the next sweep repeats it", exc_info=end)
+        return entries
+
+    def _attempt_some(
+        self, left: SimpleQueue[Due], availability: Availability, until: datetime, *, alone: bool = False
+    ) -> list[HistoryEntry | Exception]:
+        ended: list[HistoryEntry | Exception] = []
+        while not (availability.is_unavailable or (alone and availability.answers)) and self.clock() < until:
+            try:
+                entries = self._take_up(left.get_nowait())
+            except Empty:
+                break
+            except Exception as error:  # noqa: BLE001  logged by the caller
+                ended.append(error)
+                continue
+            if entries:
+                availability.note(unavailable=entries[-1].unavailable)
+            ended += entries
+        return ended
+
+    def _take_up(self, due: Due) -> list[HistoryEntry]:
         claim = self.claims.find(due.partition, due.row)
         if claim is None:
-            # It was cut off before its claim was inserted.
+            # It was cut off before its claim was inserted, or is about to insert it.
             self.pending.forget(due)
         elif claim.state.final:
             self.start_release.recorder.write_history(claim, self.history.etag(claim))

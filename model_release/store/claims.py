@@ -4,6 +4,7 @@
 |---|---|---|
 | `claim HASH MODEL` | `VERSION TARGET` | the claim of a model version on a target |
 | `claim HASH MODEL` | `VERSION TARGET KEY` | a person's start, by its idempotency key |
+| `claim HASH MODEL` | `VERSION TARGET registered-TIME` | a version that was registered anew at this time |
 | `claim HASH MODEL` | `VERSION ignored` | the event of a model version that no route matched |
 
 HASH is the digest of the workspace's resource ID, TARGET that of the target. All writes are conditional. If the answer
@@ -65,13 +66,23 @@ class Claims:
         self._failed_inserts: set[str] = set()
 
     def new(
-        self, plan: Plan, event: ModelRegistered, target: Resolved, siblings: Iterable[str], idempotency_key: str
+        self,
+        plan: Plan,
+        event: ModelRegistered,
+        target: Resolved,
+        siblings: Iterable[str],
+        idempotency_key: str = "",
+        *,
+        registration: str = "",
     ) -> Leased:
-        """Build the claim of a plan, leased by this worker; writes nothing. `siblings` are the digests of targets."""
+        """Build the claim of a plan, leased by this worker; writes nothing.
+
+        `siblings` are the digests of targets; `registration` is only for a version that was registered anew.
+        """
         deadline, now = self._lease.deadline(self._monotonic()), self._clock()
         claim = Claim(
             partition=claim_partition(event.workspace, event.model),
-            row=claim_row(event.version, target.target_digest, idempotency_key),
+            row=claim_row(event.version, target.target_digest, idempotency_key or registration),
             workspace=event.workspace.id,
             model=event.model,
             version=event.version,

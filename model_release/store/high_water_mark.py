@@ -34,11 +34,15 @@ class Mark:
 
 @dataclass(frozen=True)
 class Obstacle:
-    """What keeps a version from being sent: a version that was sent before, or one that is in flight."""
+    """What keeps a version from being sent: a version that was sent before, or one that is in flight.
+
+    `brought_by` is the row of the claim of the version that was sent.
+    """
 
     sent: str = ""
     in_flight: str = ""
     manually: bool = False
+    brought_by: str = ""
 
 
 class HighWaterMarks:
@@ -50,20 +54,23 @@ class HighWaterMarks:
         self._clock = clock
         self._remembered: dict[tuple[str, str], Mark] = {}
 
-    def advance(self, claim: Claim) -> Obstacle | None:
-        """Write the claim, whose version is a whole number, into the mark, unless there is an obstacle."""
+    def advance(self, claim: Claim, *, gone: str = "") -> Obstacle | None:
+        """Write the claim, whose version is a whole number, into the mark, unless there is an obstacle.
+
+        A mark of the version that is `gone` is ignored: the claim's version begins anew.
+        """
         at = claim.partition, claim.target_digest
         # The mark that this process wrote last serves for the write, which conflicts if the mark has changed.
         mark, is_fresh = self._remembered.get(at), False
         while True:
             if mark is None:
                 mark, is_fresh = self._read(claim), True
-            if mark and (obstacle := self._obstacle(mark, claim)):
+            if mark and (obstacle := self._obstacle(mark, claim, gone)):
                 if is_fresh:
                     return obstacle
             else:
                 with suppress(ResourceExistsError, ResourceModifiedError):
-                    self._remembered[at] = self._write(mark, claim)
+                    self._remembered[at] = self._write(mark, claim, gone)
                     return None
             mark = None
 
@@ -85,18 +92,20 @@ class HighWaterMarks:
         mark = self._read(claim)
         return mark.version if mark and int(mark.version) > int(claim.version) else ""
 
-    def _obstacle(self, mark: Mark, claim: Claim) -> Obstacle | None:
+    def _obstacle(self, mark: Mark, claim: Claim, gone: str) -> Obstacle | None:
         by_hand, now = bool(claim.idempotency_key), self._clock()
-        if not by_hand and int(mark.version) > int(claim.version):
-            return Obstacle(sent=mark.version)
+        if not by_hand and int(mark.version) > int(claim.version) and mark.version != gone:
+            return Obstacle(sent=mark.version, brought_by=mark.brought_by)
         # The same version, started manually: one read decides both questions.
         same_by_hand = not by_hand and mark.version == claim.version and mark.brought_by != claim.row
         named = {mark.in_flight} if mark.in_flight_until > now else set()
         for row in sorted((named | ({mark.brought_by} if same_by_hand else set())) - {claim.row}):
             other = self._claims.get(claim.partition, row)
-            if row == mark.brought_by and same_by_hand and other.state is State.STARTED:
+            is_same_by_hand = row == mark.brought_by and same_by_hand and bool(other.idempotency_key)
+            if is_same_by_hand and other.state is State.STARTED:
                 return Obstacle(sent=other.version, manually=True)
-            if other.in_flight(now):
+            # Its release may exist, also if its request is not in flight any more: the next search for it decides.
+            if other.in_flight(now) or (is_same_by_hand and other.state.may_be_created):
                 return Obstacle(in_flight=other.version)
         return None
 
@@ -107,8 +116,8 @@ class HighWaterMarks:
         values = {field.name: found[field.name] for field in fields(Mark) if field.name != "etag"}
         return Mark(**values, etag=str(found.metadata["etag"]))
 
-    def _write(self, mark: Mark | None, claim: Claim) -> Mark:
-        written = _advanced(mark, claim)
+    def _write(self, mark: Mark | None, claim: Claim, gone: str) -> Mark:
+        written = _advanced(mark, claim, gone)
         if mark:
             return self._change(claim, mark, written)
         etag = self._table.insert(claim.partition, claim.target_digest, **_values(written))
@@ -125,11 +134,11 @@ def _values(mark: Mark) -> dict[str, Any]:
     return values
 
 
-def _advanced(mark: Mark | None, claim: Claim) -> Mark:
+def _advanced(mark: Mark | None, claim: Claim, gone: str) -> Mark:
     new = Mark(claim.version, claim.row, claim.row, claim.in_flight_until)
     if mark is None:
         return new
-    if int(mark.version) >= int(claim.version):
+    if int(mark.version) >= int(claim.version) and mark.version != gone:
         new = replace(new, version=mark.version, brought_by=mark.brought_by)
     if mark.in_flight == claim.row:
         new = replace(new, in_flight_until=max(mark.in_flight_until, claim.in_flight_until))

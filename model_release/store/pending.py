@@ -4,29 +4,35 @@
 |---|---|---|
 | `pending` | the claim's key | the claim's partition and row, and when it is due |
 
-The row is written before the claim. It is deleted once the claim is final and recorded.
+The row is written before the claim. It is deleted once the claim is final and recorded, or if the claim does not exist
+and no function can be running any more that would insert it.
 """
 
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Any
 
-from azure.core.exceptions import ResourceModifiedError, ResourceNotFoundError
+from azure.core.exceptions import ResourceExistsError, ResourceModifiedError, ResourceNotFoundError
 
 from model_release.domain.claims import Claim, claim_key
 from model_release.store.claims import Clock
 from model_release.store.table import Table
 
+# No function runs for so long: it is more than `functionTimeout` in host.json.
+LONGEST_FUNCTION = timedelta(minutes=30)
 _PENDING = "pending"
 
 
 @dataclass(frozen=True)
 class Due:
-    """A pending row that is due: the partition and row of its claim, and its own etag."""
+    """A pending row that is due: its claim, when this was claimed, since when it is due, and the row's own etag."""
 
     partition: str
     row: str
+    created: datetime
+    next_attempt: datetime
     etag: str
 
 
@@ -51,15 +57,21 @@ class Pending:
 
     def put(self, claim: Claim, due: datetime) -> None:
         """Give the claim to the sweep."""
-        row = {"partition": claim.partition, "row": claim.row, "created": claim.created}
-        self._table.put(_PENDING, claim.key, **row, next_attempt=due)
+        self._table.put(_PENDING, claim.key, **_values(claim, due))
+
+    def add(self, claim: Claim, due: datetime) -> None:
+        """Give the claim to the sweep, unless the sweep has it."""
+        with suppress(ResourceExistsError):
+            self._table.insert(_PENDING, claim.key, **_values(claim, due))
 
     def delete(self, partition: str, row: str) -> None:
         """Take a final claim from the sweep."""
         self._table.delete(_PENDING, claim_key(partition, row))
 
     def forget(self, due: Due) -> None:
-        """Delete the row of a claim that does not exist, unless the row was written again meanwhile."""
+        """Delete the row of a claim that will not exist, unless the row was written again meanwhile."""
+        if self._clock() - due.created < LONGEST_FUNCTION:
+            return
         with suppress(ResourceModifiedError, ResourceNotFoundError):
             self._table.delete(_PENDING, claim_key(due.partition, due.row), due.etag)
 
@@ -67,9 +79,13 @@ class Pending:
         """Read the rows that are due."""
         condition = "PartitionKey eq @pending and next_attempt le @now"
         for row in self._table.query(condition, pending=_PENDING, now=self._clock()):
-            yield Due(row["partition"], row["row"], str(row.metadata["etag"]))
+            yield Due(row["partition"], row["row"], row["created"], row["next_attempt"], str(row.metadata["etag"]))
 
     def count(self) -> PendingCount:
         """Count the pending claims."""
         rows = list(self._table.query("PartitionKey eq @pending", pending=_PENDING, select=["created"]))
         return PendingCount(len(rows), min((row["created"] for row in rows), default=None))
+
+
+def _values(claim: Claim, due: datetime) -> dict[str, Any]:
+    return {"partition": claim.partition, "row": claim.row, "created": claim.created, "next_attempt": due}

@@ -356,7 +356,7 @@ def test_an_unknown_workspace_is_refused_with_a_fix(workspace: LocalWorkspace) -
     assert caught.value.fix == "correct the workspace's resource ID, or remove the workspace from AML_WORKSPACES"
 
 
-@pytest.mark.parametrize(("status", "error"), [(404, ModelListError), (500, ModelListError), (403, AzureMlError)])
+@pytest.mark.parametrize(("status", "error"), [(500, ModelListError), (403, AzureMlError), (404, AzureMlError)])
 def test_an_error_that_concerns_one_model_is_distinguished(
     workspace: LocalWorkspace, status: int, error: type[AzureMlError]
 ) -> None:
@@ -440,13 +440,58 @@ def test_an_archived_version_is_read_by_its_name(workspace: LocalWorkspace) -> N
 
 
 @pytest.mark.parametrize(("model", "version"), [("churn", "9"), ("other", "1")])
-def test_a_version_that_is_not_registered_is_reported(workspace: LocalWorkspace, model: str, version: str) -> None:
+def test_a_version_that_is_not_registered_is_none(workspace: LocalWorkspace, model: str, version: str) -> None:
     workspace.add("churn", 1)
 
-    with pytest.raises(
-        AzureMlError, match=rf"{model}:{version} is not registered \(Azure Resource Manager answered 404"
-    ):
-        AzureMl(CREDENTIAL, endpoint=workspace.url).model_version(WORKSPACE, model, version)
+    assert AzureMl(CREDENTIAL, endpoint=workspace.url).model_version(WORKSPACE, model, version) is None
+
+
+NO_RESOURCE_GROUP = {"error": {"code": "ResourceGroupNotFound", "message": "Resource group 'Group (1)' is missing."}}
+
+
+@pytest.mark.parametrize("body", [None, NO_RESOURCE_GROUP, "<html>", {"error": {"code": None}}])
+def test_a_version_of_a_workspace_that_does_not_exist_is_an_error(workspace: LocalWorkspace, body: Any) -> None:
+    gone = Workspace.parse(f"{ID}-gone")
+    if body:
+        workspace.azure_ml.misbehave(Fault(status=404, body=body))
+
+    with pytest.raises(AzureMlError, match=r"workspace Prod-gone cannot be read: .* 404") as caught:
+        AzureMl(CREDENTIAL, endpoint=workspace.url).model_version(gone, "churn", "1")
+
+    assert caught.value.fix == "correct the workspace's resource ID, or remove the workspace from AML_WORKSPACES"
+
+
+@pytest.mark.parametrize(
+    ("status", "pause", "retry_after"),
+    [
+        (429, "17", timedelta(seconds=17)),
+        (503, "3600", timedelta(hours=1)),
+        (429, "Thu, 01 Jan 2026 00:00:00 GMT", timedelta()),
+        (503, "", None),
+        (403, "", None),
+        (500, "9" * 20, None),
+    ],
+)
+def test_a_version_is_requested_once_and_the_pause_that_was_asked_for_is_reported(
+    workspace: LocalWorkspace, status: int, pause: str, retry_after: timedelta | None
+) -> None:
+    workspace.azure_ml.misbehave(Fault(status=status, headers={"Retry-After": pause} if pause else {}))
+
+    with pytest.raises(AzureMlError, match=f"answered {status}") as caught:
+        AzureMl(CREDENTIAL, endpoint=workspace.url).model_version(WORKSPACE, "churn", "1")
+
+    assert caught.value.retry_after == retry_after
+    assert len(workspace.azure_ml.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("state", "ready"),
+    [(None, True), ("", True), ("Succeeded", True), ("Creating", False), ("Failed", False), ("Canceled", False)],
+)
+def test_a_version_is_ready_if_it_succeeded_or_has_no_state(state: str | None, *, ready: bool) -> None:
+    (listed,) = list_answers(CONTAINERS, version(properties={"provisioningState": state}))
+
+    assert (listed.provisioning_state, listed.ready) == (state or "", ready)
 
 
 @pytest.mark.parametrize("body", [[], {}, {"name": "1"}])

@@ -13,6 +13,7 @@ from werkzeug.wrappers import Request, Response
 
 from local.azure_devops_faults import Fault
 from local.functions_host import FunctionsHost
+from local.functions_keys import Keys
 from local.serving import HangUp, Server
 from model_release.__main__ import main
 from tests.environment import WORKSPACE, Environment, event, register
@@ -49,7 +50,7 @@ class Terminal:
 
 @contextmanager
 def opened(env: Environment, changes: Mapping[str, str] = MappingProxyType({})) -> Iterator[Terminal]:
-    host = FunctionsHost(env.function_app(env.start(**changes)), key="secret")
+    host = FunctionsHost(env.function_app(env.start(**changes)), key=Keys(host="secret"))
     terminal = Terminal(host)
     with host, Server(terminal) as server:
         terminal.url = server.url

@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from local.functions_host import FunctionsHost
+from local.functions_keys import Keys
 from local.serving import Server
 from model_release.__main__ import main
 from tests.environment import EVENTS, Environment
@@ -15,7 +16,7 @@ from tests.environment import EVENTS, Environment
 
 @pytest.fixture
 def url(env: Environment) -> Iterator[str]:
-    host = FunctionsHost(env.function_app(), key="secret")
+    host = FunctionsHost(env.function_app(), key=Keys(system="secret"))
     with host, Server(host) as server:
         yield server.url
 

@@ -46,6 +46,7 @@ def test_a_result_has_created_nothing_and_is_not_repeated() -> None:
         "in_flight_until": None,
         "instead": (),
         "log_reason": "",
+        "unavailable": False,
     }
 
 

@@ -5,38 +5,64 @@ from datetime import timedelta
 
 import pytest
 
-from model_release.domain.claims import NEVER, AttemptResult, State
-from model_release.domain.retry import abandon, pause
+from model_release.domain.claims import NEVER, Attempt, AttemptResult, Claim, State
+from model_release.domain.retry import Availability, abandon, pause
 from model_release.errors import AzureDevOpsError, RefusedError, TemporaryError, UnknownOutcomeError
 from tests.domain.test_claims import NOW, a_claim
 
-MINUTE, HOUR, WEEK = timedelta(minutes=1), timedelta(hours=1), timedelta(days=7)
-CONTINUING = (State.WAITING, State.REFUSED, State.UNKNOWN)
+SECOND, MINUTE, HOUR, WEEK = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1), timedelta(days=7)
+NOTHING_CREATED = (State.WAITING, State.REFUSED)
+
+
+def a_claim_with(*states: State) -> Claim:
+    attempts = (Attempt(number, NOW, state, "why") for number, state in enumerate(states, 1))
+    return replace(a_claim(), attempts=tuple(attempts))
 
 
 @pytest.mark.parametrize("error", [TemporaryError, UnknownOutcomeError])
-def test_the_pause_doubles_up_to_an_hour(error: type[AzureDevOpsError]) -> None:
-    pauses = [pause(error("a problem"), attempt, MINUTE) for attempt in (1, 2, 3, 6, 7, 8, 1_000_000)]
+def test_no_claim_waits_longer_because_azure_devops_was_unavailable(error: type[AzureDevOpsError]) -> None:
+    claim = a_claim_with(*[State.WAITING] * 20)
 
-    assert pauses == [MINUTE, 2 * MINUTE, 4 * MINUTE, 32 * MINUTE, HOUR, HOUR, HOUR]
-
-
-def test_a_refused_claim_is_attempted_hourly_from_the_first_attempt_on() -> None:
-    assert [pause(RefusedError("a problem"), attempt, MINUTE) for attempt in (1, 2, 9)] == [HOUR] * 3
+    assert pause(error("a problem"), claim, MINUTE) == MINUTE
 
 
-def test_the_pause_is_at_most_an_hour_whatever_the_first_pause_is() -> None:
-    assert pause(TemporaryError("a problem"), 1, 3 * HOUR) == HOUR
+def test_the_pause_after_a_refusal_doubles_up_to_an_hour() -> None:
+    claims = [a_claim_with(*[State.REFUSED] * count) for count in (0, 1, 2, 5, 6, 20)]
+
+    pauses = [pause(RefusedError("a problem"), claim, MINUTE) for claim in claims]
+
+    assert pauses == [MINUTE, 2 * MINUTE, 4 * MINUTE, 32 * MINUTE, HOUR, HOUR]
 
 
-@pytest.mark.parametrize(
-    ("retry_after", "expected"), [(MINUTE, 4 * MINUTE), (5 * MINUTE, 5 * MINUTE), (3 * HOUR, 3 * HOUR)]
-)
-def test_the_pause_is_not_shorter_than_retry_after(retry_after: timedelta, expected: timedelta) -> None:
-    assert pause(TemporaryError("a problem", retry_after=retry_after), 3, MINUTE) == expected
+def test_only_the_refusals_in_a_row_count() -> None:
+    claim = a_claim_with(State.REFUSED, State.REFUSED, State.WAITING, State.REFUSED)
+
+    assert pause(RefusedError("a problem"), claim, MINUTE) == 2 * MINUTE
 
 
-@pytest.mark.parametrize("state", CONTINUING)
+@pytest.mark.parametrize("error", [TemporaryError, RefusedError])
+def test_the_pause_is_at_most_an_hour_whatever_the_first_pause_is(error: type[AzureDevOpsError]) -> None:
+    assert pause(error("a problem"), a_claim(), 3 * HOUR) == HOUR
+
+
+@pytest.mark.parametrize("retry_after", [SECOND, 5 * MINUTE, 3 * HOUR])
+def test_the_pause_that_azure_devops_asked_for_is_kept(retry_after: timedelta) -> None:
+    assert pause(TemporaryError("a problem", retry_after=retry_after), a_claim(), MINUTE) == retry_after
+    refused = pause(RefusedError("a problem", retry_after=retry_after), a_claim(), MINUTE)
+    assert refused == max(retry_after, MINUTE)
+
+
+def test_azure_devops_is_unavailable_after_three_attempts_in_a_row_that_it_does_not_answer() -> None:
+    availability = Availability()
+    seen = []
+    for unavailable in (True, True, False, True, True, True):
+        availability.note(unavailable=unavailable)
+        seen.append((availability.answers, availability.is_unavailable))
+
+    assert seen == [(False, False), (False, False), (True, False), (False, False), (False, False), (False, True)]
+
+
+@pytest.mark.parametrize("state", NOTHING_CREATED)
 def test_a_claim_is_abandoned_after_seven_days_with_the_last_reason(state: State) -> None:
     result = AttemptResult(state, "why", NOW + WEEK)
     claim = replace(a_claim(), in_flight_until=NEVER)
@@ -54,14 +80,10 @@ def test_a_final_result_is_never_replaced(state: State) -> None:
     assert abandon(a_claim(), result, NOW + 2 * WEEK) is result
 
 
-@pytest.mark.parametrize("of_the_result", [True, False])
-def test_a_claim_is_not_abandoned_while_a_request_is_in_flight(*, of_the_result: bool) -> None:
-    now = NOW + 2 * WEEK
-    claim = replace(a_claim(), in_flight_until=NEVER if of_the_result else now + MINUTE)
-    result = AttemptResult(State.UNKNOWN, "why", in_flight_until=now + MINUTE if of_the_result else None)
+def test_a_claim_is_not_abandoned_while_its_release_may_exist() -> None:
+    result = AttemptResult(State.UNKNOWN, "why", NOW + WEEK)
 
-    assert abandon(claim, result, now) is result
-    assert abandon(claim, result, now + MINUTE).state is State.ABANDONED
+    assert abandon(replace(a_claim(), in_flight_until=NEVER), result, NOW + 2 * WEEK) is result
 
 
 @pytest.mark.parametrize("state", [State.WAITING, State.REFUSED])

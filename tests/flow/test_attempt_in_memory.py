@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 
 from model_release.domain.claims import AttemptResult, Claim, State
+from model_release.domain.events import ModelRegistered
 from model_release.domain.routing import Reason, Routing
 from model_release.domain.targets import TargetId
 from model_release.errors import AzureDevOpsError, RefusedError, TemporaryError, UnknownOutcomeError
 from model_release.flow.attempt import OpenAttempt
+from model_release.flow.confirm import Confirmed
 from tests.in_memory import (
     CREATED,
     DAY,
@@ -37,9 +39,14 @@ def opened(process: Process, version: str = "20", key: str = "", **changes: Any)
     """Open the first attempt of a claim."""
     leased = process.new(version, key, definition_id=0)
     claim, _ = process.claims.insert(leased.claim)
-    plan = a_plan()
-    attempt = OpenAttempt(claim, None, leased.deadline, an_event(version), Routing((plan,), Reason("")), plan)
-    return replace(attempt, **changes)
+    plan = changes.pop("plan", None) or a_plan()
+    return replace(believed(claim, None, leased.deadline, an_event(version), Routing((plan,), Reason(""))), **changes)
+
+
+def believed(
+    claim: Claim, before: Claim | None, deadline: float, event: ModelRegistered, routing: Routing
+) -> OpenAttempt:
+    return OpenAttempt(claim, before, deadline, event, lambda: Confirmed(event, routing))
 
 
 def resumed(process: Process, state: State, version: str = "20", key: str = "", **changes: Any) -> OpenAttempt:
@@ -47,8 +54,8 @@ def resumed(process: Process, state: State, version: str = "20", key: str = "", 
     first = process.inserted(version, key, definition_id=changes.pop("definition_id", 7))
     before = process.claims.update(first, replace(first, state=state, reason="the reason before"))
     leased = process.claims.acquire(before) if state is not State.STARTING else acquired_later(process, before)
-    routing = Routing((a_plan(),), Reason(""))
-    return replace(OpenAttempt(leased.claim, before, leased.deadline, an_event(version), routing), **changes)
+    routing = changes.pop("routing", Routing((a_plan(),), Reason("")))
+    return replace(believed(leased.claim, before, leased.deadline, an_event(version), routing), **changes)
 
 
 def acquired_later(process: Process, claim: Claim) -> Any:
@@ -70,10 +77,11 @@ def waits(state: State, reason: str, until: datetime, **more: Any) -> AttemptRes
 def test_a_release_is_created_with_the_marker_before_the_deadline(process: Process) -> None:
     attempt = opened(process)
 
-    claim, result = process.attempts.run(attempt)
+    ended, result = process.attempts.run(attempt)
+    claim = ended.claim
 
     assert result == AttemptResult(State.STARTED, "route churn matches churn:20", created=CREATED)
-    assert process.azure_devops.created == [(attempt.plan, attempt.event, claim.marker, 1090)]
+    assert process.azure_devops.created == [(a_plan(), attempt.event, claim.marker, 1090)]
     assert claim.definition_id == 7
     assert process.claims.get(claim.partition, claim.row) == claim
     assert process.azure_devops.found == []
@@ -89,7 +97,7 @@ def test_a_restart_says_so(process: Process) -> None:
     ("error", "state", "pause"),
     [
         (TemporaryError, State.WAITING, MINUTE),
-        (RefusedError, State.REFUSED, HOUR),
+        (RefusedError, State.REFUSED, MINUTE),
         (UnknownOutcomeError, State.UNKNOWN, MINUTE),
         (AzureDevOpsError, State.UNKNOWN, MINUTE),
     ],
@@ -102,10 +110,15 @@ def test_a_failed_request_is_repeated_after_a_pause(
     assert run(process, opened(process)) == waits(state, "a problem; a fix", NOON + pause)
 
 
-def test_the_pause_grows_with_the_attempts(process: Process) -> None:
-    process.azure_devops.creating = [TemporaryError("a problem")]
+@pytest.mark.parametrize(
+    ("error", "unavailable"), [(TemporaryError, True), (UnknownOutcomeError, True), (RefusedError, False)]
+)
+def test_an_error_that_other_claims_may_meet_too_counts_as_unavailable(
+    process: Process, error: type[AzureDevOpsError], *, unavailable: bool
+) -> None:
+    process.azure_devops.creating = [error("a problem")]
 
-    assert run(process, resumed(process, State.WAITING)).next_attempt == NOON + 2 * MINUTE
+    assert run(process, opened(process)).unavailable is unavailable
 
 
 # Already created
@@ -116,7 +129,8 @@ def test_a_release_that_an_earlier_attempt_created_is_found_by_its_marker(proces
     process.azure_devops.finding = [CREATED]
     attempt = resumed(process, state)
 
-    claim, result = process.attempts.run(attempt)
+    ended, result = process.attempts.run(attempt)
+    claim = ended.claim
 
     assert result == AttemptResult(State.STARTED, "Release-9 was found; an earlier attempt created it", created=CREATED)
     since = NOON - 5 * MINUTE
@@ -128,7 +142,7 @@ def test_a_release_that_an_earlier_attempt_created_is_found_by_its_marker(proces
 def test_the_release_is_searched_where_the_claim_was_sent_to(process: Process) -> None:
     attempt = resumed(process, State.REFUSED, definition_id=5)
 
-    claim, _ = process.attempts.run(attempt)
+    claim = process.attempts.run(attempt)[0].claim
 
     assert process.azure_devops.found[0][1] == 5
     assert claim.definition_id == 7
@@ -193,7 +207,7 @@ def test_a_search_that_fails_keeps_the_state(process: Process, state: State, kep
     assert run(process, attempt) == waits(
         kept,
         "cannot check whether the release exists: 503; wait",
-        process.clock() + 2 * MINUTE,
+        process.clock() + MINUTE,
         in_flight_until=NOON + 6 * MINUTE,
     )
     assert process.azure_devops.created == []
@@ -281,9 +295,9 @@ def test_a_version_without_an_order_is_not_superseded(process: Process) -> None:
 @pytest.mark.parametrize(
     ("error", "state", "pause"),
     [
-        (TemporaryError, State.WAITING, 2 * MINUTE),
-        (RefusedError, State.REFUSED, HOUR),
-        (UnknownOutcomeError, State.WAITING, 2 * MINUTE),
+        (TemporaryError, State.WAITING, MINUTE),
+        (RefusedError, State.REFUSED, MINUTE),
+        (UnknownOutcomeError, State.WAITING, MINUTE),
     ],
 )
 def test_a_plan_that_cannot_be_resolved_is_tried_again(process: Process, error: Any, state: State, pause: Any) -> None:
@@ -301,9 +315,10 @@ def test_the_same_target_under_another_name_is_found(process: Process) -> None:
     process.azure_devops.ids[renamed] = TargetId("release", "p-id", 7)
     other = a_plan(OTHER_TARGET)
 
-    claim, result = process.attempts.run(
+    ended, result = process.attempts.run(
         resumed(process, State.WAITING, routing=Routing((other, a_plan(renamed)), Reason("")))
     )
+    claim = ended.claim
 
     assert result.state is State.STARTED
     assert process.azure_devops.created[-1][0].target == renamed
@@ -327,7 +342,7 @@ def test_a_target_that_is_resolved_is_not_asked_for_again(process: Process) -> N
     ("error", "state", "pause"),
     [
         (TemporaryError, State.WAITING, MINUTE),
-        (RefusedError, State.REFUSED, HOUR),
+        (RefusedError, State.REFUSED, MINUTE),
         (UnknownOutcomeError, State.WAITING, MINUTE),
     ],
 )
@@ -336,7 +351,8 @@ def test_a_target_that_cannot_be_resolved_is_tried_again(
 ) -> None:
     process.azure_devops.identifying = [error("503", "wait")]
 
-    claim, result = process.attempts.run(opened(process))
+    ended, result = process.attempts.run(opened(process))
+    claim = ended.claim
 
     assert result == waits(state, "503; wait", NOON + pause)
     assert claim.definition_id == 0
@@ -360,7 +376,7 @@ def test_the_id_of_a_target_is_written_before_the_request(process: Process) -> N
     process.azure_devops.creating = [TemporaryError("503")]
     attempt = opened(process)
 
-    claim, _ = process.attempts.run(attempt)
+    claim = process.attempts.run(attempt)[0].claim
 
     assert process.claims.get(claim.partition, claim.row).definition_id == 7
     assert claim.etag != attempt.claim.etag
@@ -369,7 +385,7 @@ def test_the_id_of_a_target_is_written_before_the_request(process: Process) -> N
 def test_an_id_that_the_claim_has_is_not_written_again(process: Process) -> None:
     attempt = resumed(process, State.WAITING)
 
-    claim, _ = process.attempts.run(attempt)
+    claim = process.attempts.run(attempt)[0].claim
 
     assert claim.etag == attempt.claim.etag
 
@@ -385,7 +401,8 @@ def test_an_older_version_is_superseded(process: Process) -> None:
 
 
 def test_a_version_that_a_person_started_is_superseded(process: Process) -> None:
-    claim, result = process.attempts.run(opened(process, key="a-key"))
+    ended, result = process.attempts.run(opened(process, key="a-key"))
+    claim = ended.claim
     process.claims.update(claim, replace(claim, state=result.state))
 
     assert run(process, opened(process)) == AttemptResult(State.SUPERSEDED, "version 20 was sent manually")

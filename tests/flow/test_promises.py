@@ -41,6 +41,7 @@ from model_release.errors import (
     UnknownOutcomeError,
 )
 from model_release.flow.attempt import Attempts
+from model_release.flow.confirm import Confirm
 from model_release.flow.publish import Publisher, TopicError
 from model_release.flow.record import Recorder
 from model_release.flow.start_release import StartRelease
@@ -64,6 +65,7 @@ ENVIRONMENT = {
     "AZURE_DEVOPS_URL": "https://dev.azure.com/contoso",
     "AZURE_DEVOPS_PAT": "a token",
     "AML_WORKSPACES": WORKSPACE,
+    "CONFIRM_MODELS": "false",
 }
 PASSED = {"ModelVersion": "{version}"}
 NAMES = {"release": ("definition", "variables"), "pipeline": ("pipeline", "parameters")}
@@ -214,7 +216,9 @@ class Process:
             claims=claims,
             targets=targets,
             pending=pending,
-            attempts=Attempts(self, claims, targets, marks, self.throttle, FIRST_RETRY, clock),
+            attempts=Attempts(
+                self, claims, targets, marks, self.throttle, Confirm(None, Inline()), FIRST_RETRY, clock, env.sleep
+            ),
             recorder=Recorder(claims, marks, pending, self.history, clock, outbox),
         )
         # Threads would interleave differently each time; one seed is one run.
@@ -408,6 +412,10 @@ class Promises(RuleBasedStateMachine):
     def monotonic(self) -> float:
         """Return the time on the clock that nobody sets."""
         return self.clock().timestamp()
+
+    def sleep(self, seconds: float) -> None:
+        """Pass the time at once."""
+        self.clock.advance(seconds=seconds)
 
     def process(self, script: Script) -> Process:
         """Return the process that does the next step, restarted if it was killed."""

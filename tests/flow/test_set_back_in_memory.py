@@ -6,10 +6,10 @@ import pytest
 
 from model_release.domain.claims import Claim, State, target_digest
 from model_release.domain.history import HistoryEntry, HistoryQuery
-from model_release.errors import ClaimLeasedError, RefusedError
+from model_release.errors import ClaimLeasedError, RefusedError, TemporaryError
 from model_release.flow.set_back import set_mark_back
 from model_release.store.high_water_mark import HighWaterMarks
-from tests.in_memory import NOON, OTHER_TARGET, PARTITION, SECOND, TARGET, Process, a_plan
+from tests.in_memory import CREATED, NOON, OTHER_TARGET, PARTITION, SECOND, TARGET, Process, a_plan
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def mark(process: Process) -> str:
 
 
 def set_back(process: Process, claim: Claim) -> list[HistoryEntry]:
-    return set_mark_back(claim, "Ada", "a mistake", process.recorder)
+    return set_mark_back(claim, "Ada", "a mistake", process.start_release)
 
 
 @pytest.fixture
@@ -134,3 +134,32 @@ def test_it_is_recorded_who_set_the_mark_back_before_anything_changes(process: P
 
     assert mark(process) == "99999"
     assert len(process.history.page(HistoryQuery()).entries) == 1
+
+
+def sent(process: Process, claim: Claim) -> Claim:
+    """Version 99999 with the ID of its definition, as if its request had been refused."""
+    newest = process.claims.get(PARTITION, f"99999 {target_digest(TARGET)}")
+    return process.claims.update(newest, replace(newest, definition_id=7))
+
+
+def test_a_refused_version_whose_release_is_found_is_started(process: Process, claim: Claim) -> None:
+    sent(process, claim)
+    process.azure_devops.finding = [CREATED]
+
+    _, entry = set_back(process, claim)
+
+    assert (entry.state, entry.release_id) == (State.STARTED, CREATED.id)
+    assert mark(process) == "20"
+
+
+def test_the_mark_stays_while_the_release_of_a_refused_version_cannot_be_searched_for(
+    process: Process, claim: Claim
+) -> None:
+    sent(process, claim)
+    process.azure_devops.finding = [TemporaryError("503")]
+
+    with pytest.raises(RefusedError, match="version 99999 may have been created; try again"):
+        set_back(process, claim)
+
+    assert mark(process) == "99999"
+    assert process.claims.get(PARTITION, f"99999 {target_digest(TARGET)}").state is State.REFUSED

@@ -17,6 +17,7 @@ from model_release.domain.routing import Reason, Routing
 from model_release.domain.targets import Created, Plan
 from model_release.errors import ClaimLeasedError
 from model_release.flow.attempt import OpenAttempt
+from model_release.flow.confirm import Confirmed
 from model_release.flow.set_back import set_mark_back
 from tests.environment import BOTH, EVENTS, Environment, event, sample_event
 
@@ -265,7 +266,7 @@ def test_a_request_in_flight_is_waited_for(env: Environment) -> None:
 
 
 @BOTH
-def test_pauses_double_and_are_not_shorter_than_retry_after(env: Environment) -> None:
+def test_an_attempt_follows_each_minute_and_after_retry_after(env: Environment) -> None:
     env.azure_devops.misbehave(Fault(**env.requests.start, status=429))
     waits = []
     env.registered(event())
@@ -277,7 +278,7 @@ def test_pauses_double_and_are_not_shorter_than_retry_after(env: Environment) ->
     env.azure_devops.misbehave(Fault(**env.requests.start, status=429, headers={"Retry-After": "3000"}))
     env.later(hours=1)
 
-    assert waits == [60, 120, 240, 480]
+    assert waits == [60, 60, 60, 60]
     assert (env.history[0].next_attempt - env.clock()).total_seconds() == 3000
 
 
@@ -485,7 +486,7 @@ def test_a_sweep_leaves_claims_to_the_next_when_its_time_is_over(env: Environmen
 
 
 def test_the_pause_is_at_most_an_hour(env: Environment) -> None:
-    env.azure_devops.misbehave(Fault(**env.requests.start, status=429))
+    env.azure_devops.misbehave(Fault(**env.requests.start, status=403))
     env.registered(event())
 
     for _ in range(45):
@@ -553,7 +554,7 @@ def test_an_attempt_that_used_up_its_lease_sends_nothing(env: Environment) -> No
     target = env.app.start_release.targets.last_resolved(plan.target)
     leased = env.claims.new(plan, parsed, target, (), "")
     claim, _ = env.claims.insert(leased.claim)
-    attempt = OpenAttempt(claim, None, leased.deadline, parsed, Routing((plan,), Reason("")), plan)
+    attempt = OpenAttempt(claim, None, leased.deadline, parsed, lambda: Confirmed(parsed, Routing((plan,), Reason(""))))
     env.clock.advance(seconds=106)
 
     _, result = env.app.start_release.attempts.run(attempt)
@@ -624,7 +625,7 @@ def test_a_version_that_was_registered_by_mistake_supersedes_nothing_after_the_m
 
     _, registered = env.plan(event(version=25))
     (claim,) = env.claims.recorded(registered.workspace, registered.model, "25")["25"].claims
-    entry, withdrawn = set_mark_back(claim, "Ada", "a typing error", env.app.start_release.recorder)
+    entry, withdrawn = set_mark_back(claim, "Ada", "a typing error", env.app.start_release)
     assert env.later(hours=2) == []
     (newer,) = remembers_the_mark.start_release.registered(event(version=26))
 

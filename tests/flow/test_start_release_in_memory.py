@@ -10,7 +10,7 @@ from azure.core.exceptions import ServiceRequestError
 
 from model_release.domain.claims import Claim, State, target_digest
 from model_release.domain.events import Workspace
-from model_release.domain.history import HistoryEntry
+from model_release.domain.history import HistoryEntry, HistoryQuery
 from model_release.domain.targets import Target
 from model_release.errors import ClaimLeasedError, RefusedError, TemporaryError, UnknownOutcomeError
 from tests.in_memory import (
@@ -156,6 +156,41 @@ def test_an_event_of_another_workspace_is_not_kept(process: Process) -> None:
 
     assert entry.reason == f"workspace {other.id} is not in AML_WORKSPACES"
     assert {partition for partition, _ in process.client.rows} == {"ignored"}
+
+
+def test_a_claim_of_a_process_that_was_killed_is_pending_before_its_event_is_ignored(process: Process) -> None:
+    claim = process.inserted()
+    deploy(process, TARGET, enabled=False)
+
+    (entry,) = register(process)
+
+    assert (entry.state, entry.reason) == (State.IGNORED, "route churn is disabled")
+    assert process.rows("pending")[claim.key]["next_attempt"] == claim.lease_until
+
+
+def test_only_a_claim_that_was_cut_off_becomes_pending_when_its_event_is_ignored(process: Process) -> None:
+    register(process)
+    process.azure_devops.creating = [RefusedError("403")]
+    register(process, "21")
+    pending = dict(process.rows("pending"))
+    deploy(process, TARGET, enabled=False)
+
+    assert states(register(process) + register(process, "21")) == [State.IGNORED] * 2
+
+    assert process.rows("pending") == pending
+
+
+def test_the_history_entry_of_a_process_that_was_killed_is_written_before_its_event_is_ignored(
+    process: Process,
+) -> None:
+    register(process)
+    (claim,) = claims(process)
+    process.client.rows = {at: row for at, row in process.client.rows.items() if at[0] != "history"}
+    deploy(process, TARGET, enabled=False)
+
+    assert states(register(process)) == [State.IGNORED]
+
+    assert list(process.history.page(HistoryQuery()).entries) == [HistoryEntry.of(claim)]
 
 
 @pytest.mark.parametrize("body", ["not JSON", event_body(model="fraud")])

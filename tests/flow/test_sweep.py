@@ -33,16 +33,19 @@ def test_a_refused_claim_is_attempted_hourly_and_abandoned_after_seven_days(env:
 
 
 @BOTH
-def test_a_claim_whose_release_cannot_be_searched_for_is_abandoned_after_seven_days(env: Environment) -> None:
-    env.azure_devops.misbehave(Fault(**env.requests.start, close="before"), Fault(**env.requests.look, status=500))
+@pytest.mark.parametrize(("status", "state"), [(500, State.UNKNOWN), (403, State.ABANDONED)])
+def test_a_claim_whose_release_may_exist_is_abandoned_only_if_the_search_is_refused(
+    env: Environment, status: int, state: State
+) -> None:
+    env.azure_devops.misbehave(Fault(**env.requests.start, close="before", times=1))
     env.registered(event())
-    env.azure_devops.behave()
-    env.azure_devops.misbehave(Fault(**env.requests.start, status=500), Fault(**env.requests.look, status=500))
+    env.azure_devops.misbehave(Fault(**env.requests.look, status=status))
     env.later(days=6)
 
     (entry,) = env.later(days=1, hours=1)
 
-    assert entry.state is State.ABANDONED
+    assert entry.state is state
+    assert "cannot check whether the release exists" in entry.reason
 
 
 @BOTH

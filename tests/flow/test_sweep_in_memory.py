@@ -10,9 +10,10 @@ from azure.core.exceptions import ServiceRequestError
 
 from model_release.domain.claims import Claim, State
 from model_release.domain.history import HistoryEntry, HistoryQuery
-from model_release.errors import TemporaryError
+from model_release.errors import RefusedError, TemporaryError, UnknownOutcomeError
 from model_release.flow.sweep import SWEEP_THREADS, SWEEP_TIME, sweep_threads
-from tests.in_memory import DAY, HOUR, MINUTE, NOON, SECOND, WORKSPACE, Process, event_body
+from model_release.store.pending import LONGEST_FUNCTION
+from tests.in_memory import CREATED, DAY, HOUR, MINUTE, NOON, SECOND, WORKSPACE, Process, event_body
 
 
 @pytest.fixture
@@ -75,9 +76,9 @@ def test_a_claim_that_began_to_be_throttled_is_left(process: Process) -> None:
     (due,) = process.pending.due()
     process.throttle.extend(MINUTE)
 
-    assert process.sweep._take_up(due, NOON + HOUR) == []
+    assert process.sweep._take_up(due) == []
     process.later(MINUTE)
-    assert len(process.sweep._take_up(due, NOON + HOUR)) == 1
+    assert len(process.sweep._take_up(due)) == 1
 
 
 def test_a_claim_whose_next_attempt_is_later_than_its_row_is_left(process: Process) -> None:
@@ -89,16 +90,6 @@ def test_a_claim_whose_next_attempt_is_later_than_its_row_is_left(process: Proce
     process.later(SECOND)
 
     assert len(process.sweep.run()) == 1
-
-
-def test_nothing_begins_after_the_time_of_a_sweep(process: Process) -> None:
-    waiting(process)
-    process.later(HOUR)
-    (due,) = process.pending.due()
-
-    assert process.sweep._take_up(due, process.clock()) == []
-    assert len(process.sweep._take_up(due, process.clock() + SECOND)) == 1
-    assert SWEEP_TIME == 50 * SECOND
 
 
 def test_a_sweep_begins_attempts_for_50_seconds(process: Process) -> None:
@@ -114,6 +105,78 @@ def test_a_sweep_begins_attempts_for_50_seconds(process: Process) -> None:
     process.azure_devops.create = slow
 
     assert len(process.sweep.run()) == 2
+    assert SWEEP_TIME == 50 * SECOND
+
+
+def outage(process: Process, *errors: Exception | None) -> None:
+    """Let Azure DevOps answer each request with the next error, and be available after the last one."""
+    process.azure_devops.creating = [error or CREATED for error in errors]
+
+
+def test_a_sweep_ends_after_three_attempts_in_a_row_that_find_azure_devops_unavailable(process: Process) -> None:
+    for number in range(10):
+        waiting(process, f"{number}-a")
+    process.later(MINUTE)
+    outage(process, *[TemporaryError("503")] * 20)
+    process.azure_devops.created.clear()
+
+    assert len(process.sweep.run()) == 3
+    assert len(process.azure_devops.created) == 3
+
+
+def test_every_claim_is_attempted_in_the_sweep_that_finds_azure_devops_available_again(process: Process) -> None:
+    for number in range(10):
+        waiting(process, f"{number}-a")
+    for _ in range(180):
+        process.later(MINUTE)
+        outage(process, *[UnknownOutcomeError("502"), TemporaryError("503"), TemporaryError("503")])
+        process.azure_devops.finding = [TemporaryError("503")] * 3
+        process.sweep.run()
+    process.azure_devops.finding = []
+    outage(process)
+
+    ended = [entry.state for _ in range(2) for entry in sweep(process)]
+
+    assert ended.count(State.STARTED) == 10
+
+
+def test_claims_that_always_fail_do_not_keep_the_others_from_their_attempts(process: Process) -> None:
+    for number in range(9):
+        waiting(process, f"{number}-a")
+    create = process.azure_devops.create
+
+    def fails_for_most(plan: Any, event: Any, *more: Any) -> Any:
+        if event.version != "8-a":
+            raise TemporaryError("503")
+        return create(plan, event, *more)
+
+    process.azure_devops.create = fails_for_most
+
+    assert [entry.state for _ in range(3) for entry in sweep(process)].count(State.STARTED) == 1
+
+
+def test_a_refusal_belongs_to_its_claim_and_ends_no_sweep(process: Process) -> None:
+    for number in range(5):
+        waiting(process, f"{number}-a")
+    process.later(MINUTE)
+    outage(process, *[RefusedError("403")] * 5)
+
+    assert [entry.state for entry in process.sweep.run()] == [State.REFUSED] * 5
+
+
+def test_a_second_sweep_does_nothing_while_one_is_running(process: Process) -> None:
+    waiting(process)
+    process.later(MINUTE)
+    second: list[Any] = []
+    process.once("before get_entity", lambda: second.append(process.sweep.run()))
+
+    assert len(process.sweep.run()) == 1
+    assert second == [[]]
+
+
+def sweep(process: Process) -> list[HistoryEntry]:
+    process.later(MINUTE)
+    return process.sweep.run()
 
 
 def test_a_claim_of_another_worker_is_left_without_an_error(process: Process, caplog: pytest.LogCaptureFixture) -> None:
@@ -138,9 +201,12 @@ def test_an_attempt_that_fails_does_not_stop_the_others(process: Process, caplog
     assert errors(caplog) == ["an attempt failed; the next sweep repeats it"]
 
 
-def test_a_row_without_a_claim_is_deleted(process: Process) -> None:
+def test_a_row_without_a_claim_is_deleted_once_no_function_can_insert_it(process: Process) -> None:
     process.pending.put(process.new().claim, NOON)
 
+    assert process.sweep.run() == []
+    assert process.rows("pending")
+    process.later(LONGEST_FUNCTION)
     assert process.sweep.run() == []
 
     assert process.rows("pending") == {}

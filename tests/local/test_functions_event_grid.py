@@ -94,19 +94,11 @@ def test_a_validation_without_a_code_is_a_server_error(url: str, body: Any) -> N
     assert deliver(url, "text", body, **{"aeg-event-type": "SubscriptionValidation"}).status_code == 500
 
 
-@pytest.mark.parametrize(
-    ("origin", "allowed"),
-    [
-        (None, "eventgrid.azure.net"),
-        ("eventgrid.azure.net", "eventgrid.azure.net"),
-        ("eventgrid.azure.us", "eventgrid.azure.us"),
-        ("example.org", "eventgrid.azure.net"),
-    ],
-)
-def test_the_handshake_of_cloud_events_allows_event_grid(url: str, origin: str | None, allowed: str) -> None:
+@pytest.mark.parametrize("origin", [None, "eventgrid.azure.net", "eventgrid.azure.us", "example.org"])
+def test_the_handshake_of_cloud_events_allows_event_grid_whatever_the_origin(url: str, origin: str | None) -> None:
     answer = requests.options(f"{url}{WEBHOOK}text", headers={"WebHook-Request-Origin": origin}, timeout=5)
 
-    assert (answer.status_code, answer.headers["Webhook-Allowed-Origin"]) == (200, allowed)
+    assert (answer.status_code, answer.headers["Webhook-Allowed-Origin"]) == (200, "eventgrid.azure.net")
 
 
 @pytest.mark.parametrize(("header", "status"), [("Unsubscribe", 202), ("Other", 400), ("", 400)])

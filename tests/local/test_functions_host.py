@@ -13,6 +13,7 @@ import pytest
 import requests
 
 from local.functions_host import FunctionsHost
+from local.serving import Server
 from tests.local.recording_app import RecordingApp
 
 HOME = Path(__file__).parents[2]
@@ -28,6 +29,21 @@ def test_the_home_page_reports_that_the_app_is_running(url: str, method: str) ->
 
     assert (answer.status_code, answer.headers["Content-Type"]) == (200, "text/html")
     assert ("up and running" in answer.text) == (method == "GET")
+
+
+def test_the_home_page_can_be_disabled(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AzureWebJobsDisableHomepage", "True")
+
+    assert requests.get(url, timeout=5).status_code == 204
+
+
+def test_custom_headers_are_in_each_answer_unless_the_function_sets_them(recording: RecordingApp) -> None:
+    host = FunctionsHost(recording.app, http={"customHeaders": {"X-Answered": "no", "X-Added": "yes"}})
+    with host, Server(host) as server:
+        answers = [requests.get(server.url + path, timeout=5) for path in ("/api/things/1", "/api/none")]
+
+    assert [answer.headers["X-Answered"] for answer in answers] == ["yes", "no"]
+    assert [answer.headers["X-Added"] for answer in answers] == ["yes", "yes"]
 
 
 def test_a_timer_function_runs_on_request_and_gets_the_librarys_own_request(recording: RecordingApp, url: str) -> None:
@@ -154,7 +170,7 @@ def test_the_command_serves_an_app_with_its_settings_until_it_is_stopped(tmp_pat
     (tmp_path / "function_app.py").write_text(APP)
     (tmp_path / "host.json").write_text('{"version": "2.0", "extensions": {"http": {"routePrefix": "x"}}}')
     (tmp_path / "local.settings.json").write_text('{"Values": {"FROM_FILE": "file ", "FROM_BOTH": "file"}}')
-    with command(tmp_path, "--no-timers", "--key", "secret", FROM_BOTH="environment") as process:
+    with command(tmp_path, "--no-timers", "--function-key", "secret", FROM_BOTH="environment") as process:
         assert process.stdout
         name, _, url = process.stdout.readline().strip().partition(": ")
 

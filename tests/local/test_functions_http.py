@@ -23,8 +23,8 @@ def test_requests_and_responses_are_converted(url: str) -> None:
     assert headers["x-sent"] == "by us"
     assert (answer.status_code, answer.headers["X-Answered"]) == (201, "yes")
     assert answer.headers["Content-Type"] == "application/json"
-    assert answer.cookies["a"] == "1"
-    assert "HttpOnly" in answer.headers["Set-Cookie"]
+    # The real host writes the empty domain too, so Python's own clients ignore the cookie.
+    assert answer.headers["Set-Cookie"] == "a=1; domain=; path=/; httponly"
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_a_route_without_methods_has_all_of_them(url: str, method: str) -> None:
 
 @pytest.mark.parametrize(("prefix", "path"), [("", "/things/best"), ("v1/x", "/v1/x/things/best")])
 def test_the_route_prefix_can_be_changed(recording: RecordingApp, prefix: str, path: str) -> None:
-    host = FunctionsHost(recording.app, route_prefix=prefix)
+    host = FunctionsHost(recording.app, http={"routePrefix": prefix})
     with host, Server(host) as server:
         assert requests.get(server.url + path, timeout=5).status_code == 200
 

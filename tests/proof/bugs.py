@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from math import inf
 
 from model_release.domain.claims import NEVER, AttemptResult, Claim, State, target_digest
-from model_release.domain.events import ModelRegistered
 from model_release.domain.history import HistoryEntry
 from model_release.domain.lease import Lease
 from model_release.domain.targets import Plan, Target, TargetId
 from model_release.flow.attempt import Attempts, Guarded, OpenAttempt
+from model_release.flow.confirm import Cause
 from model_release.flow.record import Recorder
 from model_release.flow.start_release import StartRelease
 from model_release.store.high_water_mark import HighWaterMarks, Mark
@@ -25,8 +24,8 @@ from tests.proof.services import Parts
 
 
 class _ShrinkingMarks(HighWaterMarks):
-    def _write(self, mark: Mark | None, claim: Claim) -> Mark:
-        return super()._write(mark and replace(mark, in_flight_until=NEVER), claim)
+    def _write(self, mark: Mark | None, claim: Claim, gone: str) -> Mark:
+        return super()._write(mark and replace(mark, in_flight_until=NEVER), claim, gone)
 
 
 class _OneTime(Lease):
@@ -53,19 +52,17 @@ class _ForgetsAnyRow(Pending):
 
 
 class _PushesRowsAhead(StartRelease):
-    def _attempt(
-        self, plan: Plan, event: ModelRegistered, siblings: Iterable[str], idempotency_key: str, *, delivered: bool
-    ) -> list[HistoryEntry]:
-        if idempotency_key:
+    def _attempt(self, plan: Plan, siblings: list[str], cause: Cause) -> list[HistoryEntry]:
+        if cause.idempotency_key:
             resolved = self.targets.last_resolved(plan.target)
-            new = self.claims.new(plan, event, resolved, siblings, idempotency_key).claim
+            new = self.claims.new(plan, cause.event, resolved, siblings, cause.idempotency_key).claim
             self.pending.put(new, new.lease_until)
-        return super()._attempt(plan, event, siblings, idempotency_key, delivered=delivered)
+        return super()._attempt(plan, siblings, cause)
 
 
 class _SendsAfterAFailedSearch(Attempts):
-    def _already_created(self, attempt: OpenAttempt) -> Guarded:
-        guarded = super()._already_created(attempt)
+    def already_created(self, attempt: OpenAttempt) -> Guarded:
+        guarded = super().already_created(attempt)
         refused = attempt.before and attempt.before.state is State.REFUSED
         return attempt if refused and isinstance(guarded, AttemptResult) and not guarded.created else guarded
 
@@ -77,10 +74,8 @@ class _WritesHistoryOnce(Recorder):
 
 
 class _NoRowBeforeTheClaim(StartRelease):
-    def _attempt(
-        self, plan: Plan, event: ModelRegistered, siblings: Iterable[str], idempotency_key: str, *, delivered: bool
-    ) -> list[HistoryEntry]:
-        return super()._attempt(plan, event, siblings, idempotency_key, delivered=delivered or not idempotency_key)
+    def _attempt(self, plan: Plan, siblings: list[str], cause: Cause) -> list[HistoryEntry]:
+        return super()._attempt(plan, siblings, replace(cause, delivered=cause.delivered or not cause.idempotency_key))
 
 
 class _RestartsWithoutMark(Attempts):

@@ -73,7 +73,7 @@ class Calls:
     def set_mark_back(self, version: int) -> None:
         def set_mark_back(process: Process, claim: Claim) -> None:
             with suppress(RefusedError):
-                flow.set_mark_back(claim, "somebody", "a mistake", process.app.recorder)
+                flow.set_mark_back(claim, "somebody", "a mistake", process.app)
 
         self._spawn(f"set mark back to {version}", self._on_a_claim(version, set_mark_back))
 

@@ -13,12 +13,13 @@ from azure.core.exceptions import ServiceRequestError
 from msrest.authentication import BasicAuthentication
 
 from model_release.azure_devops.client import AzureDevOps
-from model_release.azure_ml.models import ModelListError, ModelVersion
+from model_release.azure_ml.models import AzureMlError, ModelListError, ModelVersion
 from model_release.domain.events import MODEL_REGISTERED, Workspace
 from model_release.domain.lease import Lease
 from model_release.domain.release_map import ReleaseMap
 from model_release.flow.attempt import Attempts
 from model_release.flow.catch_up import CatchUp
+from model_release.flow.confirm import Confirm
 from model_release.flow.publish import Publisher, TopicError
 from model_release.flow.record import Recorder
 from model_release.flow.start_release import StartRelease
@@ -93,6 +94,7 @@ class Process:
         claims = parts.claims(table, lease=lease, clock=clock, monotonic=self.monotonic)
         pending, targets = parts.pending(table, clock), parts.targets(table)
         self.history, self.throttle = parts.history(table, clock), Throttle(table, clock, threads())
+        confirm = Confirm(self, threads())
         marks, outbox = parts.marks(table, claims, clock), Outbox(table)
         self.app = parts.start_release(
             release_map=release_map(self.map),
@@ -101,7 +103,15 @@ class Process:
             targets=targets,
             pending=pending,
             attempts=parts.attempts(
-                self._azure_devops(parts), claims, targets, marks, self.throttle, FIRST_RETRY, clock
+                self._azure_devops(parts),
+                claims,
+                targets,
+                marks,
+                self.throttle,
+                confirm,
+                FIRST_RETRY,
+                clock,
+                self.sleep,
             ),
             recorder=parts.recorder(claims, marks, pending, self.history, clock, outbox),
             monotonic=self.monotonic,
@@ -124,6 +134,10 @@ class Process:
     def monotonic(self) -> float:
         return self.simulation.now / 1000
 
+    def sleep(self, seconds: float) -> None:
+        self.simulation.current.ready_at = self.simulation.now + round(seconds * 1000)
+        self.simulation.stop("after a pause")
+
     def models(self, _: Workspace) -> list[str]:
         """List the models, as Azure ML does."""
         return [MODEL]
@@ -133,11 +147,15 @@ class Process:
         self.simulation.stop("before list the versions")
         if self.simulation.question_fails():
             raise ModelListError("503")
-        listed = [
-            ModelVersion(workspace, model, str(version), BEGIN + timedelta(seconds=version), {}, {})
-            for version in self.simulation.scenario.versions
-        ]
+        listed = [_model_version(workspace, model, version) for version in self.simulation.scenario.versions]
         return [one for one in listed if one.created >= since]
+
+    def model_version(self, workspace: Workspace, model: str, version: str) -> ModelVersion | None:
+        """Read a version, as Azure ML does."""
+        self.simulation.stop("before read the version")
+        if self.simulation.question_fails():
+            raise AzureMlError("503")
+        return _model_version(workspace, model, int(version))
 
     def send(self, events: list[dict[str, Any]]) -> None:
         """Publish outcome events, as the topic does."""
@@ -148,6 +166,10 @@ class Process:
         self.simulation.stop("after publish")
         if self.simulation.question_fails():
             raise TopicError("the answer is lost")
+
+
+def _model_version(workspace: Workspace, model: str, version: int) -> ModelVersion:
+    return ModelVersion(workspace, model, str(version), BEGIN + timedelta(seconds=version), {}, {})
 
 
 @cache

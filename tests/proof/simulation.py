@@ -28,6 +28,8 @@ _WRITES = tuple(f"after {name}_entity" for name in ("create", "update", "upsert"
 _UNSAFE = ("after update_entity", "after delete_entity")
 # How late storage carries out a write at most.
 LATEST_WRITE = 40_000
+# The platform kills a process with a function that has run for so long: `functionTimeout` in host.json.
+FUNCTION_TIMEOUT = 600_000
 
 
 class Simulation:
@@ -92,7 +94,7 @@ class Simulation:
             except BaseException as error:  # noqa: BLE001  greenlet would raise it in the scheduler
                 self.check_error(error)
 
-        worker = Worker(name, process, checked)
+        worker = Worker(name, process, checked, began=self.now)
         self.workers.append(worker)
         return worker
 
@@ -126,6 +128,10 @@ class Simulation:
             elif carry_out == self._write_late:
                 self._late.append((time, what))
         self.now = max(self.now, until)
+        for worker in [worker for worker in self.workers if self.now - worker.began >= FUNCTION_TIMEOUT]:
+            if worker.process in self.processes:
+                self.note(f"{worker.name} took longer than a function may")
+                self.kill(worker.process)
 
     # What the parts of a process call.
 

@@ -174,7 +174,9 @@ class Surroundings:
 
     def _time_passes(self) -> bool:
         simulation = self._simulation
-        if simulation.scenario.weeks and simulation.random.random() < 0.3:
+        # Event Grid delivers for a day only.
+        delivered = self._calls.delivered <= self._calls.acknowledged
+        if simulation.scenario.weeks and delivered and simulation.random.random() < 0.3:
             pause = _WEEK
         elif simulation.random.random() < 0.5:
             pause = simulation.choice(_PAUSES)

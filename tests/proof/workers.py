@@ -25,6 +25,7 @@ class Worker:
     name: str
     process: Process
     work: Callable[[], Any]
+    began: int = 0
     at: str = "the start"
     steps: int = 0
     position: int = 0

@@ -41,6 +41,10 @@ def test_the_first_claim_writes_the_mark(process: Process) -> None:
     }
 
 
+def sent(version: str) -> Obstacle:
+    return Obstacle(sent=version, brought_by=f"{version} {target_digest(TARGET)}")
+
+
 def test_a_newer_version_raises_the_mark_and_an_older_one_is_superseded(process: Process) -> None:
     first = process.inserted("9")
     process.marks.advance(first)
@@ -51,8 +55,12 @@ def test_a_newer_version_raises_the_mark_and_an_older_one_is_superseded(process:
 
     assert mark(process)["version"] == "20"
     assert mark(process)["brought_by"] == mark(process)["in_flight"] == second.row
-    assert process.marks.advance(process.inserted("10")) == Obstacle(sent="20")
-    assert Process(shares=process).marks.advance(process.inserted("11")) == Obstacle(sent="20")
+    assert process.marks.advance(process.inserted("10")) == Obstacle(
+        sent="20", brought_by=f"20 {target_digest(TARGET)}"
+    )
+    assert Process(shares=process).marks.advance(process.inserted("11")) == Obstacle(
+        sent="20", brought_by=f"20 {target_digest(TARGET)}"
+    )
 
 
 def test_a_version_waits_for_an_older_one_that_is_in_flight(process: Process) -> None:
@@ -251,7 +259,7 @@ def test_a_mark_that_another_process_wrote_first_is_read_again(process: Process)
     other, claim, newer = Process(shares=process), process.inserted("20"), process.inserted("21")
     process.once("before create_entity", lambda: other.marks.advance(newer))
 
-    assert process.marks.advance(claim) == Obstacle(sent="21")
+    assert process.marks.advance(claim) == sent("21")
 
 
 def test_a_mark_that_another_process_changed_is_read_again(process: Process) -> None:
@@ -261,7 +269,7 @@ def test_a_mark_that_another_process_changed_is_read_again(process: Process) -> 
     recorded(process, first, State.STARTED)
     other.marks.advance(third)
 
-    assert process.marks.advance(second) == Obstacle(sent="22")
+    assert process.marks.advance(second) == sent("22")
 
 
 def test_other_errors_of_storage_are_raised(process: Process) -> None:
@@ -345,4 +353,20 @@ def test_the_newer_version_of_the_mark_is_reported(process: Process) -> None:
 
 
 def test_an_obstacle_names_nothing_by_default() -> None:
-    assert Obstacle() == Obstacle(sent="", in_flight="", manually=False)
+    assert Obstacle() == Obstacle(sent="", in_flight="", manually=False, brought_by="")
+
+
+def test_a_lower_version_passes_a_mark_whose_version_is_gone(process: Process) -> None:
+    process.marks.advance(process.inserted("20"))
+    process.later(6 * MINUTE)
+
+    assert process.marks.advance(process.inserted("1"), gone="19")
+    assert process.marks.advance(process.inserted("1"), gone="20") is None
+    process.later(6 * MINUTE)
+    assert process.marks.advance(process.inserted("2")) is None
+
+
+def test_a_lower_version_waits_for_the_request_of_a_version_that_is_gone(process: Process) -> None:
+    process.marks.advance(process.inserted("20"))
+
+    assert process.marks.advance(process.inserted("1"), gone="20") == Obstacle(in_flight="20")

@@ -220,9 +220,9 @@ def test_the_sweep_starts_an_interrupted_restart_once(env: Environment) -> None:
 def test_a_restart_that_was_interrupted_before_its_claim_starts_nothing(env: Environment) -> None:
     register(env, 20)
     (claim,) = claims(env)
-    env.app.sweep.pending.put(replace(claim, row=f"{claim.row} {IDEMPOTENCY_KEY}"), env.clock())
+    env.app.sweep.pending.put(replace(claim, row=f"{claim.row} {IDEMPOTENCY_KEY}", created=env.clock()), env.clock())
 
-    assert env.later(minutes=2) == []
+    assert env.later(minutes=30) == []
     assert list(env.app.sweep.pending.due()) == []
     assert env.versions == ["20"]
 

@@ -1,9 +1,13 @@
 """Pending claims: what the sweep takes up."""
 
+import json
+from datetime import timedelta
+from pathlib import Path
+
 import pytest
 from azure.core.exceptions import ServiceRequestError
 
-from model_release.store.pending import Due, PendingCount
+from model_release.store.pending import LONGEST_FUNCTION, Due, PendingCount
 from tests.in_memory import MINUTE, NOON, PARTITION, SECOND, Process, values
 
 
@@ -32,7 +36,7 @@ def test_a_row_is_due_from_its_time_on(process: Process) -> None:
     process.later(SECOND)
 
     etag = process.rows("pending")[claim.key].metadata["etag"]
-    assert list(process.pending.due()) == [Due(PARTITION, claim.row, etag)]
+    assert list(process.pending.due()) == [Due(PARTITION, claim.row, NOON, NOON + MINUTE, etag)]
 
 
 def test_a_final_claim_is_deleted(process: Process) -> None:
@@ -45,9 +49,39 @@ def test_a_final_claim_is_deleted(process: Process) -> None:
     assert list(process.rows("pending")) == [other.key]
 
 
+def test_a_row_that_the_sweep_has_is_not_added(process: Process) -> None:
+    claim = process.new().claim
+    process.pending.add(claim, NOON)
+
+    process.pending.add(claim, NOON + MINUTE)
+
+    assert process.rows("pending")[claim.key]["next_attempt"] == NOON
+
+
+def test_a_row_is_not_forgotten_while_a_function_may_insert_its_claim(process: Process) -> None:
+    process.pending.put(process.new().claim, NOON)
+    (due,) = process.pending.due()
+
+    process.later(LONGEST_FUNCTION - SECOND)
+    process.pending.forget(due)
+    assert process.rows("pending")
+    process.later(SECOND)
+    process.pending.forget(due)
+
+    assert not process.rows("pending")
+
+
+def test_a_function_ends_before_its_row_is_forgotten() -> None:
+    host = json.loads(Path("host.json").read_text())
+    hours, minutes, seconds = map(int, host["functionTimeout"].split(":"))
+
+    assert timedelta(hours=hours, minutes=minutes, seconds=seconds) < LONGEST_FUNCTION
+
+
 def test_a_row_that_was_written_again_is_not_forgotten(process: Process) -> None:
     claim = process.new().claim
     process.pending.put(claim, NOON)
+    process.later(LONGEST_FUNCTION)
     (due,) = process.pending.due()
     process.pending.put(claim, NOON + MINUTE)
 
@@ -64,6 +98,7 @@ def test_a_row_that_was_written_again_is_not_forgotten(process: Process) -> None
 def test_a_row_is_forgotten_only_if_storage_answers(process: Process) -> None:
     process.pending.put(process.new().claim, NOON)
     (due,) = process.pending.due()
+    process.later(LONGEST_FUNCTION)
     process.fail("before delete_entity", ServiceRequestError("storage fails"))
 
     with pytest.raises(ServiceRequestError):

@@ -13,6 +13,7 @@ from werkzeug.wrappers import Response
 from local import demo
 from local.azure_devops_faults import Fault
 from local.functions_host import FunctionsHost
+from local.functions_keys import Keys
 from local.serving import Server
 from model_release.app import HOME, build_or_report
 from model_release.domain.events import Workspace
@@ -50,7 +51,7 @@ def browser() -> Iterator[Browser]:
 
 @contextmanager
 def served(env: Environment) -> Iterator[str]:
-    host = FunctionsHost(env.function_app(), key=KEY)
+    host = FunctionsHost(env.function_app(), key=Keys(function=KEY))
     with host, Server(host) as server:
         yield server.url
 

@@ -1,0 +1,141 @@
+"""Confirm with Azure ML what an event says: that the version is registered, and with which tags and properties."""
+
+import json
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from model_release.azure_ml.models import AzureMl, AzureMlError, ModelVersion
+from model_release.domain.claims import Claim, registration_row
+from model_release.domain.events import MODEL_REGISTERED, ModelRegistered, Workspace, parse
+from model_release.domain.history import HistoryEntry
+from model_release.domain.routing import Reason, Routing
+from model_release.domain.targets import Plan
+from model_release.tracing import traced
+
+
+@dataclass(frozen=True)
+class NotConfirmed:
+    """Why Azure ML did not confirm an event; `absent` if it has no such version, or none that is ready."""
+
+    reason: str
+    absent: bool
+    retry_after: timedelta | None = None
+
+
+@dataclass(frozen=True)
+class Confirmed:
+    """An event as Azure ML confirmed it, and what the release map plans for it."""
+
+    event: ModelRegistered
+    routing: Routing
+
+
+Ask = Callable[[], Confirmed | NotConfirmed]
+
+
+@dataclass(frozen=True)
+class Cause:
+    """Why plans are attempted: an event, how to confirm it, and the last part of its claims' rows.
+
+    Only if `delivered`, the event is delivered again.
+    """
+
+    event: ModelRegistered
+    confirmed: Ask
+    idempotency_key: str = ""
+    registration: str = ""
+    delivered: bool = False
+
+
+class Confirm:
+    """Reads model versions from Azure ML; without Azure ML, events are believed."""
+
+    def __init__(self, azure_ml: AzureMl | None, threads: Executor) -> None:
+        """Take the threads that read, while the caller writes to storage."""
+        self._azure_ml = azure_ml
+        self._threads = threads
+
+    def ask(self, event: ModelRegistered, route: Callable[[ModelRegistered], Routing]) -> Ask:
+        """Begin to read the version of an event; calling what is returned waits for the answer."""
+        read = self._threads.submit(self._read, self._azure_ml, event).result if self._azure_ml else lambda: event
+
+        def confirmed() -> Confirmed | NotConfirmed:
+            found = read()
+            return found if isinstance(found, NotConfirmed) else Confirmed(found, route(found))
+
+        return confirmed
+
+    def is_gone(self, workspace: Workspace, model: str, version: str) -> bool:
+        """Whether Azure ML says that it has no such version."""
+        try:
+            return self._azure_ml is not None and self._azure_ml.model_version(workspace, model, version) is None
+        except AzureMlError:
+            return False
+
+    @traced("confirm")
+    def _read(self, azure_ml: AzureMl, event: ModelRegistered) -> ModelRegistered | NotConfirmed:
+        try:
+            found = azure_ml.model_version(event.workspace, event.model, event.version)
+        except AzureMlError as error:
+            return NotConfirmed(str(error), absent=False, retry_after=error.retry_after)
+        if found is None:
+            return NotConfirmed(f"Azure ML has no version {event.version} of {event.model}", absent=True)
+        if not found.ready:
+            state = f"version {event.version} of {event.model} is {found.provisioning_state} in Azure ML"
+            return NotConfirmed(f"{state}, not Succeeded", absent=True)
+        return replace(parse(event_of(found, event.id)), registered_at=found.created)
+
+
+def event_of(version: ModelVersion, event_id: str) -> str:
+    """Build the event that Azure ML sends for a version with these tags."""
+    workspace = version.workspace
+    return json.dumps(
+        {
+            "id": event_id,
+            "topic": f"{workspace.id[: -len(workspace.name)]}{workspace.name}",
+            "subject": f"models/{version.model}:{version.version}",
+            "eventType": MODEL_REGISTERED,
+            "eventTime": version.created.isoformat(),
+            "dataVersion": "",
+            "metadataVersion": "1",
+            "data": {
+                "ModelName": version.model,
+                "ModelVersion": version.version,
+                "ModelTags": dict(version.tags),
+                "ModelProperties": dict(version.properties),
+            },
+        },
+        ensure_ascii=False,
+    )
+
+
+def as_confirmed(
+    event: ModelRegistered, routing: Routing, confirmed: Confirmed | NotConfirmed
+) -> tuple[ModelRegistered, Routing]:
+    """Return what Azure ML confirmed, otherwise the event with the reason why it was not."""
+    if isinstance(confirmed, Confirmed):
+        return confirmed.event, confirmed.routing
+    why = routing.why_nothing
+    return event, replace(
+        routing, why_nothing=Reason(f"{why.text}; {confirmed.reason}", f"{why.log or why.text}; {confirmed.reason}")
+    )
+
+
+def besides(confirmed: Confirmed | NotConfirmed, entries: list[HistoryEntry]) -> tuple[Plan, ...]:
+    """Return the plans that only follow from what Azure ML says."""
+    attempted = {entry.target for entry in entries}
+    plans = confirmed.routing.plans if isinstance(confirmed, Confirmed) else ()
+    return tuple(plan for plan in plans if str(plan.target) not in attempted)
+
+
+def registered_anew(claim: Claim, cause: Cause) -> Cause | None:
+    """Return the cause of another claim, if the version was deleted and registered again after this one."""
+    if not claim.state.final or cause.idempotency_key or cause.registration:
+        return None
+    confirmed = cause.confirmed()
+    event = confirmed.event if isinstance(confirmed, Confirmed) else cause.event
+    if event.registered_at is None or event.registered_at <= claim.registered:
+        return None
+    return replace(cause, event=event, registration=registration_row(event.registered_at))

@@ -1,0 +1,336 @@
+"""An event is a hint: what is released follows from what Azure ML says about the version."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import pytest
+
+from model_release.azure_ml.models import AzureMlError, ModelVersion
+from model_release.domain.claims import Claim, State
+from model_release.domain.events import Workspace
+from model_release.domain.history import HistoryEntry
+from model_release.errors import RefusedError, TemporaryError
+from tests.in_memory import (
+    CREATED,
+    DAY,
+    HOUR,
+    MINUTE,
+    NOON,
+    OTHER_TARGET,
+    SECOND,
+    TARGET,
+    WORKSPACE,
+    Process,
+    a_map,
+    event_body,
+)
+
+THIRD = replace(TARGET, definition="third")
+
+
+class ScriptedAzureMl:
+    """The versions of one model; an error is raised instead of any answer."""
+
+    def __init__(self) -> None:
+        self.versions: dict[str, ModelVersion] = {}
+        self.error: AzureMlError | None = None
+        self.asked: list[str] = []
+
+    def register(self, version: str, created: datetime = NOON - SECOND, state: str = "", **tags: str) -> None:
+        self.versions[version] = ModelVersion(WORKSPACE, "churn", version, created, tags, {}, state)
+
+    def model_version(self, _: Workspace, __: str, version: str) -> ModelVersion | None:
+        self.asked.append(version)
+        if self.error:
+            raise self.error
+        return self.versions.get(version)
+
+
+@pytest.fixture
+def azure_ml() -> ScriptedAzureMl:
+    return ScriptedAzureMl()
+
+
+@pytest.fixture
+def process(azure_ml: ScriptedAzureMl) -> Process:
+    return Process(azure_ml=azure_ml)
+
+
+def deploy(process: Process, *targets: object, **route: object) -> None:
+    process.start_release = replace(process.start_release, release_map=a_map(*targets, **route))
+    process.sweep = replace(process.sweep, start_release=process.start_release)
+
+
+def register(process: Process, version: str = "20", **tags: str) -> list[HistoryEntry]:
+    return process.start_release.registered(event_body(version, **tags))
+
+
+def claims(process: Process, version: str = "20") -> tuple[Claim, ...]:
+    return process.claims.recorded(WORKSPACE, "churn", version)[version].claims
+
+
+def states(entries: list[HistoryEntry]) -> list[State]:
+    return [entry.state for entry in entries]
+
+
+def sweep(process: Process, after: timedelta) -> list[HistoryEntry]:
+    process.later(after)
+    return process.sweep.run()
+
+
+# Confirmed
+
+
+def test_a_version_that_is_registered_is_created_after_one_question(
+    process: Process, azure_ml: ScriptedAzureMl
+) -> None:
+    azure_ml.register("20")
+
+    assert states(register(process)) == [State.STARTED]
+    assert azure_ml.asked == ["20"]
+    assert claims(process)[0].registered_at == NOON - SECOND
+
+
+def test_the_release_and_the_claim_have_the_tags_of_azure_ml(process: Process, azure_ml: ScriptedAzureMl) -> None:
+    azure_ml.register("20", stage="real")
+
+    register(process, stage="forged")
+
+    ((_, event, _, _),) = process.azure_devops.created
+    assert event.tags == {"stage": "real"}
+    assert '"stage": "real"' in claims(process)[0].event
+
+
+def test_a_model_that_no_route_names_is_not_asked_for(process: Process, azure_ml: ScriptedAzureMl) -> None:
+    process.start_release.registered(event_body(model="fraud"))
+
+    assert azure_ml.asked == []
+
+
+def test_an_event_without_the_tags_of_its_version_is_matched_by_those_of_azure_ml(
+    process: Process, azure_ml: ScriptedAzureMl
+) -> None:
+    deploy(process, TARGET, tags={"stage": "production"})
+    azure_ml.register("20", stage="production")
+
+    assert states(register(process)) == [State.STARTED]
+
+
+def test_a_version_whose_tags_match_only_in_the_event_is_withdrawn(process: Process, azure_ml: ScriptedAzureMl) -> None:
+    deploy(process, TARGET, tags={"stage": "production"})
+    azure_ml.register("20", stage="test")
+
+    (entry,) = register(process, stage="production")
+
+    assert (entry.state, entry.reason) == (State.WITHDRAWN, "tag stage is 'test', not 'production'")
+    assert process.azure_devops.created == []
+
+
+def test_a_version_that_matches_neither_way_is_ignored_with_the_reason_of_azure_ml(
+    process: Process, azure_ml: ScriptedAzureMl
+) -> None:
+    deploy(process, TARGET, tags={"stage": "production"})
+    azure_ml.register("20", stage="test")
+
+    (entry,) = register(process)
+
+    assert (entry.state, entry.reason) == (State.IGNORED, "tag stage is 'test', not 'production'")
+
+
+def test_a_version_that_cannot_be_confirmed_and_does_not_match_is_ignored_with_both_reasons(
+    process: Process, azure_ml: ScriptedAzureMl
+) -> None:
+    deploy(process, TARGET, tags={"stage": "production"})
+    azure_ml.error = AzureMlError("503", "wait")
+
+    (entry,) = register(process)
+
+    assert (entry.state, entry.reason) == (State.IGNORED, "tag stage is missing; 503; wait")
+
+
+# Not confirmed
+
+
+def test_a_version_that_azure_ml_does_not_have_waits_ten_minutes_and_is_withdrawn(process: Process) -> None:
+    (entry,) = register(process)
+    assert (entry.state, entry.next_attempt) == (State.WAITING, NOON + MINUTE)
+    assert states(sweep(process, 9 * MINUTE)) == [State.WAITING]
+
+    (entry,) = sweep(process, MINUTE)
+
+    assert (entry.state, entry.reason) == (State.WITHDRAWN, "Azure ML has no version 20 of churn")
+    assert process.azure_devops.created == []
+
+
+def test_a_version_that_is_listed_late_is_started(process: Process, azure_ml: ScriptedAzureMl) -> None:
+    register(process)
+    azure_ml.register("20")
+
+    assert states(sweep(process, MINUTE)) == [State.STARTED]
+
+
+@pytest.mark.parametrize("state", ["Creating", "Failed", "Canceled"])
+def test_a_version_that_is_not_ready_waits(process: Process, azure_ml: ScriptedAzureMl, state: str) -> None:
+    azure_ml.register("20", state=state)
+
+    (entry,) = register(process)
+
+    assert entry.state is State.WAITING
+    assert entry.reason == f"version 20 of churn is {state} in Azure ML, not Succeeded"
+
+
+def test_a_version_waits_while_azure_ml_cannot_be_read(process: Process, azure_ml: ScriptedAzureMl) -> None:
+    azure_ml.error = AzureMlError("Azure Resource Manager answered 403", "grant the action models/versions/read")
+    assert register(process)[0].reason == str(azure_ml.error)
+
+    assert states(sweep(process, HOUR)) == [State.WAITING]
+    azure_ml.error = None
+    azure_ml.register("20")
+
+    assert states(sweep(process, MINUTE)) == [State.STARTED]
+
+
+def test_the_pause_that_azure_ml_asks_for_is_kept(process: Process, azure_ml: ScriptedAzureMl) -> None:
+    azure_ml.error = AzureMlError("429", retry_after=5 * MINUTE)
+
+    assert register(process)[0].next_attempt == NOON + 5 * MINUTE
+
+
+def test_a_forged_newest_version_supersedes_nothing(process: Process, azure_ml: ScriptedAzureMl) -> None:
+    register(process, "9" * 255)
+    azure_ml.register("20")
+
+    assert states(register(process)) == [State.STARTED]
+
+
+def test_a_release_that_may_exist_is_found_also_if_its_version_is_gone(
+    process: Process, azure_ml: ScriptedAzureMl
+) -> None:
+    azure_ml.register("20")
+    process.azure_devops.creating = [TemporaryError("503")]
+    register(process)
+    claim = claims(process)[0]
+    process.claims.update(claim, replace(claim, state=State.UNKNOWN))
+    azure_ml.versions.clear()
+    process.azure_devops.finding = [CREATED]
+
+    assert states(sweep(process, HOUR)) == [State.STARTED]
+
+
+# Other targets
+
+
+def test_a_target_that_only_azure_ml_leads_to_is_started_too(process: Process, azure_ml: ScriptedAzureMl) -> None:
+    process = Process(TARGET, azure_ml=azure_ml)
+    by_tag = a_map(OTHER_TARGET, tags={"stage": "production"})
+    both = process.start_release.release_map
+    both = both.model_copy(update={"routes": [*both.routes, *by_tag.routes]})
+    process.start_release = replace(process.start_release, release_map=both)
+    azure_ml.register("20", stage="production")
+
+    assert states(register(process)) == [State.STARTED] * 2
+    assert {str(plan.target) for plan, _, _, _ in process.azure_devops.created} == {str(TARGET), str(OTHER_TARGET)}
+
+
+# Registered anew
+
+
+def test_the_same_registration_starts_once(process: Process, azure_ml: ScriptedAzureMl) -> None:
+    azure_ml.register("20")
+    register(process)
+    azure_ml.register("20", stage="updated")
+
+    (entry,) = register(process)
+
+    assert entry.reason.startswith("already recorded")
+    assert process.azure_devops.versions == ["20"]
+
+
+def test_a_version_that_was_deleted_and_registered_again_starts_again(
+    process: Process, azure_ml: ScriptedAzureMl
+) -> None:
+    azure_ml.register("20")
+    register(process)
+    process.later(HOUR)
+    azure_ml.register("20", created=NOON + HOUR)
+
+    assert states(register(process)) == [State.STARTED]
+    assert register(process)[0].reason.startswith("already recorded")
+    assert process.azure_devops.versions == ["20", "20"]
+    first, second = claims(process)
+    assert (first.registered_at, second.registered_at) == (NOON - SECOND, NOON + HOUR)
+    assert first.marker != second.marker
+
+
+def test_a_version_that_was_forged_before_it_was_registered_starts_once(
+    process: Process, azure_ml: ScriptedAzureMl
+) -> None:
+    register(process)
+    sweep(process, 10 * MINUTE)
+    azure_ml.register("20", created=NOON + 20 * MINUTE)
+    process.later(10 * MINUTE)
+
+    assert states(register(process)) == [State.STARTED]
+    assert process.azure_devops.versions == ["20"]
+
+
+def test_versions_of_a_replaced_workspace_begin_a_new_line(process: Process, azure_ml: ScriptedAzureMl) -> None:
+    for version in ("1", "20"):
+        azure_ml.register(version)
+        register(process, version)
+    process.later(DAY)
+    azure_ml.versions.clear()
+    ended = []
+    for number in (1, 2, 3):
+        azure_ml.register(str(number), created=NOON + DAY + number * SECOND)
+        ended += register(process, str(number))
+
+    assert states(ended) == [State.STARTED] * 3
+    assert process.azure_devops.versions == ["1", "20", "1", "2", "3"]
+
+
+def test_a_late_event_of_an_older_version_stays_superseded(process: Process, azure_ml: ScriptedAzureMl) -> None:
+    azure_ml.register("20")
+    azure_ml.register("19", created=NOON - MINUTE)
+    register(process)
+
+    assert states(register(process, "19")) == [State.SUPERSEDED]
+
+
+def test_an_older_version_that_is_registered_later_is_superseded_while_the_newer_one_exists(
+    process: Process, azure_ml: ScriptedAzureMl
+) -> None:
+    azure_ml.register("20")
+    register(process)
+    azure_ml.register("19", created=NOON + SECOND)
+
+    assert states(register(process, "19")) == [State.SUPERSEDED]
+
+
+# Restarts
+
+
+def test_a_restart_is_refused_while_azure_ml_does_not_confirm_it(process: Process, azure_ml: ScriptedAzureMl) -> None:
+    azure_ml.register("20")
+    register(process)
+    (claim,) = claims(process)
+    azure_ml.error = AzureMlError("503")
+    with pytest.raises(TemporaryError, match="503"):
+        process.start_release.restart(claim, "a-key-of-mine")
+    azure_ml.error = None
+    azure_ml.versions.clear()
+
+    with pytest.raises(RefusedError, match="Azure ML has no version 20 of churn"):
+        process.start_release.restart(claim, "a-key-of-mine")
+
+
+def test_a_restart_has_the_tags_of_now(process: Process, azure_ml: ScriptedAzureMl) -> None:
+    azure_ml.register("20", stage="then")
+    register(process)
+    azure_ml.register("20", stage="now")
+
+    process.start_release.restart(claims(process)[0], "a-key-of-mine")
+
+    assert [event.tags["stage"] for _, event, _, _ in process.azure_devops.created] == ["then", "now"]
