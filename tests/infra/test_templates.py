@@ -303,4 +303,6 @@ def test_azd_passes_the_parameters_of_the_template() -> None:
     for name, reference in references.items():
         assert re.fullmatch(r"\$\{[A-Z_]+(=[\w.]*)?\}", reference)
         default = reference.partition("=")[2].rstrip("}")
-        assert default == str(parameters[name].get("defaultValue", "")).replace("False", "false").replace("True", "true"), name
+        assert default == str(parameters[name].get("defaultValue", "")).replace("False", "false").replace(
+            "True", "true"
+        ), name
