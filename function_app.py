@@ -2,11 +2,11 @@
 
 import azure.functions as func
 
-from model_release.app import build
+from model_release.app import build_or_report
 from triggers import health, missed_models, model_registered, releases, unfinished_releases
 
 app = func.FunctionApp()
-services = build()
+services = build_or_report()
 
 model_registered.add_to(app, services.start_release)
 unfinished_releases.add_to(app, services.sweep)

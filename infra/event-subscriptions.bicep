@@ -15,8 +15,7 @@ param storageId string
 @description('Name of the container for dead letters.')
 param deadLetterContainerName string
 
-module eventSubscriptions 'modules/event-subscription.bicep' = [for (id, i) in systemTopicIds: {
-  name: 'model-release-event-subscription-${i}'
+module eventSubscriptions 'modules/event-subscription.bicep' = [for id in systemTopicIds: {
   scope: resourceGroup(split(id, '/')[2], split(id, '/')[4])
   params: {
     name: 'model-release-${environmentName}'

@@ -12,6 +12,7 @@ from werkzeug.wrappers import Request, Response
 from local import azure_devops_page as page
 from local import azure_devops_security as security
 from local.azure_devops_definitions import definition_token
+from local.azure_devops_entitlements import Entitlements
 from local.azure_devops_faults import SIGN_IN_PATH, Fault, Faults, sign_in_page, to_sign_in
 from local.azure_devops_http import (
     INVALID_REQUEST,
@@ -50,6 +51,7 @@ class AzureDevOps(Releases):
         super().__init__()
         self.requests: list[Received] = []
         self.pipelines = Pipelines(self)
+        self.entitlements = Entitlements()
         # With a token here, only this token can sign in.
         self._pat: str | None = None
         self._faults = Faults()
@@ -62,6 +64,7 @@ class AzureDevOps(Releases):
                 "GET /{organization}/_apis/permissions/{namespace}/{id}": self._has_permissions,
                 **self.release_handlers(),
                 **self.pipelines.handlers(),
+                **self.entitlements.handlers(),
             }
         )
         self._local = routes(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from local.serving import Server
 from model_release import app as app_module
 from model_release.domain.claims import State
 from model_release.domain.history import HistoryEntry, HistoryQuery
+from model_release.errors import ConfigurationError
 from model_release.store.history import History
 
 WORKSPACE = (
@@ -203,7 +205,8 @@ def set_up(port: int = 0) -> Iterator[Stage]:
             "FIRST_RETRY_SECONDS": "1",
         }
         host = stack.enter_context(functions_host(settings))
-        yield Stage(host.url, azure_ml, azure_devops, server, app_module.build(settings).history)
+        history = app_module.build({**os.environ, **settings}).history
+        yield Stage(host.url, azure_ml, azure_devops, server, history)
 
 
 def main() -> int:
@@ -211,14 +214,22 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--keep", action="store_true", help="keep it running, and print what to try")
     arguments = parser.parse_args()
-    began = time.perf_counter()
     print("Model Release on this machine: Azurite, a local Azure ML and Azure DevOps, the Functions host.")
+    try:
+        return _show(keep=arguments.keep)
+    except ConfigurationError as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+def _show(*, keep: bool) -> int:
+    began = time.perf_counter()
     with set_up() as stage:
         failed = play(stage)
         seconds = time.perf_counter() - began
         print(f"\n{f'{len(failed)} checks failed' if failed else 'All checks passed'} in {seconds:.1f} s.")
         print(*failed, sep="\n", end="\n" if failed else "")
-        if arguments.keep:
+        if keep:
             _keep(stage)
     return bool(failed)
 

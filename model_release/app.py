@@ -42,6 +42,7 @@ from model_release.store.pending import Pending
 from model_release.store.table import TABLE_NAME, Table
 from model_release.store.targets import Targets
 from model_release.store.throttle import Throttle
+from model_release.web.cannot_start import CannotStart
 from model_release.web.health import Health
 from model_release.web.timers import Timers
 
@@ -104,6 +105,16 @@ def build(
         history,
         Health(routes, pending, azure_devops, Timers(read.workspaces, last_sweep, cursors, clock), clock),
     )
+
+
+def build_or_report(environment: Mapping[str, str] = os.environ) -> Services:
+    """Build the services; if a setting or the release map is wrong, each of them only reports every fault."""
+    try:
+        return build(environment)
+    except ConfigurationError as error:
+        logging.getLogger(__name__).error("%s", error)  # noqa: TRY400  the stack explains nothing
+        instead: Any = CannotStart(error)
+        return Services(instead, instead, instead, instead, instead)
 
 
 def sign_in(pat: str, credential: TokenCredential) -> Authentication:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from model_release.domain.history import HistoryEntry
-from model_release.errors import ClaimLeasedError
+from model_release.errors import ClaimLeasedError, Fault
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +28,11 @@ def log_catch_up(workspace: str, *, listed: int, started: int, complete: bool) -
 def log_sweep(pending: int, oldest_seconds: int | None) -> None:
     """Log the pending claims after a sweep, and the age of the oldest one."""
     _log({"event": "sweep", "pending": pending, "oldest_pending_seconds": oldest_seconds})
+
+
+def log_cannot_start(faults: Sequence[Fault]) -> None:
+    """Log every fault of the settings and the release map."""
+    _log({"event": "cannot_start", "faults": [str(fault) for fault in faults]}, logging.ERROR)
 
 
 def all_of(failures: Sequence[Exception]) -> Exception:
@@ -63,5 +68,5 @@ def entry_line(entry: HistoryEntry) -> dict[str, Any]:
     }
 
 
-def _log(line: dict[str, Any]) -> None:
-    logger.info("%s", json.dumps(line, ensure_ascii=False))
+def _log(line: dict[str, Any], level: int = logging.INFO) -> None:
+    logger.log(level, "%s", json.dumps(line, ensure_ascii=False))

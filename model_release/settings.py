@@ -1,5 +1,6 @@
 """The app's settings, read once and checked completely."""
 
+import binascii
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,6 +9,8 @@ from itertools import takewhile
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import SplitResult, urlsplit
+
+from azure.core.utils import parse_connection_string
 
 from model_release.domain.events import Workspace
 from model_release.domain.lease import LEAST_TIMEOUTS
@@ -202,16 +205,24 @@ def _workspaces(text: str) -> frozenset[Workspace]:
 
 
 def _connection_string(text: str) -> str:
-    names = {part.partition("=")[0].strip().lower() for part in _secret(text).split(";")}
-    if not names & {"accountname", "tableendpoint"} or not names & {"accountkey", "sharedaccesssignature"}:
+    try:
+        names = parse_connection_string(_secret(text))
+        binascii.a2b_base64(names.get("accountkey", ""), strict_mode=True)
+        _url(names.get("tableendpoint", AZURE))
+    except InvalidValueError:
+        raise
+    except ValueError:
+        names = {}
+    account, key = {"accountname", "tableendpoint"}, {"accountkey", "sharedaccesssignature"}
+    if names.keys().isdisjoint(account) or names.keys().isdisjoint(key):
         # The value may contain a secret and is not repeated.
         raise InvalidValueError("not a connection string of a storage account", "include AccountName and AccountKey")
     return text
 
 
 def _storage(text: str, environment: Mapping[str, str]) -> Storage:
-    account = environment.get("AzureWebJobsStorage__accountName", "")
-    endpoint = environment.get("AzureWebJobsStorage__tableServiceUri", "")
+    account = environment.get("AzureWebJobsStorage__accountName", "").strip()
+    endpoint = environment.get("AzureWebJobsStorage__tableServiceUri", "").strip()
     if text.lower().startswith("usedevelopmentstorage=true"):
         return Storage(connection_string=AZURITE)
     if text:
@@ -220,7 +231,9 @@ def _storage(text: str, environment: Mapping[str, str]) -> Storage:
         raise InvalidValueError(
             "missing", "set a connection string, or AzureWebJobsStorage__accountName for a managed identity"
         )
+    if not endpoint and not re.fullmatch(r"[a-z0-9]{3,24}", account):
+        raise InvalidValueError(f"AzureWebJobsStorage__accountName {shorten(account)!r} is not a storage account")
     return Storage(
-        table_endpoint=endpoint or f"https://{account}.table.core.windows.net",
+        table_endpoint=_url(endpoint) if endpoint else f"https://{account}.table.core.windows.net",
         client_id=environment.get("AzureWebJobsStorage__clientId", ""),
     )

@@ -1,9 +1,6 @@
 """The whole app through the local host, as Event Grid calls it."""
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -149,32 +146,6 @@ def test_the_catch_up_signs_in_with_the_identity_and_starts_what_no_event_starte
     assert env.versions == ["20"]
 
 
-def test_an_app_with_a_wrong_map_does_not_start_and_prints_every_fault(env: Environment, tmp_path: Path) -> None:
-    wrong = tmp_path / "map.yaml"
-    wrong.write_text("version: 2\nroutes: [{modle: a, order: last, release: {project: p}}]")
-
-    done = subprocess.run(
-        [sys.executable, "-m", "local.functions_host", "--port", "1"],
-        env=os.environ | env.settings(RELEASE_MAP=str(wrong), FIRST_RETRY_SECONDS="soon"),
-        capture_output=True,
-        text=True,
-        cwd=HOME,
-        check=False,
-    )
-
-    assert done.returncode == 1
-    assert "6 faults" in done.stderr
-    for fault in (
-        "FIRST_RETRY_SECONDS",
-        "map.yaml: version",
-        "routes[0].model",
-        "routes[0].modle",
-        "routes[0].order",
-        "routes[0].release.definition",
-    ):
-        assert fault in done.stderr
-
-
 def test_the_host_accepts_the_events_of_the_http_file_in_the_documentation(env: Environment, host: str) -> None:
     requests_in_file = (HOME / "docs/try.http").read_text().split("###")[1:]
     for text in requests_in_file[:2]:
@@ -204,13 +175,3 @@ def test_microsofts_own_worker_indexes_the_app_and_starts_releases_from_both_sch
     assert env.versions == ["20", "21"]
     env.storage.down = True
     assert not app.invoke("model_registered", event(version=22)).ok
-
-
-def test_microsofts_own_worker_reports_every_fault_of_the_settings(env: Environment) -> None:
-    pytest.importorskip("azure_functions_runtime", reason="the worker is a library from Python 3.13 on")
-
-    with pytest.raises(RuntimeError, match="2 faults") as caught:
-        FunctionsRuntime(HOME, env.settings(AML_WORKSPACES="prod", AZURE_DEVOPS_URL=""))
-
-    assert "AML_WORKSPACES" in str(caught.value)
-    assert "AZURE_DEVOPS_URL" in str(caught.value)

@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import azure.functions as func
 from azure.core.exceptions import AzureError
 
+from model_release.errors import ConfigurationError
 from model_release.text import service_problem
 
 
@@ -26,6 +27,8 @@ def answered(request: func.HttpRequest, answer: Callable[[], func.HttpResponse])
         return answer()
     except HttpError as problem:
         status, error = problem.status, str(problem)
+    except ConfigurationError as wrong:
+        return _cannot_start(request, wrong)
     except AzureError as failure:
         status, error = 503, service_problem("storage", failure)
     if wants_json(request):
@@ -34,6 +37,12 @@ def answered(request: func.HttpRequest, answer: Callable[[], func.HttpResponse])
     refused = request.method == "POST" and status < HTTPStatus.INTERNAL_SERVER_ERROR
     title = "Nothing was started" if refused else "This page is not available"
     return page(request, "error", status, title=title, error=error)
+
+
+def _cannot_start(request: func.HttpRequest, wrong: ConfigurationError) -> func.HttpResponse:
+    if wants_json(request):
+        return json_answer({"error": str(wrong)}, 503)
+    return page(request, "cannot_start", 503, faults=wrong.faults)
 
 
 def wants_json(request: func.HttpRequest) -> bool:

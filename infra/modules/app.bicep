@@ -1,32 +1,38 @@
-@description('Name of the azd environment.')
-param environmentName string
+@description('Name.')
+param name string
+
+@description('Name of the plan.')
+param planName string
 
 @description('Region.')
 param location string
 
 @description('Tags.')
-param tags object
+param tags { *: string }
 
-@description('Suffix that makes names unique.')
-param token string
+@description('Resource ID of the app\'s identity.')
+param identityId string
 
-@description('Name of the app\'s identity.')
-param identityName string
+@description('Client ID of the app\'s identity.')
+param clientId string
 
-@description('Name of the storage account.')
-param storageName string
+@description('Endpoint of the blobs.')
+param blobEndpoint string
+
+@description('Endpoint of the tables.')
+param tableEndpoint string
 
 @description('Name of the container for the deployed package.')
 param deploymentContainerName string
 
-@description('Name of the Application Insights component.')
-param applicationInsightsName string
+@description('Connection string of the Application Insights component.')
+param applicationInsightsConnectionString string
 
 @description('URL of the Azure DevOps organization or collection.')
 param azureDevOpsUrl string
 
 @description('Resource ID of the Key Vault secret with a personal access token, or empty.')
-param azureDevOpsPatSecret string
+param azureDevOpsPatId string
 
 @description('Resource IDs of the Azure ML workspaces, comma-separated.')
 param amlWorkspaces string
@@ -43,7 +49,13 @@ param claimLeaseSeconds string
 @description('Seconds until the second attempt.')
 param firstRetrySeconds string
 
-@description('Endpoint of the topic for outcome events, or empty.')
+@description('Whether Azure ML must confirm an event before a release is created.')
+param confirmModels bool
+
+@description('Whether outcome events are published.')
+param outcomeEvents bool
+
+@description('Endpoint of the topic for outcome events; used only if they are published.')
 param outcomeTopicEndpoint string
 
 @description('Whether the Python worker exports OpenTelemetry.')
@@ -52,8 +64,8 @@ param openTelemetry bool
 @description('Whether to restrict access to Event Grid and the operators.')
 param restrictAccess bool
 
-@description('Address ranges of the operators, comma-separated.')
-param operatorAddresses string
+@description('Address ranges of the operators.')
+param operatorAddresses string[]
 
 @description('Resource ID of the subnet for outbound calls, or empty.')
 param virtualNetworkSubnet string
@@ -67,10 +79,8 @@ param instanceMemoryMB int = 512
 @maxValue(1000)
 param maximumInstanceCount int = 40
 
-var monitoringMetricsPublisher = '3913510d-42f4-4e42-8a64-420c390055eb'
-var secretParts = split(azureDevOpsPatSecret, '/')
-var operators = map(filter(split(operatorAddresses, ','), address => !empty(trim(address))), address => trim(address))
-var operatorRules = [for (address, i) in operators: {
+var secretParts = split(azureDevOpsPatId, '/')
+var operatorRules = [for (address, i) in operatorAddresses: {
   name: 'operator-${i}'
   action: 'Allow'
   ipAddress: address
@@ -79,11 +89,11 @@ var operatorRules = [for (address, i) in operators: {
 
 var alwaysSettings = {
   AzureWebJobsStorage__credential: 'managedidentity'
-  AzureWebJobsStorage__clientId: identity.properties.clientId
-  AzureWebJobsStorage__blobServiceUri: storage.properties.primaryEndpoints.blob
-  AzureWebJobsStorage__tableServiceUri: storage.properties.primaryEndpoints.table
-  APPLICATIONINSIGHTS_CONNECTION_STRING: applicationInsights.properties.ConnectionString
-  APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'ClientId=${identity.properties.clientId};Authorization=AAD'
+  AzureWebJobsStorage__clientId: clientId
+  AzureWebJobsStorage__blobServiceUri: blobEndpoint
+  AzureWebJobsStorage__tableServiceUri: tableEndpoint
+  APPLICATIONINSIGHTS_CONNECTION_STRING: applicationInsightsConnectionString
+  APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'ClientId=${clientId};Authorization=AAD'
   AZURE_DEVOPS_URL: azureDevOpsUrl
   AML_WORKSPACES: amlWorkspaces
   AZURE_RESOURCE_MANAGER_URL: environment().resourceManager
@@ -91,43 +101,22 @@ var alwaysSettings = {
   AZURE_DEVOPS_TIMEOUT_SECONDS: azureDevOpsTimeoutSeconds
   CLAIM_LEASE_SECONDS: claimLeaseSeconds
   FIRST_RETRY_SECONDS: firstRetrySeconds
+  CONFIRM_MODELS: confirmModels ? 'true' : 'false'
 }
-var tokenSettings = empty(azureDevOpsPatSecret) ? {} : {
+var tokenSettings = empty(azureDevOpsPatId) ? {} : {
   AZURE_DEVOPS_PAT: '@Microsoft.KeyVault(VaultName=${secretParts[8]};SecretName=${secretParts[10]})'
 }
-var outcomeSettings = empty(outcomeTopicEndpoint) ? {} : {
+var outcomeSettings = outcomeEvents ? {
   OUTCOME_TOPIC_ENDPOINT: outcomeTopicEndpoint
-}
+} : {}
 var telemetrySettings = openTelemetry ? {
   PYTHON_APPLICATIONINSIGHTS_ENABLE_TELEMETRY: 'true'
   // Without it the host and the worker both export the same telemetry.
   AzureFunctionsJobHost__telemetryMode: 'OpenTelemetry'
 } : {}
 
-resource identity 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' existing = {
-  name: identityName
-}
-
-resource storage 'Microsoft.Storage/storageAccounts@2025-01-01' existing = {
-  name: storageName
-}
-
-resource applicationInsights 'Microsoft.Insights/components@2020-02-02' existing = {
-  name: applicationInsightsName
-}
-
-resource telemetryRole 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
-  name: guid(applicationInsights.id, identity.id, monitoringMetricsPublisher)
-  scope: applicationInsights
-  properties: {
-    principalId: identity.properties.principalId
-    principalType: 'ServicePrincipal'
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', monitoringMetricsPublisher)
-  }
-}
-
-resource plan 'Microsoft.Web/serverfarms@2024-11-01' = {
-  name: 'plan-${environmentName}-${token}'
+resource plan 'Microsoft.Web/serverfarms@2025-03-01' = {
+  name: planName
   location: location
   tags: tags
   kind: 'functionapp'
@@ -140,22 +129,22 @@ resource plan 'Microsoft.Web/serverfarms@2024-11-01' = {
   }
 }
 
-resource site 'Microsoft.Web/sites@2024-11-01' = {
-  name: 'func-${environmentName}-${token}'
+resource site 'Microsoft.Web/sites@2025-03-01' = {
+  name: name
   location: location
   tags: union(tags, { 'azd-service-name': 'model-release' })
   kind: 'functionapp,linux'
   identity: {
     type: 'UserAssigned'
     userAssignedIdentities: {
-      '${identity.id}': {}
+      '${identityId}': {}
     }
   }
   properties: {
     serverFarmId: plan.id
     httpsOnly: true
     publicNetworkAccess: 'Enabled'
-    keyVaultReferenceIdentity: identity.id
+    keyVaultReferenceIdentity: identityId
     virtualNetworkSubnetId: empty(virtualNetworkSubnet) ? null : virtualNetworkSubnet
     functionAppConfig: {
       runtime: {
@@ -169,10 +158,10 @@ resource site 'Microsoft.Web/sites@2024-11-01' = {
       deployment: {
         storage: {
           type: 'blobContainer'
-          value: '${storage.properties.primaryEndpoints.blob}${deploymentContainerName}'
+          value: '${blobEndpoint}${deploymentContainerName}'
           authentication: {
             type: 'UserAssignedIdentity'
-            userAssignedIdentityResourceId: identity.id
+            userAssignedIdentityResourceId: identityId
           }
         }
       }
@@ -180,7 +169,6 @@ resource site 'Microsoft.Web/sites@2024-11-01' = {
     siteConfig: {
       minTlsVersion: '1.2'
       scmMinTlsVersion: '1.2'
-      ftpsState: 'Disabled'
       http20Enabled: true
       ipSecurityRestrictionsDefaultAction: restrictAccess ? 'Deny' : 'Allow'
       ipSecurityRestrictions: restrictAccess ? concat([
@@ -199,13 +187,13 @@ resource site 'Microsoft.Web/sites@2024-11-01' = {
   }
 }
 
-resource settings 'Microsoft.Web/sites/config@2024-11-01' = {
+resource settings 'Microsoft.Web/sites/config@2025-03-01' = {
   parent: site
   name: 'appsettings'
   properties: union(alwaysSettings, tokenSettings, outcomeSettings, telemetrySettings)
 }
 
-resource ftpPublishing 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2024-11-01' = {
+resource ftpPublishing 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2025-03-01' = {
   parent: site
   name: 'ftp'
   properties: {
@@ -213,19 +201,13 @@ resource ftpPublishing 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2
   }
 }
 
-resource scmPublishing 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2024-11-01' = {
+resource scmPublishing 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2025-03-01' = {
   parent: site
   name: 'scm'
   properties: {
     allow: false
   }
 }
-
-@description('Resource ID of the Function App.')
-output id string = site.id
-
-@description('Name of the Function App.')
-output name string = site.name
 
 @description('URL of the Function App.')
 output url string = 'https://${site.properties.defaultHostName}'

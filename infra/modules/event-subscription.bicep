@@ -13,6 +13,8 @@ param storageId string
 @description('Name of the container for dead letters.')
 param deadLetterContainerName string
 
+var appParts = split(functionAppId, '/')
+
 resource topic 'Microsoft.EventGrid/systemTopics@2025-02-15' existing = {
   name: systemTopicName
 }
@@ -26,7 +28,13 @@ resource eventSubscription 'Microsoft.EventGrid/systemTopics/eventSubscriptions@
     destination: {
       endpointType: 'AzureFunction'
       properties: {
-        resourceId: '${functionAppId}/functions/model_registered'
+        resourceId: resourceId(
+          appParts[2],
+          appParts[4],
+          'Microsoft.Web/sites/functions',
+          appParts[8],
+          'model_registered'
+        )
         maxEventsPerBatch: 1
       }
     }

@@ -1,23 +1,19 @@
-@description('Name of the azd environment.')
-param environmentName string
+@description('Name.')
+param name string
 
 @description('Region.')
 param location string
 
 @description('Tags.')
-param tags object
-
-@description('Suffix that makes names unique.')
-param token string
-
+param tags { *: string }
 resource identity 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' = {
-  name: 'id-${environmentName}-${token}'
+  name: name
   location: location
   tags: tags
 }
 
-@description('Name of the identity.')
-output name string = identity.name
-
 @description('Object ID of the identity.')
 output principalId string = identity.properties.principalId
+
+@description('Client ID of the identity.')
+output clientId string = identity.properties.clientId

@@ -1,26 +1,22 @@
-@description('Name of the azd environment.')
-param environmentName string
+@description('Name.')
+param name string
 
 @description('Region.')
 param location string
 
 @description('Tags.')
-param tags object
+param tags { *: string }
 
-@description('Suffix that makes names unique.')
-param token string
+@description('Resource ID of the app\'s identity.')
+param identityId string
 
-@description('Name of the app\'s identity.')
-param identityName string
+@description('Object ID of the app\'s identity.')
+param principalId string
 
 var eventGridDataSender = 'd5a91429-5739-47e2-a06b-3470a27159e7'
 
-resource identity 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' existing = {
-  name: identityName
-}
-
 resource topic 'Microsoft.EventGrid/topics@2025-02-15' = {
-  name: 'evgt-${environmentName}-${token}'
+  name: name
   location: location
   tags: tags
   properties: {
@@ -32,10 +28,10 @@ resource topic 'Microsoft.EventGrid/topics@2025-02-15' = {
 }
 
 resource senderRole 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
-  name: guid(topic.id, identity.id, eventGridDataSender)
+  name: guid(topic.id, identityId, eventGridDataSender)
   scope: topic
   properties: {
-    principalId: identity.properties.principalId
+    principalId: principalId
     principalType: 'ServicePrincipal'
     roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', eventGridDataSender)
   }

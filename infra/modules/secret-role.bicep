@@ -4,22 +4,25 @@ param vaultName string
 @description('Name of the secret.')
 param secretName string
 
+@description('Resource ID of the app\'s identity.')
+param identityId string
+
 @description('Object ID of the app\'s identity.')
 param principalId string
 
 var keyVaultSecretsUser = '4633458b-17de-408a-b874-0445c86b69e6'
 
-resource vault 'Microsoft.KeyVault/vaults@2024-11-01' existing = {
+resource vault 'Microsoft.KeyVault/vaults@2026-02-01' existing = {
   name: vaultName
 }
 
-resource secret 'Microsoft.KeyVault/vaults/secrets@2024-11-01' existing = {
+resource secret 'Microsoft.KeyVault/vaults/secrets@2026-02-01' existing = {
   parent: vault
   name: secretName
 }
 
 resource secretsUserRole 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
-  name: guid(secret.id, principalId, keyVaultSecretsUser)
+  name: guid(secret.id, identityId, keyVaultSecretsUser)
   scope: secret
   properties: {
     principalId: principalId

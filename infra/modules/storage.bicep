@@ -1,26 +1,28 @@
+@description('Name.')
+param name string
+
 @description('Region.')
 param location string
 
 @description('Tags.')
-param tags object
+param tags { *: string }
 
-@description('Suffix that makes names unique.')
-param token string
+@description('Names of the containers.')
+param containerNames string[]
 
-@description('Name of the app\'s identity.')
-param identityName string
+@description('Resource ID of the app\'s identity.')
+param identityId string
+
+@description('Object ID of the app\'s identity.')
+param principalId string
 
 // https://learn.microsoft.com/azure/azure-functions/functions-reference#connecting-to-host-storage-with-an-identity
 // The host keeps its locks and keys in blobs; the app keeps its records in a table.
 var storageBlobDataOwner = 'b7e6dc6d-f1e8-4753-8033-0f276bb0955b'
 var storageTableDataContributor = '0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3'
 
-resource identity 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' existing = {
-  name: identityName
-}
-
-resource account 'Microsoft.Storage/storageAccounts@2025-01-01' = {
-  name: 'st${token}'
+resource account 'Microsoft.Storage/storageAccounts@2026-04-01' = {
+  name: name
   location: location
   tags: tags
   kind: 'StorageV2'
@@ -38,49 +40,38 @@ resource account 'Microsoft.Storage/storageAccounts@2025-01-01' = {
   }
 }
 
-resource blobs 'Microsoft.Storage/storageAccounts/blobServices@2025-01-01' = {
+resource blobs 'Microsoft.Storage/storageAccounts/blobServices@2026-04-01' = {
   parent: account
   name: 'default'
 }
 
-resource deployments 'Microsoft.Storage/storageAccounts/blobServices/containers@2025-01-01' = {
+resource containers 'Microsoft.Storage/storageAccounts/blobServices/containers@2026-04-01' = [for container in containerNames: {
   parent: blobs
-  name: 'deployments'
-}
-
-resource deadLetters 'Microsoft.Storage/storageAccounts/blobServices/containers@2025-01-01' = {
-  parent: blobs
-  name: 'dead-letters'
-}
+  name: container
+}]
 
 resource blobRole 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
-  name: guid(account.id, identity.id, storageBlobDataOwner)
+  name: guid(account.id, identityId, storageBlobDataOwner)
   scope: account
   properties: {
-    principalId: identity.properties.principalId
+    principalId: principalId
     principalType: 'ServicePrincipal'
     roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', storageBlobDataOwner)
   }
 }
 
 resource tableRole 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
-  name: guid(account.id, identity.id, storageTableDataContributor)
+  name: guid(account.id, identityId, storageTableDataContributor)
   scope: account
   properties: {
-    principalId: identity.properties.principalId
+    principalId: principalId
     principalType: 'ServicePrincipal'
     roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', storageTableDataContributor)
   }
 }
 
-@description('Resource ID of the storage account.')
-output id string = account.id
+@description('Endpoint of the blobs.')
+output blobEndpoint string = account.properties.primaryEndpoints.blob
 
-@description('Name of the storage account.')
-output name string = account.name
-
-@description('Name of the container for the deployed package.')
-output deploymentContainerName string = deployments.name
-
-@description('Name of the container for dead letters.')
-output deadLetterContainerName string = deadLetters.name
+@description('Endpoint of the tables.')
+output tableEndpoint string = account.properties.primaryEndpoints.table

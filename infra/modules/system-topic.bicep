@@ -2,7 +2,7 @@
 param environmentName string
 
 @description('Tags.')
-param tags object
+param tags { *: string }
 
 @description('Resource ID of the Azure ML workspace.')
 param workspaceId string
@@ -13,18 +13,13 @@ param workspaceLocation string
 @description('Resource ID of the existing system topic of the workspace, or empty.')
 param existingTopicId string
 
-@description('Name of the storage account.')
-param storageName string
-
-@description('Name of the container for dead letters.')
-param deadLetterContainerName string
+@description('Name of the system topic if it is created.')
+param name string
 
 @description('Resource IDs of the action groups for alerts.')
 param actionGroupIds string[]
 
-var storageBlobDataContributor = 'ba92f5b4-2d11-453d-a403-e96b0029c9fe'
-var name = 'evgst-${environmentName}-${uniqueString(workspaceId)}'
-var topicId = empty(existingTopicId) ? resourceId('Microsoft.EventGrid/systemTopics', name) : existingTopicId
+var topicId = empty(existingTopicId) ? topic.id : existingTopicId
 var alerts = [
   {
     name: 'dead-lettered'
@@ -71,31 +66,7 @@ resource existingTopic 'Microsoft.EventGrid/systemTopics@2025-02-15' existing = 
   name: last(split(topicId, '/'))
 }
 
-resource storage 'Microsoft.Storage/storageAccounts@2025-01-01' existing = {
-  name: storageName
-}
-
-resource blobs 'Microsoft.Storage/storageAccounts/blobServices@2025-01-01' existing = {
-  parent: storage
-  name: 'default'
-}
-
-resource deadLetters 'Microsoft.Storage/storageAccounts/blobServices/containers@2025-01-01' existing = {
-  parent: blobs
-  name: deadLetterContainerName
-}
-
-resource deadLetterRole 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
-  name: guid(deadLetters.id, topicId, storageBlobDataContributor)
-  scope: deadLetters
-  properties: {
-    principalId: empty(existingTopicId) ? topic!.identity.principalId : existingTopic!.identity.principalId
-    principalType: 'ServicePrincipal'
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', storageBlobDataContributor)
-  }
-}
-
-resource metricAlerts 'Microsoft.Insights/metricAlerts@2018-03-01' = [for alert in alerts: {
+resource metricAlerts 'Microsoft.Insights/metricAlerts@2026-01-01' = [for alert in alerts: {
   name: 'alert-${environmentName}-${alert.name}-${uniqueString(workspaceId)}'
   location: 'global'
   tags: tags
@@ -124,13 +95,12 @@ resource metricAlerts 'Microsoft.Insights/metricAlerts@2018-03-01' = [for alert 
     }
     autoMitigate: true
     actions: [for id in actionGroupIds: {
+      // The ID is an item of a parameter, which the rule does not follow.
+      #disable-next-line use-resource-id-functions
       actionGroupId: id
     }]
   }
-  dependsOn: [
-    topic
-  ]
 }]
 
-@description('Resource ID of the system topic.')
-output id string = topicId
+@description('Object ID of the identity that writes the dead letters.')
+output principalId string = empty(existingTopicId) ? topic!.identity.principalId : existingTopic!.identity.principalId

@@ -1,22 +1,28 @@
 @description('Name of the Azure ML workspace.')
 param workspaceName string
 
-@description('Resource ID of the role.')
-param roleDefinitionId string
+@description('Resource ID of the app\'s identity.')
+param identityId string
 
 @description('Object ID of the app\'s identity.')
 param principalId string
 
-resource workspace 'Microsoft.MachineLearningServices/workspaces@2025-06-01' existing = {
+// The role that model-reader.bicep defines in this subscription.
+var modelReader = subscriptionResourceId(
+  'Microsoft.Authorization/roleDefinitions',
+  guid(subscription().id, 'model-release-model-reader')
+)
+
+resource workspace 'Microsoft.MachineLearningServices/workspaces@2025-12-01' existing = {
   name: workspaceName
 }
 
 resource readerRole 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
-  name: guid(workspace.id, principalId, roleDefinitionId)
+  name: guid(workspace.id, identityId, modelReader)
   scope: workspace
   properties: {
     principalId: principalId
     principalType: 'ServicePrincipal'
-    roleDefinitionId: roleDefinitionId
+    roleDefinitionId: modelReader
   }
 }

@@ -15,7 +15,7 @@ from local.azure_devops_faults import Fault
 from local.functions_host import FunctionsHost
 from local.functions_keys import Keys
 from local.serving import Server
-from model_release.app import HOME
+from model_release.app import HOME, build_or_report
 from model_release.domain.events import Workspace
 from model_release.domain.routing import Reason
 from tests.browser import DISPLAYS, Display, Visitor, find, running
@@ -300,6 +300,18 @@ def test_a_page_reports_a_storage_failure(browser: Browser, env: Environment, ho
         visitor.was_answered(503)
         problem = "storage cannot be reached: connection closed before the answer"
         expect(visitor.page.get_by_text(problem, exact=True)).to_be_visible()
+        check(visitor)
+
+
+def test_the_page_of_an_app_that_cannot_start_shows_each_fault(browser: Browser, env: Environment) -> None:
+    services = build_or_report(env.settings(AML_WORKSPACES="", AZURE_DEVOPS_URL="http://example.com"))
+    host = FunctionsHost(env.function_app(services), key=KEY)
+    with host, Server(host) as server, Visitor(browser, server.url) as visitor:
+        assert visitor.open(HISTORY).status == 503
+        visitor.was_answered(503)
+        expect(visitor.page.get_by_role("heading", level=1)).to_have_text("Model Release cannot start")
+        for fault in ("AML_WORKSPACES: missing", "'http://example.com' does not begin with https://"):
+            expect(visitor.page.get_by_text(fault)).to_be_visible()
         check(visitor)
 
 

@@ -1,0 +1,28 @@
+targetScope = 'subscription'
+
+var here = subscription().id
+
+// The name of a role is unique in its tenant.
+resource modelReader 'Microsoft.Authorization/roleDefinitions@2022-04-01' = {
+  name: guid(here, 'model-release-model-reader')
+  properties: {
+    roleName: 'Model Release model reader ${uniqueString(here)}'
+    description: 'Reads the models of an Azure ML workspace and their versions.'
+    type: 'CustomRole'
+    assignableScopes: [
+      here
+    ]
+    permissions: [
+      {
+        actions: [
+          'Microsoft.MachineLearningServices/workspaces/read'
+          'Microsoft.MachineLearningServices/workspaces/models/read'
+          'Microsoft.MachineLearningServices/workspaces/models/versions/read'
+        ]
+        notActions: []
+        dataActions: []
+        notDataActions: []
+      }
+    ]
+  }
+}

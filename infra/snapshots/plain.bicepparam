@@ -1,0 +1,6 @@
+using '../main.bicep'
+
+param environmentName = 'plain'
+param location = 'westeurope'
+param azureDevOpsUrl = 'https://dev.azure.com/contoso'
+param amlWorkspaces = '/subscriptions/11111111-1111-1111-1111-111111111111/resourceGroups/ml/providers/Microsoft.MachineLearningServices/workspaces/prod'

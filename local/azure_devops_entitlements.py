@@ -1,0 +1,72 @@
+"""Who is in the local organization, and which permissions a person allowed them.
+
+https://learn.microsoft.com/rest/api/azure/devops/memberentitlementmanagement/service-principal-entitlements
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from werkzeug.wrappers import Response
+
+from local.azure_devops_http import Call, Handler, Json, json_of, list_of
+
+_TENANT = "22222222-2222-2222-2222-222222222222"
+
+
+class Entitlements:
+    """The service principals of the organization, and the access control entries of each token."""
+
+    def __init__(self) -> None:
+        # By object ID: the license, and the projects with the group in each.
+        self.principals: dict[str, Json] = {}
+        # By namespace, token and identity: the allowed bits.
+        self.allowed: dict[tuple[str, str, str], int] = {}
+        # With a message here, an entitlement is refused with it.
+        self.refusal = ""
+
+    def handlers(self) -> dict[str, Handler]:
+        """Return the routes and their handlers."""
+        return {
+            "POST /{organization}/_apis/serviceprincipalentitlements": self._add,
+            "GET /{organization}/_apis/identities": self._identities,
+            "POST /{organization}/_apis/accesscontrolentries/{namespace}": self._allow,
+            "GET /{organization}/_apis/accesscontrollists/{namespace}": self._lists,
+        }
+
+    def _add(self, call: Call) -> Response:
+        body = call.body
+        principal = body["servicePrincipal"]["originId"]
+        if self.refusal:
+            errors = [{"key": 5000, "value": self.refusal}]
+            return json_of({"isSuccess": False, "operationResult": {"isSuccess": False, "errors": errors}})
+        projects = {one["projectRef"]["id"]: one["group"]["groupType"] for one in body["projectEntitlements"]}
+        known = self.principals.setdefault(principal, {"license": "", "projects": {}})
+        known["license"] = body["accessLevel"]["accountLicenseType"]
+        known["projects"] |= projects
+        entitlement = {"servicePrincipal": {"descriptor": f"aadsp.{principal}", "originId": principal}}
+        return json_of({"isSuccess": True, "servicePrincipalEntitlement": entitlement})
+
+    def _identities(self, call: Call) -> Response:
+        principal = call.query["subjectDescriptors"].removeprefix("aadsp.")
+        found = [{"descriptor": identity_of(principal)}] if principal in self.principals else []
+        return list_of(found)
+
+    def _allow(self, call: Call) -> Response:
+        body = call.body
+        for entry in body["accessControlEntries"]:
+            key = call.namespace, body["token"], entry["descriptor"]
+            before = self.allowed.get(key, 0) if body.get("merge") else 0
+            self.allowed[key] = before | entry["allow"]
+        return list_of(body["accessControlEntries"])
+
+    def _lists(self, call: Call) -> Response:
+        token, descriptor = call.query["token"], call.query["descriptors"]
+        bits = self.allowed.get((call.namespace, token, descriptor), 0)
+        entry: dict[str, Any] = {"descriptor": descriptor, "allow": bits, "extendedInfo": {"effectiveAllow": bits}}
+        return list_of([{"token": token, "acesDictionary": {descriptor: entry}}] if bits else [])
+
+
+def identity_of(principal: str) -> str:
+    """Return the descriptor of a service principal in access control entries."""
+    return f"Microsoft.VisualStudio.Services.Claims.AadServicePrincipal;{_TENANT}\\{principal}"

@@ -1,0 +1,106 @@
+"""The documents about the deployment, the example pipelines, and what is packed."""
+
+import json
+import re
+from importlib.resources import files
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from model_release.app import HOME
+from tests.infra.templates import INFRA, SNAPSHOTS, only, predicted
+
+# Settings for storage that these templates do not use.
+OTHER_STORAGE = {"AzureWebJobsStorage", "AzureWebJobsStorage__accountName"}
+PLATFORM = {
+    "AzureWebJobsStorage__blobServiceUri",
+    "AzureWebJobsStorage__credential",
+    "APPLICATIONINSIGHTS_AUTHENTICATION_STRING",
+    "APPLICATIONINSIGHTS_CONNECTION_STRING",
+    "AzureFunctionsJobHost__telemetryMode",
+    "PYTHON_APPLICATIONINSIGHTS_ENABLE_TELEMETRY",
+}
+
+
+def test_template_sample_code_and_documentation_have_the_same_settings() -> None:
+    code = set(re.findall(r'"([A-Z][A-Z_]+[A-Z]|AzureWebJobs\w+)"', (HOME / "model_release/settings.py").read_text()))
+    sample = set(json.loads((HOME / "local.settings.sample.json").read_text())["Values"])
+    document = (HOME / "docs/settings.md").read_text()
+    listed = {
+        name for row in re.findall(r"^\| (`.*?) \|", document, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)
+    }
+    described = set(re.findall(r"`([A-Z][A-Z_]+[A-Z]|AzureWebJobs\w+)`", document))
+    storage_by_identity = {name for name in code if name.startswith("AzureWebJobsStorage__")}
+
+    assert template_settings() - PLATFORM == code - OTHER_STORAGE
+    assert sample - {"FUNCTIONS_WORKER_RUNTIME"} == code - storage_by_identity
+    assert listed == code - {"AzureWebJobsStorage__tableServiceUri"}
+    assert described == code
+
+
+def test_the_deployment_document_lists_every_variable_alert_and_query() -> None:
+    document = (HOME / "docs/deploy.md").read_text()
+    variables = variables_of_azd() - {"AZURE_ENV_NAME", "AZURE_LOCATION"}
+    rules = predicted("plain", "Microsoft.Insights/scheduledQueryRules")
+    metrics = predicted("plain", "Microsoft.Insights/metricAlerts")
+    alerts = [one["name"].removeprefix("alert-plain-") for one in rules]
+    alerts += [one["properties"]["criteria"]["allOf"][0]["name"] for one in metrics]
+    saved = predicted("plain", "Microsoft.OperationalInsights/workspaces/savedSearches")
+    queries = [one["properties"]["displayName"] for one in saved]
+
+    assert {name for name in variables if f"`{name}`" not in document} == set()
+    assert [name for name in alerts if f"| `{name}` |" not in document] == []
+    assert [name for name in queries if f"| {name} |" not in document] == []
+
+
+def test_the_github_workflow_passes_every_variable_to_azd() -> None:
+    workflow = yaml.load((HOME / "docs/pipelines/github-workflow.yml").read_text(), Yaml12)
+
+    assert variables_of_azd() <= workflow["jobs"]["deploy"]["env"].keys()
+
+
+def variables_of_azd() -> set[str]:
+    return set(re.findall(r"\$\{([A-Z_]+)", (INFRA / "main.parameters.json").read_text()))
+
+
+def template_settings() -> set[str]:
+    return {name for one in SNAPSHOTS for name in only("Microsoft.Web/sites/config", one)["properties"]}
+
+
+def vendored_schema(name: str) -> Any:
+    return json.loads((files("check_jsonschema") / "builtin_schemas/vendor" / name).read_text())
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "schema"),
+    [
+        ("docs/pipelines/azure-pipelines.yml", "azure-pipelines.json"),
+        ("docs/pipelines/deploy-model.yml", "azure-pipelines.json"),
+        ("docs/pipelines/release-step.yml", "azure-pipelines.json"),
+        ("docs/pipelines/github-workflow.yml", "github-workflows.json"),
+        (".github/workflows/ci.yml", "github-workflows.json"),
+    ],
+)
+def test_a_pipeline_matches_the_published_schema(pipeline: str, schema: str) -> None:
+    document = yaml.load((HOME / pipeline).read_text(), Yaml12)
+
+    jsonschema.validate(document, vendored_schema(schema))
+
+
+@pytest.mark.parametrize("workflow", [".github/workflows/ci.yml", "docs/pipelines/github-workflow.yml"])
+def test_an_action_is_pinned_by_its_commit(workflow: str) -> None:
+    used = re.findall(r"uses: (.*)", (HOME / workflow).read_text())
+
+    assert [action for action in used if not re.fullmatch(r"[\w/-]+@[0-9a-f]{40} # v[\d.]+", action)] == []
+
+
+class Yaml12(yaml.SafeLoader):
+    """Read `on` as text, as the services do."""
+
+
+Yaml12.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool" or first not in "oOyYnN"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}

@@ -1,0 +1,308 @@
+"""What the templates deploy: the committed predictions of Bicep, and the compiled templates."""
+
+import json
+import re
+from typing import Any
+
+import pytest
+
+from tests.infra.templates import INFRA, SNAPSHOTS, compiled, only, outputs, predicted, template_resources
+
+HERE = "/subscriptions/11111111-1111-1111-1111-111111111111"
+# Properties of siteConfig that Flex Consumption accepted. Others, such as ftpsState, are refused with 400, code 51021:
+# https://github.com/Azure/azure-cli/issues/31414, https://github.com/microsoft/azure-pipelines-tasks/issues/21032,
+# https://github.com/Azure/terraform-azurerm-avm-res-web-site/issues/360
+_NOT_REFUSED = "set in the reports above, and not among the refused properties"
+ACCEPTED_ON_FLEX = {
+    "http20Enabled": _NOT_REFUSED,
+    "minTlsVersion": _NOT_REFUSED,
+    "scmMinTlsVersion": _NOT_REFUSED,
+    "ipSecurityRestrictions": _NOT_REFUSED,
+    "ipSecurityRestrictionsDefaultAction": _NOT_REFUSED,
+    "scmIpSecurityRestrictions": _NOT_REFUSED,
+    "scmIpSecurityRestrictionsDefaultAction": _NOT_REFUSED,
+    "scmIpSecurityRestrictionsUseMain": _NOT_REFUSED,
+}
+
+
+@pytest.mark.parametrize("snapshot", SNAPSHOTS)
+def test_each_id_and_name_is_known_before_anything_is_deployed(snapshot: str) -> None:
+    resources = predicted(snapshot)
+    unknown = [one for one in resources if "[" in f"{one.get('id')}{one['name']}"]
+
+    assert len(resources) > 30
+    assert unknown == []
+    assert len({one["id"].lower() for one in resources}) == len(resources)
+
+
+@pytest.mark.parametrize("snapshot", SNAPSHOTS)
+def test_names_in_outputs_and_settings_are_known_before_anything_is_deployed(snapshot: str) -> None:
+    unknown = {name for name, value in outputs(snapshot).items() if "[reference(" in json.dumps(value)}
+    settings = only("Microsoft.Web/sites/config", snapshot)["properties"]
+    site = only("Microsoft.Web/sites", snapshot)
+
+    assert unknown == {"FUNCTION_APP_URL", "IDENTITY_PRINCIPAL_ID"}
+    assert {name for name, value in settings.items() if value.startswith("[reference(")} == {
+        "APPLICATIONINSIGHTS_CONNECTION_STRING",
+        "AzureWebJobsStorage__blobServiceUri",
+        "AzureWebJobsStorage__clientId",
+        "AzureWebJobsStorage__tableServiceUri",
+    } | ({"OUTCOME_TOPIC_ENDPOINT"} if snapshot == "everything" else set())
+    assert list(site["identity"]["userAssignedIdentities"]) == [
+        only("Microsoft.ManagedIdentity/userAssignedIdentities", snapshot)["id"]
+    ]
+
+
+def test_alerts_are_sent_to_the_configured_addresses() -> None:
+    group = only("Microsoft.Insights/actionGroups", "two-workspaces")
+    alerts = predicted("two-workspaces", "Microsoft.Insights/metricAlerts")
+    rules = predicted("two-workspaces", "Microsoft.Insights/scheduledQueryRules")
+
+    assert [one["emailAddress"] for one in group["properties"]["emailReceivers"]] == ["team@contoso.com"]
+    assert (len(alerts), len(rules)) == (6, 6)
+    for alert in alerts:
+        assert alert["properties"]["actions"] == [{"actionGroupId": group["id"]}]
+    for rule in rules:
+        assert rule["properties"]["actions"] == {"actionGroups": [group["id"]]}
+    for alert in predicted("plain", "Microsoft.Insights/metricAlerts"):
+        assert alert["properties"]["actions"] == []
+
+
+def test_each_property_of_the_site_configuration_is_accepted_on_flex_consumption() -> None:
+    for template in compiled("main"), compiled("event-subscriptions"):
+        for resource in template_resources(template):
+            if resource["type"] == "Microsoft.Web/sites" and not resource.get("existing"):
+                assert resource["properties"]["siteConfig"].keys() <= ACCEPTED_ON_FLEX.keys()
+    assert only("Microsoft.Web/sites")["properties"]["siteConfig"].keys() == ACCEPTED_ON_FLEX.keys()
+
+
+def test_a_saved_query_can_be_deployed_a_second_time() -> None:
+    # Without the etag, the second PUT answers 409: https://github.com/Azure/bicep-types-az/issues/1548
+    for snapshot in SNAPSHOTS:
+        queries = predicted(snapshot, "Microsoft.OperationalInsights/workspaces/savedSearches")
+        assert [one["properties"]["etag"] for one in queries] == ["*"] * 6
+
+
+def test_no_deployment_has_a_name_that_another_one_may_have() -> None:
+    # Azure binds the name of a deployment to its region. The name of the outer deployment is unique.
+    for template in compiled("main"), compiled("event-subscriptions"):
+        modules = [one for one in template["resources"].values() if one["type"] == "Microsoft.Resources/deployments"]
+        assert modules
+        assert [one["name"] for one in modules if "uniqueString" not in one["name"]] == []
+
+
+def test_restricted_access_without_an_operator_is_refused() -> None:
+    allowed = compiled("main")["variables"]["allowed"]
+
+    assert re.match(r"\[if\(and\(parameters\('restrictAccess'\), empty\(variables\('operators'\)\)\), fail\(", allowed)
+    assert "set OPERATOR_ADDRESSES to your address ranges" in allowed
+
+
+def test_access_can_be_restricted_to_event_grid_and_the_operators() -> None:
+    def rules(snapshot: str, name: str) -> list[tuple[str, str]]:
+        config = only("Microsoft.Web/sites", snapshot)["properties"]["siteConfig"]
+        return [(one["action"], one["ipAddress"]) for one in config[name]]
+
+    operators = [("Allow", "203.0.113.0/24"), ("Allow", "198.51.100.7/32")]
+    assert rules("restricted", "ipSecurityRestrictions") == [("Allow", "AzureEventGrid"), *operators]
+    assert rules("restricted", "scmIpSecurityRestrictions") == operators
+    assert rules("plain", "ipSecurityRestrictions") == rules("plain", "scmIpSecurityRestrictions") == []
+    for snapshot, action in (("restricted", "Deny"), ("plain", "Allow")):
+        config = only("Microsoft.Web/sites", snapshot)["properties"]["siteConfig"]
+        assert config["ipSecurityRestrictionsDefaultAction"] == action
+        assert config["scmIpSecurityRestrictionsDefaultAction"] == action
+
+
+def test_no_resource_accepts_a_key() -> None:
+    storage = only("Microsoft.Storage/storageAccounts")["properties"]
+    publishing = predicted("plain", "Microsoft.Web/sites/basicPublishingCredentialsPolicies")
+    deployment = only("Microsoft.Web/sites")["properties"]["functionAppConfig"]["deployment"]
+
+    assert (storage["allowSharedKeyAccess"], storage["allowBlobPublicAccess"]) == (False, False)
+    assert only("Microsoft.Insights/components")["properties"]["DisableLocalAuth"] is True
+    assert only("Microsoft.OperationalInsights/workspaces")["properties"]["features"] == {"disableLocalAuth": True}
+    assert only("Microsoft.EventGrid/topics")["properties"]["disableLocalAuth"] is True
+    assert {one["name"].rpartition("/")[2]: one["properties"]["allow"] for one in publishing} == {
+        "ftp": False,
+        "scm": False,
+    }
+    assert deployment["storage"]["authentication"]["type"] == "UserAssignedIdentity"
+
+
+def test_every_endpoint_requires_https_with_tls_1_2() -> None:
+    storage = only("Microsoft.Storage/storageAccounts")["properties"]
+    site = only("Microsoft.Web/sites")["properties"]
+
+    assert (storage["supportsHttpsTrafficOnly"], storage["minimumTlsVersion"]) == (True, "TLS1_2")
+    assert (site["httpsOnly"], site["siteConfig"]["minTlsVersion"]) == (True, "1.2")
+    assert site["siteConfig"]["scmMinTlsVersion"] == "1.2"
+    assert only("Microsoft.EventGrid/topics")["properties"]["minimumTlsVersionAllowed"] == "1.2"
+
+
+def test_the_app_runs_python_3_13_on_flex_consumption() -> None:
+    assert only("Microsoft.Web/serverfarms")["sku"] == {"name": "FC1", "tier": "FlexConsumption"}
+    assert only("Microsoft.Web/sites")["properties"]["functionAppConfig"]["runtime"] == {
+        "name": "python",
+        "version": "3.13",
+    }
+
+
+def test_a_role_is_assigned_once_and_at_the_narrowest_scope() -> None:
+    group, ml = f"{HERE}/resourceGroups/models/providers", f"{HERE}/resourceGroups/ml/providers"
+    names = {one["type"]: one["name"] for one in predicted("everything")}
+    storage = f"{group}/Microsoft.Storage/storageAccounts/{names['Microsoft.Storage/storageAccounts']}"
+    dead_letters = f"{storage}/blobServices/default/containers/dead-letters"
+    insights = f"{group}/Microsoft.Insights/components/{names['Microsoft.Insights/components']}"
+    topic = f"{group}/Microsoft.EventGrid/topics/{names['Microsoft.EventGrid/topics']}"
+    secret = f"{HERE}/resourceGroups/secrets/providers/Microsoft.KeyVault/vaults/contoso/secrets/azure-devops"
+    workspaces = f"{ml}/Microsoft.MachineLearningServices/workspaces"
+    reader = only("Microsoft.Authorization/roleDefinitions")["name"]
+    assigned = sorted(
+        (
+            one["id"].partition("/providers/Microsoft.Authorization/roleAssignments")[0],
+            one["properties"]["roleDefinitionId"].rpartition("/")[2],
+        )
+        for one in predicted("everything", "Microsoft.Authorization/roleAssignments")
+    )
+
+    assert assigned == sorted(
+        [
+            (storage, "b7e6dc6d-f1e8-4753-8033-0f276bb0955b"),  # Storage Blob Data Owner
+            (storage, "0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3"),  # Storage Table Data Contributor
+            (insights, "3913510d-42f4-4e42-8a64-420c390055eb"),  # Monitoring Metrics Publisher
+            (topic, "d5a91429-5739-47e2-a06b-3470a27159e7"),  # EventGrid Data Sender
+            (secret, "4633458b-17de-408a-b874-0445c86b69e6"),  # Key Vault Secrets User
+            (f"{workspaces}/prod", reader),
+            (f"{workspaces}/test", reader),
+            (dead_letters, "ba92f5b4-2d11-453d-a403-e96b0029c9fe"),  # Storage Blob Data Contributor, a topic each
+            (dead_letters, "ba92f5b4-2d11-453d-a403-e96b0029c9fe"),
+        ]
+    )
+
+
+def test_the_custom_role_only_reads_models_and_is_defined_in_the_subscription_of_each_workspace() -> None:
+    roles = predicted("two-workspaces", "Microsoft.Authorization/roleDefinitions")
+
+    assert [role["properties"]["assignableScopes"] for role in roles] == [
+        ["/subscriptions/11111111-1111-1111-1111-111111111111"],
+        ["/subscriptions/33333333-3333-3333-3333-333333333333"],
+    ]
+    assert len({role["properties"]["roleName"] for role in roles}) == 2
+    for role in roles:
+        (permission,) = role["properties"]["permissions"]
+        assert permission == {
+            "actions": [
+                "Microsoft.MachineLearningServices/workspaces/read",
+                "Microsoft.MachineLearningServices/workspaces/models/read",
+                "Microsoft.MachineLearningServices/workspaces/models/versions/read",
+            ],
+            "notActions": [],
+            "dataActions": [],
+            "notDataActions": [],
+        }
+
+
+def test_a_system_topic_is_created_in_the_subscription_of_its_workspace_unless_one_exists() -> None:
+    topics = predicted("two-workspaces", "Microsoft.EventGrid/systemTopics")
+    (created,) = predicted("everything", "Microsoft.EventGrid/systemTopics")
+
+    assert [topic["id"].split("/")[2:5:2] for topic in topics] == [
+        ["11111111-1111-1111-1111-111111111111", "rg-two-workspaces"],
+        ["33333333-3333-3333-3333-333333333333", "research"],
+    ]
+    assert [topic["id"] for topic in topics] == outputs("two-workspaces")["SYSTEM_TOPIC_IDS"]
+    assert outputs("everything")["SYSTEM_TOPIC_IDS"] == [
+        created["id"],
+        f"{HERE}/resourceGroups/ml/providers/Microsoft.EventGrid/systemTopics/test",
+    ]
+    assert {topic["identity"]["type"] for topic in topics} == {"SystemAssigned"}
+    assert {topic["properties"]["topicType"] for topic in topics} == {"Microsoft.MachineLearningServices.Workspaces"}
+
+
+def test_the_app_gets_its_settings_after_its_rights() -> None:
+    app = compiled("main")["resources"]["app"]
+
+    assert {"secretRole", "workspaceRoles"} <= set(app["dependsOn"])
+
+
+def test_the_event_subscription_delivers_one_registered_model_at_a_time_and_stores_dead_letters() -> None:
+    (subscription,) = (
+        one["properties"]
+        for one in template_resources(compiled("event-subscriptions"))
+        if one["type"] == "Microsoft.EventGrid/systemTopics/eventSubscriptions"
+    )
+    destination, dead_letter = subscription["destination"], subscription["deadLetterWithResourceIdentity"]
+
+    assert destination["endpointType"] == "AzureFunction"
+    assert "'Microsoft.Web/sites/functions'" in destination["properties"]["resourceId"]
+    assert "'model_registered')" in destination["properties"]["resourceId"]
+    assert destination["properties"]["maxEventsPerBatch"] == 1
+    assert subscription["filter"] == {"includedEventTypes": ["Microsoft.MachineLearningServices.ModelRegistered"]}
+    assert subscription["retryPolicy"] == {"maxDeliveryAttempts": 30, "eventTimeToLiveInMinutes": 1440}
+    assert dead_letter["identity"] == {"type": "SystemAssigned"}
+    assert dead_letter["deadLetterDestination"]["endpointType"] == "StorageBlob"
+    assert "deadLetterDestination" not in subscription
+
+
+def test_metric_alerts_watch_dead_letters_dropped_events_and_failed_deliveries() -> None:
+    alerts = predicted("plain", "Microsoft.Insights/metricAlerts")
+    watched = {one["properties"]["criteria"]["allOf"][0]["metricName"]: one["properties"] for one in alerts}
+
+    assert {name: (one["criteria"]["allOf"][0]["threshold"], one["windowSize"]) for name, one in watched.items()} == {
+        "DeadLetteredCount": (0, "PT5M"),
+        "DroppedEventCount": (0, "PT5M"),
+        "DeliveryAttemptFailCount": (5, "PT15M"),
+    }
+    for one in watched.values():
+        criteria = one["criteria"]["allOf"][0]
+        assert (criteria["operator"], criteria["timeAggregation"]) == ("GreaterThan", "Total")
+        assert criteria["metricNamespace"] == "Microsoft.EventGrid/systemTopics"
+        assert one["scopes"] == outputs("plain")["SYSTEM_TOPIC_IDS"]
+
+
+def test_the_app_gets_a_token_only_as_a_key_vault_reference() -> None:
+    settings = only("Microsoft.Web/sites/config", "restricted")["properties"]
+    site = only("Microsoft.Web/sites", "restricted")["properties"]
+
+    assert settings["AZURE_DEVOPS_PAT"] == "@Microsoft.KeyVault(VaultName=contoso;SecretName=azure-devops)"
+    assert (
+        site["keyVaultReferenceIdentity"]
+        == only("Microsoft.ManagedIdentity/userAssignedIdentities", "restricted")["id"]
+    )
+    assert "AZURE_DEVOPS_PAT" not in only("Microsoft.Web/sites/config", "plain")["properties"]
+
+
+def test_the_templates_read_and_output_no_secret() -> None:
+    secret = re.compile("key|secret|token|password", re.IGNORECASE)
+
+    def named(template: Any) -> list[str]:
+        modules = [one for one in template_resources(template) if one["type"] == "Microsoft.Resources/deployments"]
+        templates = [template, *(one["properties"]["template"] for one in modules)]
+        return [name for one in templates for name in one.get("outputs", {})]
+
+    for name in ("main", "event-subscriptions"):
+        assert [output for output in named(compiled(name)) if secret.search(output)] == []
+        # Functions such as listKeys() read secrets.
+        assert re.findall(r"\blist[A-Z]\w*\(", json.dumps(compiled(name))) == []
+
+
+@pytest.mark.parametrize("template", ["main", "event-subscriptions"])
+def test_a_template_describes_its_parameters_and_outputs(template: str) -> None:
+    content = compiled(template)
+    described = {**content["parameters"], **content.get("outputs", {})}
+
+    assert [name for name, one in described.items() if not one["metadata"]["description"].endswith(".")] == []
+
+
+def test_azd_passes_the_parameters_of_the_template() -> None:
+    passed = json.loads((INFRA / "main.parameters.json").read_text())["parameters"]
+    parameters = compiled("main")["parameters"]
+    references = {name: one["value"] for name, one in passed.items()}
+
+    assert set(passed) == set(parameters) - {"tags"}
+    for name, reference in references.items():
+        assert re.fullmatch(r"\$\{[A-Z_]+(=[\w.]*)?\}", reference)
+        default = reference.partition("=")[2].rstrip("}")
+        assert default == str(parameters[name].get("defaultValue", "")).replace("False", "false").replace(
+            "True", "true"
+        ), name
