@@ -300,7 +300,7 @@ def assert_refused_until_fixed(
     *,
     remembered: bool,
 ) -> None:
-    """The problem is the reason; the claim is attempted hourly, and starts once the problem is fixed."""
+    """The problem is the reason; the claim is attempted after a minute, and starts once the problem is fixed."""
     if remembered:
         env.registered(event(version=19))
         env.clock.advance(minutes=4)
@@ -309,8 +309,8 @@ def assert_refused_until_fixed(
     (entry,) = env.registered(event())
     assert entry.state is State.REFUSED
     assert problem in entry.reason
-    assert env.later(minutes=59) == []
+    assert env.later(seconds=59) == []
     fix_it(env)
-    env.later(minutes=1)
+    env.later(seconds=1)
     assert env.versions[-1] == "20"
     assert env.later(hours=2) == []

@@ -117,7 +117,7 @@ def test_a_timer_logs_one_line_with_every_fault(
     ("content", "problem"),
     [
         (None, "the file cannot be read"),
-        (b"\xff\xfe\x00", "the file is not text; save it as UTF-8"),
+        (b"\xff\xfe\x00", "the file is not text in UTF-8; save it in UTF-8"),
         (b"[", "while parsing"),
         (b"", "valid"),
     ],

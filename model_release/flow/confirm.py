@@ -5,6 +5,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import cache
 
 from model_release.azure_ml.models import AzureMl, AzureMlError, ModelVersion
 from model_release.domain.claims import Claim, registration_row
@@ -61,6 +62,7 @@ class Confirm:
         """Begin to read the version of an event; calling what is returned waits for the answer."""
         read = self._threads.submit(self._read, self._azure_ml, event).result if self._azure_ml else lambda: event
 
+        @cache
         def confirmed() -> Confirmed | NotConfirmed:
             found = read()
             return found if isinstance(found, NotConfirmed) else Confirmed(found, route(found))

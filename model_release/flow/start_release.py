@@ -55,7 +55,7 @@ class StartRelease:
             unread = self.recorder.ignore(Reason(str(error)), error.subject, error.event_id)
             return [log_entry(self._timed(began, unread))]
         routing = self._route(event)
-        confirmed = self._ask(event) if routing.named else None
+        confirmed = self._ask(event, routing) if routing.named else None
         if confirmed and not routing.plans:
             # Azure ML may know tags that the event does not have.
             event, routing = as_confirmed(event, routing, confirmed())
@@ -115,8 +115,11 @@ class StartRelease:
     def _route(self, event: ModelRegistered) -> Routing:
         return route(self.release_map, self.workspaces, event)
 
-    def _ask(self, event: ModelRegistered) -> Ask:
-        return self.attempts.confirm.ask(event, self._route)
+    def _ask(self, event: ModelRegistered, routing: Routing | None = None) -> Ask:
+        """Begin to confirm an event; `routing` is what the map plans for it as it is."""
+        return self.attempts.confirm.ask(
+            event, lambda found: routing if routing and found is event else self._route(found)
+        )
 
     def _attempt_all(self, plans: tuple[Plan, ...], cause: Cause, log: Log = _unlogged) -> list[HistoryEntry]:
         """Attempt every plan, whatever happens to the others; raises the failures of all as one."""

@@ -153,7 +153,7 @@ def test_an_empty_history_is_reported_on_stderr(terminal: Terminal) -> None:
 def test_foreign_text_cannot_control_the_terminal(env: Environment, terminal: Terminal) -> None:
     hostile = "\x1b[2J[red]\N{RIGHT-TO-LEFT OVERRIDE}\x9b31m"
     env.registered(event(version=20, ModelTags={"area": hostile}))
-    env.registered(json.dumps(json.loads(event()) | {"subject": hostile, "eventType": "none"}))
+    env.registered(json.dumps(json.loads(event()) | {"eventType": hostile}))
 
     for command in (
         ("history", "--ignored"),

@@ -118,7 +118,7 @@ def test_a_refusal_with_status_200_is_shown(step: Step) -> None:
     ("fault", "shown"),
     [
         (Fault(path="/serviceprincipalentitlements", status=403), "status 403; sign in as an administrator"),
-        (Fault(path="/serviceprincipalentitlements", sign_in=True), "status 203; sign in as an administrator"),
+        (Fault(path="/serviceprincipalentitlements", sign_in=True), "status 302; sign in as an administrator"),
         (
             Fault(path="/accesscontrolentries", status=403, body={"message": "TF50309: Edit permissions"}),
             "was refused: TF50309: Edit permissions",

@@ -102,7 +102,7 @@ def _live(days: Days, services: Services, wrong_map: Path) -> None:
         days.host = _serve(stack, days.env, services)
         _a_good_day(days)
         _a_refusal(days)
-        days.pass_time(16, CATCH_UP)
+        days.pass_time(31, CATCH_UP)
         days.end("no sweep")
         days.pass_time(125, SWEEP)
         days.end("no catch-up")
