@@ -14,7 +14,7 @@ from local.azure_devops_faults import Fault
 from local.azure_ml import AzureMl
 from local.serving import Server
 from model_release.app import HOME
-from model_release.domain.claims import State
+from model_release.domain.claims import NEVER, State
 from tests.environment import WORKSPACE, Environment, event
 from tests.functions_runtime import FunctionsRuntime
 from tests.store.test_history import claims
@@ -220,20 +220,19 @@ def test_a_mismatch_is_logged_without_the_values_of_tags(env: Environment, lines
 
 def test_microsofts_own_worker_keeps_the_lines_of_a_delivery_and_of_a_sweep(env: Environment) -> None:
     pytest.importorskip("azure_functions_runtime", reason="the worker is a library from Python 3.13 on")
-    env.azure_devops.misbehave(Fault(**POST, status=429, times=1))
-    app = FunctionsRuntime(
-        HOME, env.settings(AZURE_DEVOPS_PAT=PAT, FIRST_RETRY_SECONDS="1", PYTHON_ENABLE_DEBUG_LOGGING="1")
-    )
+    env.azure_devops.misbehave(Fault(**POST, status=403, times=1))
+    app = FunctionsRuntime(HOME, env.settings(AZURE_DEVOPS_PAT=PAT, PYTHON_ENABLE_DEBUG_LOGGING="1"))
 
-    invocations = (
-        app.invoke("model_registered", event(ModelTags=TAGS)),
-        app.invoke("model_registered", event(model="churn", ModelTags=TAGS)),
-        app.invoke("unfinished_releases"),
-    )
+    delivered = app.invoke("model_registered", event(ModelTags=TAGS))
+    ignored = app.invoke("model_registered", event(model="churn", ModelTags=TAGS))
+    (refused,) = claims(env)
+    env.claims.update(refused, replace(refused, next_attempt=NEVER))
+    env.app.sweep.pending.put(refused, NEVER)
+    invocations = (delivered, ignored, app.invoke("unfinished_releases"))
 
     texts = [text for invocation in invocations for text in invocation.logs]
     logged = [json.loads(text) for text in texts if text.startswith("{")]
     assert [line["event"] for line in logged] == ["history_entry", "history_entry", "history_entry", "sweep"]
-    assert [line["state"] for line in logged[:3]] == ["waiting", "ignored", "started"]
+    assert [line["state"] for line in logged[:3]] == ["refused", "ignored", "started"]
     assert {frozenset(line) for line in logged[:3]} == {frozenset(KEYS)}
     assert not [text for text in texts if PAT in text or TAGS["note"] in text]
