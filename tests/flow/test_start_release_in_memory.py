@@ -3,6 +3,7 @@
 import json
 import logging
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -539,3 +540,44 @@ def test_a_version_without_a_route_is_not_restarted(process: Process) -> None:
 
     with pytest.raises(RefusedError, match=r"^tag stage is missing; change the release map and deploy it$"):
         process.start_release.restart(claims(process)[0], "a-key")
+
+
+# Short waits
+
+
+@pytest.mark.parametrize(("seconds", "state"), [(1, State.STARTED), (5, State.STARTED), (6, State.WAITING)])
+def test_a_delivery_waits_for_a_pause_of_at_most_five_seconds(process: Process, seconds: int, state: State) -> None:
+    process.azure_devops.creating = [TemporaryError("429", retry_after=timedelta(seconds=seconds))]
+
+    assert states(register(process)) == [state]
+
+
+def test_a_delivery_waits_for_five_seconds_in_all(process: Process) -> None:
+    process.azure_devops.creating = [TemporaryError("429", retry_after=timedelta(seconds=2))] * 9
+
+    assert states(register(process)) == [State.WAITING]
+    assert len(process.azure_devops.created) == 3
+
+
+def test_a_delivery_waits_for_an_older_version_that_is_being_created(process: Process) -> None:
+    older = process.inserted("19")
+    process.marks.advance(older)
+    sleep = process.attempts.sleep
+
+    def created_meanwhile(seconds: float) -> None:
+        sleep(seconds)
+        if process.clock() == NOON + timedelta(seconds=3):
+            process.claims.update(older, replace(older, state=State.STARTED))
+
+    attempts = replace(process.attempts, sleep=created_meanwhile)
+    process.start_release = replace(process.start_release, attempts=attempts)
+
+    assert states(register(process)) == [State.STARTED]
+    assert process.clock() == NOON + timedelta(seconds=3)
+
+
+def test_only_a_delivery_waits(process: Process) -> None:
+    process.azure_devops.creating = [TemporaryError("429", retry_after=timedelta(seconds=1))]
+
+    assert states(register(process, delivered=False)) == [State.WAITING]
+    assert process.clock() == NOON

@@ -191,6 +191,23 @@ def test_a_second_sweep_does_nothing_while_one_is_running(process: Process) -> N
     assert second == [[]]
 
 
+def test_a_claim_whose_requests_get_no_answer_for_a_month_is_abandoned_after_seven_days(process: Process) -> None:
+    waiting(process)
+    sent = []
+    for hour in range(30 * 24):
+        process.later(HOUR)
+        outage(process, UnknownOutcomeError("500"))
+        before = len(process.azure_devops.created)
+        ended = process.sweep.run()
+        sent += [hour] * (len(process.azure_devops.created) - before)
+        if ended:
+            last = hour, ended[-1].state
+
+    assert last == (7 * 24 - 1, State.ABANDONED)
+    assert max(sent) < 7 * 24
+    assert len(sent) > 100
+
+
 def sweep(process: Process) -> list[HistoryEntry]:
     process.later(MINUTE)
     return process.sweep.run()
