@@ -6,6 +6,7 @@ from typing import Any
 
 from model_release.azure_devops.model_version import Version
 from model_release.azure_devops.target_name import project_id_of
+from model_release.domain.claims import MARKER_BEGINS
 from model_release.domain.events import ModelRegistered
 from model_release.domain.targets import ReleasePlan
 from model_release.errors import Fault, RefusedError
@@ -95,7 +96,8 @@ def release_request(
     variables = _variables(definition, plan, event)
     request: dict[str, Any] = {
         "definitionId": definition.id,
-        "description": f"{plan.description[:_DESCRIPTION_CHARACTERS]} {marker}",
+        # A value of a tag must not look like a marker.
+        "description": f"{plan.description[:_DESCRIPTION_CHARACTERS].replace(MARKER_BEGINS, '[')} {marker}",
         "isDraft": False,
         "reason": "none",
     }

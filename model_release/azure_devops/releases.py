@@ -102,7 +102,7 @@ class ReleaseTargets:
     def find_by_marker(
         self, project: str, definition_id: int, marker: str, since: datetime, check_time: Callable[[], None]
     ) -> Created | None:
-        """Find the release whose description contains the marker."""
+        """Find the release whose description ends with the marker."""
         releases = self._sdk.pages(
             lambda token: self._client.get_releases(
                 project, definition_id=definition_id, min_created_time=since, top=_PAGE, continuation_token=token
@@ -111,7 +111,7 @@ class ReleaseTargets:
         )
         with self._sdk.reading():
             for release in releases:
-                if marker in (release.description or ""):
+                if (release.description or "").endswith(marker):
                     return created(release, release.name, self._page(project))
         return None
 

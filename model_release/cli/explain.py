@@ -28,6 +28,8 @@ from model_release.text import shorten, visible
 from model_release.web.views import routes
 
 _STYLES = {"yes": "green"}
+# A claim has a random number here.
+_NONCE = "0" * 16
 
 
 @dataclass(frozen=True)
@@ -140,9 +142,8 @@ def _explain(
 
 
 def _request(plan: Plan, event: ModelRegistered, azure_devops: AzureDevOps) -> PlannedRequest:
-    marker = marker_of(
-        claim_partition(event.workspace, event.model), claim_row(event.version, target_digest(plan.target))
-    )
+    row = claim_row(event.version, target_digest(plan.target))
+    marker = marker_of(claim_partition(event.workspace, event.model), row, _NONCE)
     try:
         return PlannedRequest(plan, marker, azure_devops.request(plan, event, marker))
     except AzureDevOpsError as error:

@@ -10,6 +10,7 @@ from model_release.domain.events import Workspace
 from model_release.domain.targets import Created, Plan, Target, TargetKind
 
 NEVER = datetime(1970, 1, 1, tzinfo=UTC)
+MARKER_BEGINS = "[model-release"
 # The clocks of Azure DevOps and Azure ML may differ from the app's by so much.
 CLOCK_DIFFERENCE = timedelta(minutes=5)
 
@@ -98,6 +99,7 @@ class Claim:
     Until `lease_until`, `worker` alone may work on the claim. Until `in_flight_until`, a request that got no answer may
     still be carried out. `definition_id` is the ID of the definition or pipeline that the request was sent to, 0 before
     the first request. `registered_at` is when Azure ML registered the version, NEVER before it confirmed this.
+    `nonce` is the random part of the marker, which nobody can plant in a release of another claim.
     `attempt` is the number of the latest attempt. `idempotency_key` belongs to a person's start,
     `sibling_targets` are the other targets of the event, `trace_parent` is the span that inserted the claim.
     """
@@ -121,6 +123,7 @@ class Claim:
     registered_at: datetime = NEVER
     attempt: int = 1
     worker: str = ""
+    nonce: str = ""
     next_attempt: datetime = NEVER
     reason: str = ""
     release_id: int = 0
@@ -154,7 +157,7 @@ class Claim:
     @property
     def marker(self) -> str:
         """The text in the release or run by which it is found again."""
-        return marker_of(self.partition, self.row)
+        return marker_of(self.partition, self.row, self.nonce)
 
     @property
     def target_digest(self) -> str:
@@ -206,9 +209,9 @@ def claim_key(partition: str, row: str) -> str:
     return digest(f"{partition}\n{row}", 32)
 
 
-def marker_of(partition: str, row: str) -> str:
+def marker_of(partition: str, row: str, nonce: str) -> str:
     """Return the marker of the claim in this row."""
-    return f"[model-release {claim_key(partition, row)}]"
+    return f"{MARKER_BEGINS} {claim_key(partition, row)}-{nonce}]"
 
 
 def digest(text: str, length: int = 16) -> str:

@@ -12,6 +12,7 @@ to one is lost, the SDK repeats it, the repetition conflicts, and the row is com
 """
 
 import json
+import secrets
 import time
 import uuid
 from collections.abc import Callable, Iterable
@@ -98,6 +99,7 @@ class Claims:
             lease_until=self._lease.until(now),
             in_flight_until=self._lease.in_flight_until(now),
             worker=uuid.uuid4().hex,
+            nonce=secrets.token_hex(8),
             idempotency_key=idempotency_key,
             sibling_targets=" ".join(siblings),
             trace_parent=trace_parent(),

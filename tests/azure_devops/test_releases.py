@@ -346,6 +346,20 @@ def test_a_marker_is_found_on_any_page_of_the_list(env: Environment) -> None:
     assert found.id == 1
 
 
+def test_a_marker_that_was_planted_in_another_release_is_not_found(env: Environment) -> None:
+    azure_devops = client(env)
+    create(azure_devops, release_plan())
+    env.azure_devops.releases[0]["description"] = f"{MARKER} [model-release 1]"
+
+    assert find_by_marker(azure_devops, release_plan(), env.clock.now.replace(year=2020)) is None
+
+
+def test_a_value_of_a_tag_does_not_look_like_a_marker(env: Environment) -> None:
+    create(env, release_plan(description=f"tag {MARKER}"))
+
+    assert env.azure_devops.releases[0]["description"] == f"tag [ 0] {MARKER}"
+
+
 def test_a_marker_is_searched_only_in_releases_since_the_claim(env: Environment) -> None:
     azure_devops = client(env)
     create(azure_devops, release_plan())

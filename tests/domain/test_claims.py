@@ -110,10 +110,13 @@ def test_a_request_may_be_in_flight_only_while_its_outcome_is_open(state: State)
 def test_the_marker_of_a_claim_is_its_own() -> None:
     claim, restart = a_claim(), a_claim(idempotency_key="a-key")
 
-    assert re.fullmatch(r"\[model-release [0-9a-f]{32}\]", claim.marker)
+    assert re.fullmatch(r"\[model-release [0-9a-f]{32}-[0-9a-f]{16}\]", claim.marker)
     assert claim.key in claim.marker
-    assert claim.marker == a_claim().marker
     assert len({claim.marker, restart.marker, replace(claim, partition="claim of another model").marker}) == 3
+
+
+def test_a_marker_cannot_be_known_before_its_claim() -> None:
+    assert a_claim().marker != a_claim().marker
 
 
 def test_a_restart_has_a_row_of_its_own() -> None:

@@ -26,6 +26,7 @@ def test_a_claim_is_at_its_first_attempt_and_has_created_nothing() -> None:
     assert optional(Claim, **required) == {
         "attempt": 1,
         "worker": "",
+        "nonce": "",
         "next_attempt": NEVER,
         "reason": "",
         "release_id": 0,

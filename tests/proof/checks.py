@@ -24,7 +24,9 @@ KINDS = ("doubled", "lost", "backwards", "stuck", "history differing", "outcomes
 # This entry belongs to no claim.
 SET_BACK = "high-water mark set back from "
 # Values that differ in each schedule, or only by the time, do not make a state another one.
-_NOT_PART_OF_A_STATE = frozenset(["PartitionKey", "RowKey", "worker", "reason", "attempts", "event0", "trace_parent"])
+_NOT_PART_OF_A_STATE = frozenset(
+    ["PartitionKey", "RowKey", "worker", "reason", "attempts", "nonce", "event0", "trace_parent"]
+)
 
 claim_key = cache(claim_key)
 marker_of = cache(marker_of)
@@ -154,7 +156,7 @@ class Checks:
 
     def _restart_key(self, request: Request) -> str:
         for at, row in self._claims():
-            if marker_of(*at) == request.marker:
+            if marker_of(*at, row["nonce"]) == request.marker:
                 return str(row["idempotency_key"])
         raise AssertionError(f"request {request.number} has no claim")
 

@@ -62,6 +62,7 @@ def test_a_new_claim_names_all_that_a_later_attempt_needs(process: Process) -> N
             in_flight_until=NOON + 6 * MINUTE,
             attempt=1,
             worker=leased.claim.worker,
+            nonce=leased.claim.nonce,
             next_attempt=NEVER,
             idempotency_key="a-key",
             sibling_targets="second third",
