@@ -179,6 +179,11 @@ class RecordedVersion:
         return frozenset(claim.target_digest for claim in self.claims)
 
     @property
+    def registered(self) -> datetime | None:
+        """When the version was registered last, of those that have a claim; None without a claim."""
+        return max((claim.registered for claim in self.claims if not claim.idempotency_key), default=None)
+
+    @property
     def siblings(self) -> frozenset[str]:
         """The digests of the targets of an event that has several."""
         return frozenset(digest for claim in self.claims for digest in claim.sibling_targets.split())

@@ -158,11 +158,15 @@ class CatchUp:
                 entries += self.start_release.try_now(claim)
         if not version.ready:
             return entries
+        event = parse(event_of(version))
+        if recorded and recorded.registered and recorded.registered < version.created:
+            # It was deleted and registered again.
+            return entries + self.start_release.registered(event.body, delivered=False)
         before = recorded or _as_it_existed(run, version)
         if before:
-            return entries + self.start_release.start_missing(parse(event_of(version)), before)
+            return entries + self.start_release.start_missing(event, before)
         if _is_new(run, version):
-            return self.start_release.registered(parse(event_of(version)).body, delivered=False)
+            return self.start_release.registered(event.body, delivered=False)
         return []
 
 

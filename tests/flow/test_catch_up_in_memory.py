@@ -48,6 +48,10 @@ class AzureMl:
         self.listed.setdefault(WORKSPACE.id, {}).setdefault(model, []).append(one)
         return one
 
+    def model_version(self, workspace: Workspace, model: str, version: str) -> ModelVersion | None:
+        versions = self.listed.get(workspace.id, {}).get(model, [])
+        return next((one for one in versions if one.version == version), None)
+
     def models(self, workspace: Workspace, **_: Any) -> list[str]:
         models = self.listed.get(workspace.id, {})
         if isinstance(models, Exception):
@@ -480,3 +484,17 @@ def test_the_event_of_a_version_is_the_one_that_azure_ml_sends() -> None:
 def test_a_run_has_four_threads() -> None:
     with list_threads() as threads:
         assert threads._max_workers == LIST_THREADS == 4
+
+
+def test_a_version_that_was_deleted_and_registered_again_without_an_event_is_started_again(azure_ml: AzureMl) -> None:
+    process = Process(order="every", azure_ml=azure_ml)
+    began(process)
+    azure_ml.register("20", NOON)
+    assert run(process, azure_ml) == ["20"]
+    azure_ml.listed.clear()
+    process.later(HOUR)
+    azure_ml.register("20", NOON + MINUTE)
+
+    assert run(process, azure_ml) == ["20"]
+    assert run(process, azure_ml) == []
+    assert process.azure_devops.versions == ["20", "20"]
