@@ -9,6 +9,7 @@ os.environ["PYTHONDONTWRITEBYTECODE"] = ""
 os.environ["AZURE_DEVOPS_CACHE_DIR"] = tempfile.mkdtemp(prefix="azure-devops-tests-")
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -64,9 +65,16 @@ def netrc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def accounts() -> Iterator[Accounts]:
+    with ExitStack() as stack:
+        yield Accounts(_unused_accounts(stack))
+
+
+def _unused_accounts(stack: ExitStack) -> Iterator[tuple[str, str]]:
+    """Yield accounts without an end: when those of one Azurite are used up, another one starts."""
     names = [f"account{number}" for number in range(500)]
-    with azurite.running(accounts=names) as url:
-        yield Accounts(url, iter(names))
+    while True:
+        url = stack.enter_context(azurite.running(accounts=names))
+        yield from ((url, name) for name in names)
 
 
 @pytest.fixture

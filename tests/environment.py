@@ -56,14 +56,13 @@ def event(model: str = "sklearn_regression_model", version: str | int = 20, **da
 
 @dataclass
 class Accounts:
-    """Azurite and its accounts that no test has used."""
+    """Accounts that no test has used."""
 
-    url: str
-    unused: Iterator[str]
+    unused: Iterator[tuple[str, str]]
 
     def take(self) -> tuple[str, str]:
         """Return the address of Azurite and an unused account."""
-        return self.url, next(self.unused)
+        return next(self.unused)
 
 
 class Clock:
