@@ -8,10 +8,11 @@ from datetime import datetime, timedelta
 import pytest
 
 from model_release.azure_ml.models import AzureMlError, ModelVersion
-from model_release.domain.claims import Claim, State
+from model_release.domain.claims import State
 from model_release.domain.events import Workspace
 from model_release.domain.history import HistoryEntry
 from model_release.errors import RefusedError, TemporaryError
+from tests.flow.test_start_release_in_memory import claims, deploy, register, states
 from tests.in_memory import (
     CREATED,
     DAY,
@@ -26,8 +27,6 @@ from tests.in_memory import (
     a_map,
     event_body,
 )
-
-THIRD = replace(TARGET, definition="third")
 
 
 class ScriptedAzureMl:
@@ -56,23 +55,6 @@ def azure_ml() -> ScriptedAzureMl:
 @pytest.fixture
 def process(azure_ml: ScriptedAzureMl) -> Process:
     return Process(azure_ml=azure_ml)
-
-
-def deploy(process: Process, *targets: object, **route: object) -> None:
-    process.start_release = replace(process.start_release, release_map=a_map(*targets, **route))
-    process.sweep = replace(process.sweep, start_release=process.start_release)
-
-
-def register(process: Process, version: str = "20", **tags: str) -> list[HistoryEntry]:
-    return process.start_release.registered(event_body(version, **tags))
-
-
-def claims(process: Process, version: str = "20") -> tuple[Claim, ...]:
-    return process.claims.recorded(WORKSPACE, "churn", version)[version].claims
-
-
-def states(entries: list[HistoryEntry]) -> list[State]:
-    return [entry.state for entry in entries]
 
 
 def sweep(process: Process, after: timedelta) -> list[HistoryEntry]:
