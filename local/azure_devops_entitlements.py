@@ -5,6 +5,7 @@ https://learn.microsoft.com/rest/api/azure/devops/memberentitlementmanagement/se
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
 from werkzeug.wrappers import Response
@@ -29,6 +30,9 @@ class Entitlements:
         """Return the routes and their handlers."""
         return {
             "POST /{organization}/_apis/serviceprincipalentitlements": self._add,
+            "GET /{organization}/_apis/serviceprincipalentitlements/{id}": self._entitlement,
+            "GET /{organization}/_apis/graph/serviceprincipals": self._users,
+            "GET /{organization}/_apis/graph/storagekeys/{id}": self._key,
             "GET /{organization}/_apis/identities": self._identities,
             "POST /{organization}/_apis/accesscontrolentries/{namespace}": self._allow,
             "GET /{organization}/_apis/accesscontrollists/{namespace}": self._lists,
@@ -46,6 +50,30 @@ class Entitlements:
         known["projects"] |= projects
         entitlement = {"servicePrincipal": {"descriptor": f"aadsp.{principal}", "originId": principal}}
         return json_of({"isSuccess": True, "servicePrincipalEntitlement": entitlement})
+
+    def _entitlement(self, call: Call) -> Response:
+        known = next(known for one, known in self.principals.items() if _key_of(one) == call.id)
+        projects = [
+            {"projectRef": {"id": project}, "group": {"groupType": group}}
+            for project, group in known["projects"].items()
+        ]
+        license_of = {"accountLicenseType": known["license"]}
+        return json_of({"id": call.id, "accessLevel": license_of, "projectEntitlements": projects})
+
+    def _users(self, call: Call) -> Response:
+        """List one user a page, as a large organization has many pages."""
+        users = [
+            {"subjectKind": "servicePrincipal", "descriptor": f"aadsp.{one}", "originId": one}
+            for one in self.principals
+        ]
+        start = int(call.query.get("continuationToken") or 0)
+        page = list_of(users[start : start + 1])
+        if start + 1 < len(users):
+            page.headers["X-MS-ContinuationToken"] = str(start + 1)
+        return page
+
+    def _key(self, call: Call) -> Response:
+        return json_of({"value": _key_of(call.id.removeprefix("aadsp."))})
 
     def _identities(self, call: Call) -> Response:
         principal = call.query["subjectDescriptors"].removeprefix("aadsp.")
@@ -65,6 +93,10 @@ class Entitlements:
         bits = self.allowed.get((call.namespace, token, descriptor), 0)
         entry: dict[str, Any] = {"descriptor": descriptor, "allow": bits, "extendedInfo": {"effectiveAllow": bits}}
         return list_of([{"token": token, "acesDictionary": {descriptor: entry}}] if bits else [])
+
+
+def _key_of(principal: str) -> str:
+    return str(uuid.uuid5(uuid.NAMESPACE_OID, principal))
 
 
 def identity_of(principal: str) -> str:

@@ -1,5 +1,6 @@
 """The step that lets the identity of the app into Azure DevOps, against the local Azure DevOps."""
 
+import json
 import os
 import subprocess
 import sys
@@ -8,12 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
-from infra.azure_devops import Services, StepError
 from local.azure_devops import AzureDevOps, Fault, sample
 from local.azure_devops_entitlements import identity_of
 from local.serving import Server
+from model_release.__main__ import main
 from model_release.app import HOME
+from model_release.cli.check.organization import OrganizationError, Services
 
 IDENTITY = "5f0e7a52-0000-4000-8000-9d1c4a3b2e10"
 RELEASES, BUILD = "c788c23e-1b46-4162-8f5e-d7585343b5de", "33344d9c-fc72-4d6f-aba5-fa317101a7e9"
@@ -46,6 +49,12 @@ class Step:
             text=True,
             check=False,
         )
+
+    def check(self) -> list[tuple[str, str]]:
+        arguments = ("check", "--json", "--map", str(self.map), "--url", self.url, "--identity", IDENTITY)
+        done = CliRunner(env={"AZURE_DEVOPS_PAT": "a token"}).invoke(main, arguments)
+        findings = json.loads(done.stdout)["findings"]
+        return [(one["severity"], one["message"]) for one in findings if one["where"] == "--identity"]
 
     @property
     def changes(self) -> list[str]:
@@ -151,5 +160,44 @@ def test_the_services_of_an_organization_have_their_own_addresses() -> None:
         services = Services.of(url)
         assert (services.organization, services.entitlements, services.identities) == (url, *expected)
 
-    with pytest.raises(StepError, match="use a token"):
+    with pytest.raises(OrganizationError, match="use a token"):
         Services.of("https://server.contoso.com/tfs/models")
+
+
+def test_check_verifies_what_the_step_did(step: Step) -> None:
+    for other in ("another", "one more"):
+        step.azure_devops.entitlements.principals[other] = {"license": "express", "projects": {}}
+    step.run("--yes")
+
+    assert step.check() == [("ok", f"identity {IDENTITY} has its permissions on 3 targets")]
+
+
+def test_check_names_all_that_the_identity_lacks(step: Step) -> None:
+    assert step.check() == [("fault", f"identity {IDENTITY} is not a user of {step.url}")]
+
+    step.run("--yes")
+    entitlements = step.azure_devops.entitlements
+    known = entitlements.principals[IDENTITY]
+    known["license"] = "stakeholder"
+    del known["projects"][step.azure_devops.project("risk")["id"]]
+    for namespace, token, identity in entitlements.allowed:
+        if namespace == BUILD:
+            entitlements.allowed[namespace, token, identity] = 1
+
+    assert step.check() == [
+        ("fault", f"identity {IDENTITY} has the license stakeholder, not Basic"),
+        ("fault", f"identity {IDENTITY} is not a member of project risk"),
+        ("fault", f"identity {IDENTITY} does not have Queue builds, View build pipeline on pipeline Deploy churn"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "path", ["/graph/serviceprincipals", "/graph/storagekeys", "/serviceprincipalentitlements/", "/accesscontrollists"]
+)
+def test_check_warns_if_the_rights_cannot_be_read(step: Step, path: str) -> None:
+    step.run("--yes")
+    step.azure_devops.misbehave(Fault(path=path, status=403, body={"message": "TF50309: View identities"}))
+
+    ((severity, message),) = step.check()
+    assert severity == "warning"
+    assert "TF50309: View identities" in message

@@ -6,15 +6,19 @@ from dataclasses import asdict
 from pathlib import Path
 
 import click
+from azure.core.exceptions import ClientAuthenticationError
 
 from model_release import app as app_module
+from model_release.azure_devops.client import AzureDevOps
 from model_release.azure_ml.resource_manager import ResourceManager
 from model_release.cli.check.azure_devops import check_azure_devops
 from model_release.cli.check.findings import Finding, Severity, check_map, worst_first
+from model_release.cli.check.identity import check_identity
+from model_release.cli.check.organization import Organization, OrganizationError, Services, grants
 from model_release.cli.check.subscription import check_subscription, is_subscription_id
 from model_release.cli.terminal import as_json, connect, environment, show_json, show_table
 from model_release.domain.release_map import ReleaseMap
-from model_release.errors import ConfigurationError, Fault
+from model_release.errors import AzureDevOpsError, ConfigurationError, Fault
 from model_release.settings import Settings
 
 _STYLES: Mapping[str, str] = {Severity.FAULT: "bold red", Severity.WARNING: "yellow", Severity.OK: "green"}
@@ -34,8 +38,11 @@ _UNUSED = {
     metavar="RESOURCE_ID|FILE.json",
     help="Also check this event subscription; the file holds what `az eventgrid … show` prints.",
 )
+@click.option("--identity", envvar="IDENTITY_PRINCIPAL_ID", help="Also check the rights of this object ID.")
 @as_json
-def check(map_path: Path | None, url: str | None, subscription: str | None, *, as_json: bool) -> None:
+def check(
+    map_path: Path | None, url: str | None, subscription: str | None, identity: str | None, *, as_json: bool
+) -> None:
     """Check the release map, the settings, Azure DevOps and the event subscription.
 
     Changes nothing. The exit code is 1 if there is a fault; warnings do not count.
@@ -44,7 +51,7 @@ def check(map_path: Path | None, url: str | None, subscription: str | None, *, a
         message = f"{subscription} is neither a file nor the resource ID of an event subscription"
         raise click.BadParameter(message, param_hint="--subscription")
     try:
-        findings = worst_first(_findings(map_path, url, subscription))
+        findings = worst_first(_findings(map_path, url, subscription, identity))
     except ConfigurationError as error:
         findings = [_of_configuration(fault, url) for fault in error.faults]
     faults = sum(finding.severity is Severity.FAULT for finding in findings)
@@ -57,16 +64,31 @@ def check(map_path: Path | None, url: str | None, subscription: str | None, *, a
     sys.exit(bool(faults))
 
 
-def _findings(map_path: Path | None, url: str | None, subscription: str | None) -> Iterator[Finding]:
+def _findings(
+    map_path: Path | None, url: str | None, subscription: str | None, identity: str | None
+) -> Iterator[Finding]:
     settings, release_map = _configuration(map_path, url)
     workspaces = None if map_path and url else settings.workspaces
     seconds, client_id = settings.timeout.total_seconds(), settings.storage.client_id
     azure_devops = connect(settings.azure_devops_url, settings.azure_devops_pat, client_id, seconds)
     yield from check_map(release_map, workspaces)
     yield from check_azure_devops(release_map, azure_devops, workspaces or ())
+    if identity:
+        yield from _check_identity(identity, settings, release_map, azure_devops)
     if subscription:
         resource_manager = ResourceManager(app_module.LazyCredential(client_id), settings.resource_manager_url)
         yield from check_subscription(subscription, resource_manager, release_map, workspaces)
+
+
+def _check_identity(
+    identity: str, settings: Settings, release_map: ReleaseMap, azure_devops: AzureDevOps
+) -> Iterator[Finding]:
+    sign_in = app_module.sign_in(settings.azure_devops_pat, app_module.LazyCredential(settings.storage.client_id))
+    try:
+        organization = Organization(Services.of(settings.azure_devops_url), sign_in.signed_session())
+        yield from check_identity(identity, grants(release_map, azure_devops), organization)
+    except (AzureDevOpsError, ClientAuthenticationError, OrganizationError) as error:
+        yield Finding(Severity.WARNING, f"the rights of identity {identity} were not checked: {error}", "--identity")
 
 
 def _configuration(map_path: Path | None, url: str | None) -> tuple[Settings, ReleaseMap]:
