@@ -182,7 +182,6 @@ resource site 'Microsoft.Web/sites@2025-03-01' = {
       ], operatorRules) : []
       scmIpSecurityRestrictionsDefaultAction: restrictAccess ? 'Deny' : 'Allow'
       scmIpSecurityRestrictions: restrictAccess ? operatorRules : []
-      scmIpSecurityRestrictionsUseMain: false
     }
   }
 }

@@ -12,16 +12,20 @@ HERE = "/subscriptions/11111111-1111-1111-1111-111111111111"
 # Properties of siteConfig that Flex Consumption accepted. Others, such as ftpsState, are refused with 400, code 51021:
 # https://github.com/Azure/azure-cli/issues/31414, https://github.com/microsoft/azure-pipelines-tasks/issues/21032,
 # https://github.com/Azure/terraform-azurerm-avm-res-web-site/issues/360
-_NOT_REFUSED = "set in the reports above, and not among the refused properties"
+_PROVIDER = (
+    "https://github.com/hashicorp/terraform-provider-azurerm/blob/02497f1b3b4af96945376265766ed0633bcd27d6"
+    "/internal/services/appservice/"
+)
+_COMPLETE = f"{_PROVIDER}function_app_flex_consumption_resource_test.go, completeFourPointOh, created in Azure"
+_DEFAULT = f"{_PROVIDER}helpers/function_app_schema.go, a default that each of these created apps was sent"
 ACCEPTED_ON_FLEX = {
-    "http20Enabled": _NOT_REFUSED,
-    "minTlsVersion": _NOT_REFUSED,
-    "scmMinTlsVersion": _NOT_REFUSED,
-    "ipSecurityRestrictions": _NOT_REFUSED,
-    "ipSecurityRestrictionsDefaultAction": _NOT_REFUSED,
-    "scmIpSecurityRestrictions": _NOT_REFUSED,
-    "scmIpSecurityRestrictionsDefaultAction": _NOT_REFUSED,
-    "scmIpSecurityRestrictionsUseMain": _NOT_REFUSED,
+    "http20Enabled": _COMPLETE,
+    "minTlsVersion": _COMPLETE,
+    "scmMinTlsVersion": _COMPLETE,
+    "ipSecurityRestrictions": _COMPLETE,
+    "ipSecurityRestrictionsDefaultAction": _DEFAULT,
+    "scmIpSecurityRestrictions": _COMPLETE,
+    "scmIpSecurityRestrictionsDefaultAction": _DEFAULT,
 }
 
 
