@@ -14,7 +14,7 @@ from azure.core.exceptions import ClientAuthenticationError
 
 from model_release.app import HOME, LazyCredential, sign_in
 from model_release.azure_devops.client import AzureDevOps
-from model_release.cli.check.organization import Grant, Organization, OrganizationError, Services, grants
+from model_release.cli.check.organization import Addresses, Grant, Organization, OrganizationError, grants
 from model_release.domain import release_map
 from model_release.errors import AzureDevOpsError, ConfigurationError, Fault
 from model_release.settings import InvalidValueError, azure_devops_url
@@ -52,7 +52,7 @@ class AccessControl(Organization):
             raise OrganizationError(f"{problem}; a group of the identity denies it")
 
 
-def steps(principal: str, wanted: Sequence[Grant], services: Services) -> Iterator[str]:
+def steps(principal: str, wanted: Sequence[Grant], services: Addresses) -> Iterator[str]:
     """Describe what will be done."""
     projects = sorted({one.project for one in wanted}, key=str.casefold)
     yield f"add the identity {principal} to {services.organization} with a Basic license"
@@ -91,7 +91,7 @@ def _run(options: argparse.Namespace) -> None:
         url = azure_devops_url(options.url, os.environ.get("AZURE_DEVOPS_PAT", ""))
     except InvalidValueError as error:
         raise OrganizationError(str(Fault(str(error), error.fix, where="AZURE_DEVOPS_URL"))) from error
-    services = Services.of(url)
+    services = Addresses.of(url)
     person = sign_in(os.environ.get("AZURE_DEVOPS_PAT", ""), LazyCredential(""))
     wanted = grants(release_map.load(options.map), AzureDevOps(url, person, timeout=20))
     print("This will:", *(f"  - {step}" for step in steps(options.identity, wanted, services)), sep="\n", flush=True)

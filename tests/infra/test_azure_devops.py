@@ -16,7 +16,7 @@ from local.azure_devops_entitlements import identity_of
 from local.serving import Server
 from model_release.__main__ import main
 from model_release.app import HOME
-from model_release.cli.check.organization import OrganizationError, Services
+from model_release.cli.check.organization import Addresses, OrganizationError
 
 IDENTITY = "5f0e7a52-0000-4000-8000-9d1c4a3b2e10"
 RELEASES, BUILD = "c788c23e-1b46-4162-8f5e-d7585343b5de", "33344d9c-fc72-4d6f-aba5-fa317101a7e9"
@@ -157,11 +157,11 @@ def test_a_wrong_address_or_map_is_shown(step: Step) -> None:
 def test_the_services_of_an_organization_have_their_own_addresses() -> None:
     expected = ("https://vsaex.dev.azure.com/contoso", "https://vssps.dev.azure.com/contoso")
     for url in ("https://dev.azure.com/contoso", "https://contoso.visualstudio.com"):
-        services = Services.of(url)
+        services = Addresses.of(url)
         assert (services.organization, services.entitlements, services.identities) == (url, *expected)
 
     with pytest.raises(OrganizationError, match="use a token"):
-        Services.of("https://server.contoso.com/tfs/models")
+        Addresses.of("https://server.contoso.com/tfs/models")
 
 
 def test_check_verifies_what_the_step_did(step: Step) -> None:

@@ -14,7 +14,7 @@ from model_release.azure_ml.resource_manager import ResourceManager
 from model_release.cli.check.azure_devops import check_azure_devops
 from model_release.cli.check.findings import Finding, Severity, check_map, worst_first
 from model_release.cli.check.identity import check_identity
-from model_release.cli.check.organization import Organization, OrganizationError, Services, grants
+from model_release.cli.check.organization import Addresses, Organization, OrganizationError, grants
 from model_release.cli.check.subscription import check_subscription, is_subscription_id
 from model_release.cli.terminal import as_json, connect, environment, show_json, show_table
 from model_release.domain.release_map import ReleaseMap
@@ -85,7 +85,7 @@ def _check_identity(
 ) -> Iterator[Finding]:
     sign_in = app_module.sign_in(settings.azure_devops_pat, app_module.LazyCredential(settings.storage.client_id))
     try:
-        organization = Organization(Services.of(settings.azure_devops_url), sign_in.signed_session())
+        organization = Organization(Addresses.of(settings.azure_devops_url), sign_in.signed_session())
         yield from check_identity(identity, grants(release_map, azure_devops), organization)
     except (AzureDevOpsError, ClientAuthenticationError, OrganizationError) as error:
         yield Finding(Severity.WARNING, f"the rights of identity {identity} were not checked: {error}", "--identity")

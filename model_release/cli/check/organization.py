@@ -57,7 +57,7 @@ def grants(routes: ReleaseMap, azure_devops: AzureDevOps) -> list[Grant]:
 
 
 @dataclass(frozen=True)
-class Services:
+class Addresses:
     """The addresses of the organization's services; on this machine all are one."""
 
     organization: str
@@ -65,7 +65,7 @@ class Services:
     identities: str
 
     @classmethod
-    def of(cls, url: str) -> "Services":
+    def of(cls, url: str) -> "Addresses":
         """Derive them from the organization's address; raises OrganizationError."""
         parts = urlsplit(url)
         if parts.hostname in LOOPBACK:
@@ -91,7 +91,7 @@ class Entitlement:
 class Organization:
     """Reads what an identity may do; every method raises OrganizationError."""
 
-    services: Services
+    services: Addresses
     session: requests.Session
 
     def descriptor(self, principal: str) -> str:
