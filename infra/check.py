@@ -16,11 +16,11 @@ from typing import Any
 
 INFRA = Path(__file__).parent
 TEMPLATES = ("main", "event-subscriptions")
-# The subscription and tenant of the predictions; they do not exist.
+# Where the predictions are; nothing of it exists.
 _SCOPE = (
     "--subscription-id", "11111111-1111-1111-1111-111111111111",
     "--tenant-id", "22222222-2222-2222-2222-222222222222",
-    "--location", "westeurope",
+    "--resource-group", "models",
 )  # fmt: skip
 
 

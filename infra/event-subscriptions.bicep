@@ -1,5 +1,3 @@
-targetScope = 'subscription'
-
 @description('Name of the azd environment.')
 param environmentName string
 

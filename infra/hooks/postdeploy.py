@@ -77,11 +77,10 @@ class Hook:
             self._deploy(file)
 
     def _deploy(self, parameters: Path) -> None:
-        location = self._environment["AZURE_LOCATION"]
-        # Azure binds the name of a deployment to its region.
-        name = f"model-release-{self._environment['AZURE_ENV_NAME']}-{location}"
+        name = f"model-release-{self._environment['AZURE_ENV_NAME']}"
         template = str(INFRA / "event-subscriptions.json")
-        command = ["deployment", "sub", "create", "--location", location, "--name", name]
+        group = self._environment["AZURE_RESOURCE_GROUP"]
+        command = ["deployment", "group", "create", "--resource-group", group, "--name", name]
         for attempt in range(_ATTEMPTS):
             if attempt:
                 self._pause()

@@ -1,8 +1,11 @@
 @description('Name.')
 param name string
 
-@description('Name of the plan.')
-param planName string
+@description('Resource ID of the plan.')
+param planId string
+
+@description('Whether the plan is created; otherwise it exists.')
+param createPlan bool
 
 @description('Region.')
 param location string
@@ -70,14 +73,17 @@ param operatorAddresses string[]
 @description('Resource ID of the subnet for outbound calls, or empty.')
 param virtualNetworkSubnet string
 
-@description('Memory of an instance in MB.')
-@allowed([512, 2048, 4096])
-param instanceMemoryMB int = 512
+@description('Version of Python.')
+param pythonVersion string
 
-@description('Maximum number of instances.')
-@minValue(40)
-@maxValue(1000)
-param maximumInstanceCount int = 40
+@description('Memory of an instance in MB.')
+param instanceMemoryMB int
+
+@description('Maximum number of instances of each function.')
+param maximumInstanceCount int
+
+@description('Number of instances of model_registered that are always ready.')
+param alwaysReadyInstances int
 
 var secretParts = split(azureDevOpsPatId, '/')
 var operatorRules = [for (address, i) in operatorAddresses: {
@@ -115,8 +121,8 @@ var telemetrySettings = openTelemetry ? {
   AzureFunctionsJobHost__telemetryMode: 'OpenTelemetry'
 } : {}
 
-resource plan 'Microsoft.Web/serverfarms@2025-03-01' = {
-  name: planName
+resource plan 'Microsoft.Web/serverfarms@2025-03-01' = if (createPlan) {
+  name: last(split(planId, '/'))
   location: location
   tags: tags
   kind: 'functionapp'
@@ -141,7 +147,7 @@ resource site 'Microsoft.Web/sites@2025-03-01' = {
     }
   }
   properties: {
-    serverFarmId: plan.id
+    serverFarmId: planId
     httpsOnly: true
     publicNetworkAccess: 'Enabled'
     keyVaultReferenceIdentity: identityId
@@ -149,11 +155,17 @@ resource site 'Microsoft.Web/sites@2025-03-01' = {
     functionAppConfig: {
       runtime: {
         name: 'python'
-        version: '3.13'
+        version: pythonVersion
       }
       scaleAndConcurrency: {
         instanceMemoryMB: instanceMemoryMB
         maximumInstanceCount: maximumInstanceCount
+        alwaysReady: alwaysReadyInstances == 0 ? [] : [
+          {
+            name: 'function:model_registered'
+            instanceCount: alwaysReadyInstances
+          }
+        ]
       }
       deployment: {
         storage: {
@@ -184,6 +196,9 @@ resource site 'Microsoft.Web/sites@2025-03-01' = {
       scmIpSecurityRestrictions: restrictAccess ? operatorRules : []
     }
   }
+  dependsOn: [
+    plan
+  ]
 }
 
 resource settings 'Microsoft.Web/sites/config@2025-03-01' = {

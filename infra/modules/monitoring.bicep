@@ -1,3 +1,5 @@
+import { entries, lines } from 'log-lines.bicep'
+
 @description('Name of the azd environment.')
 param environmentName string
 
@@ -7,36 +9,36 @@ param location string
 @description('Tags.')
 param tags { *: string }
 
-@description('Name of the Log Analytics workspace.')
-param logsName string
+@description('Resource ID of the Log Analytics workspace.')
+param logsId string
 
-@description('Name of the Application Insights component.')
-param applicationInsightsName string
+@description('Whether the Log Analytics workspace is created; otherwise it exists.')
+param createLogs bool
 
-@description('Name of the action group, or empty.')
-param actionGroupName string
+@description('Resource ID of the Application Insights component.')
+param applicationInsightsId string
 
-@description('Email addresses for alerts; used only with an action group.')
+@description('Whether the component is created; otherwise it exists, and writes to the Log Analytics workspace.')
+param createApplicationInsights bool
+
+@description('Resource ID of the action group, or empty.')
+param actionGroupId string
+
+@description('Whether the action group is created; otherwise it exists.')
+param createActionGroup bool
+
+@description('Email addresses for alerts; used only with a created action group.')
 param alertEmails string[]
 
-@description('Resource ID of the app\'s identity.')
-param identityId string
-
-@description('Object ID of the app\'s identity.')
-param principalId string
+@description('Minutes after which a pending claim fires an alert.')
+param pendingMinutes int
 
 @description('Number of workspaces that the catch-up lists.')
 param workspaceCount int
 
 @description('Retention of the logs in days.')
-@minValue(30)
-@maxValue(730)
-param retentionInDays int = 30
+param retentionInDays int
 
-// The app logs each history entry, sweep and catch-up as one line of JSON.
-var lines = 'AppTraces | where Message startswith "{" | extend line = parse_json(Message)'
-var entries = '${lines} | where tostring(line.event) == "history_entry" | project TimeGenerated, event_id = tostring(line.event_id), workspace = tostring(line.workspace), model = tostring(line.model), version = tostring(line.version), route = tostring(line.route), target = tostring(line.target), state = tostring(line.state), reason = tostring(line.reason), release_id = tostring(line.release_id), attempt = toint(line.attempt), milliseconds = tolong(line.milliseconds), OperationId'
-var monitoringMetricsPublisher = '3913510d-42f4-4e42-8a64-420c390055eb'
 
 var logAlerts = [
   {
@@ -55,8 +57,8 @@ var logAlerts = [
   }
   {
     name: 'pending-claim'
-    displayName: 'A claim is pending for more than an hour'
-    description: 'A model version has been pending for more than an hour.'
+    displayName: 'A claim is pending for more than ${pendingMinutes} minutes'
+    description: 'A model version has been pending for more than ${pendingMinutes} minutes.'
     severity: 2
     query: '${lines} | where tostring(line.event) == "sweep" | summarize oldest_pending_seconds = max(tolong(line.oldest_pending_seconds))'
     window: 'PT15M'
@@ -64,7 +66,7 @@ var logAlerts = [
     timeAggregation: 'Maximum'
     measure: 'oldest_pending_seconds'
     operator: 'GreaterThan'
-    threshold: 3600
+    threshold: pendingMinutes * 60
     dimensions: []
   }
   {
@@ -125,41 +127,8 @@ var logAlerts = [
   }
 ]
 
-var savedQueries = [
-  {
-    name: 'history-entries'
-    displayName: 'History entries, newest first'
-    query: '${entries} | order by TimeGenerated desc'
-  }
-  {
-    name: 'one-model'
-    displayName: 'History entries of one model (replace MODEL)'
-    query: '${entries} | where model == "MODEL" | order by TimeGenerated desc'
-  }
-  {
-    name: 'pending-or-abandoned'
-    displayName: 'Claims that are pending or abandoned'
-    query: '${entries} | where isnotempty(target) | summarize arg_max(TimeGenerated, *) by workspace, model, version, target | where state in ("starting", "waiting", "held", "refused", "unknown", "abandoned")'
-  }
-  {
-    name: 'durations'
-    displayName: 'Number and duration of history entries by hour'
-    query: '${entries} | summarize total = count(), started = countif(state == "started"), p50 = percentile(milliseconds, 50), p95 = percentile(milliseconds, 95) by bin(TimeGenerated, 1h)'
-  }
-  {
-    name: 'catch-ups'
-    displayName: 'Catch-ups, newest first'
-    query: '${lines} | where tostring(line.event) == "catch_up" | project TimeGenerated, workspace = tostring(line.workspace), listed = tolong(line.listed), started = tolong(line.started), complete = tobool(line.complete) | order by TimeGenerated desc'
-  }
-  {
-    name: 'failed-deliveries'
-    displayName: 'Failed deliveries with their exceptions'
-    query: 'AppRequests | where Name == "model_registered" and Success == false | join kind=leftouter (AppExceptions | summarize reason = max(InnermostMessage) by OperationId) on OperationId | project TimeGenerated, DurationMs, reason, OperationId | order by TimeGenerated desc'
-  }
-]
-
-resource logs 'Microsoft.OperationalInsights/workspaces@2026-03-01' = {
-  name: logsName
+resource logs 'Microsoft.OperationalInsights/workspaces@2026-03-01' = if (createLogs) {
+  name: last(split(logsId, '/'))
   location: location
   tags: tags
   properties: {
@@ -173,20 +142,28 @@ resource logs 'Microsoft.OperationalInsights/workspaces@2026-03-01' = {
   }
 }
 
-resource applicationInsights 'Microsoft.Insights/components@2020-02-02' = {
-  name: applicationInsightsName
+resource applicationInsights 'Microsoft.Insights/components@2020-02-02' = if (createApplicationInsights) {
+  name: last(split(applicationInsightsId, '/'))
   location: location
   tags: tags
   kind: 'web'
   properties: {
     Application_Type: 'web'
-    WorkspaceResourceId: logs.id
+    WorkspaceResourceId: logsId
     DisableLocalAuth: true
   }
+  dependsOn: [
+    logs
+  ]
 }
 
-resource actionGroup 'Microsoft.Insights/actionGroups@2023-01-01' = if (!empty(actionGroupName)) {
-  name: actionGroupName
+resource existingComponent 'Microsoft.Insights/components@2020-02-02' existing = if (!createApplicationInsights) {
+  scope: resourceGroup(split(applicationInsightsId, '/')[2], split(applicationInsightsId, '/')[4])
+  name: last(split(applicationInsightsId, '/'))
+}
+
+resource actionGroup 'Microsoft.Insights/actionGroups@2023-01-01' = if (createActionGroup) {
+  name: last(split(actionGroupId, '/'))
   location: 'global'
   tags: tags
   properties: {
@@ -212,7 +189,7 @@ resource rules 'Microsoft.Insights/scheduledQueryRules@2026-03-01' = [for alert 
     severity: alert.severity
     enabled: true
     scopes: [
-      logs.id
+      logsId
     ]
     evaluationFrequency: alert.frequency
     windowSize: alert.window
@@ -239,34 +216,16 @@ resource rules 'Microsoft.Insights/scheduledQueryRules@2026-03-01' = [for alert 
     autoMitigate: true
     skipQueryValidation: true
     actions: {
-      actionGroups: empty(actionGroupName) ? [] : [actionGroup.id]
+      actionGroups: empty(actionGroupId) ? [] : [actionGroupId]
     }
   }
+  dependsOn: [
+    actionGroup
+    logs
+  ]
 }]
-
-resource queries 'Microsoft.OperationalInsights/workspaces/savedSearches@2026-03-01' = [for query in savedQueries: {
-  parent: logs
-  name: query.name
-  properties: {
-    category: 'Model Release'
-    // Without it, a second deployment is refused with 409. The published type does not have it.
-    // https://github.com/Azure/bicep-types-az/issues/1548
-    #disable-next-line BCP037
-    etag: '*'
-    displayName: query.displayName
-    query: query.query
-  }
-}]
-
-resource telemetryRole 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
-  name: guid(applicationInsights.id, identityId, monitoringMetricsPublisher)
-  scope: applicationInsights
-  properties: {
-    principalId: principalId
-    principalType: 'ServicePrincipal'
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', monitoringMetricsPublisher)
-  }
-}
 
 @description('Connection string of the Application Insights component. It contains no key that is accepted.')
-output connectionString string = applicationInsights.properties.ConnectionString
+output connectionString string = createApplicationInsights
+  ? applicationInsights!.properties.ConnectionString
+  : existingComponent!.properties.ConnectionString

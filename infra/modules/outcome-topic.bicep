@@ -7,6 +7,9 @@ param location string
 @description('Tags.')
 param tags { *: string }
 
+@description('Whether to assign the role to publish.')
+param assignRole bool
+
 @description('Resource ID of the app\'s identity.')
 param identityId string
 
@@ -27,7 +30,7 @@ resource topic 'Microsoft.EventGrid/topics@2025-02-15' = {
   }
 }
 
-resource senderRole 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+resource senderRole 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (assignRole) {
   name: guid(topic.id, identityId, eventGridDataSender)
   scope: topic
   properties: {

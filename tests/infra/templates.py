@@ -6,7 +6,7 @@ from typing import Any
 from model_release.app import HOME
 
 INFRA = HOME / "infra"
-SNAPSHOTS = ("everything", "plain", "restricted", "two-workspaces")
+SNAPSHOTS = ("durable", "everything", "existing", "plain", "private", "restricted", "second", "two-workspaces")
 
 
 def predicted(snapshot: str, kind: str = "") -> list[Any]:

@@ -96,6 +96,26 @@ def test_an_action_is_pinned_by_its_commit(workflow: str) -> None:
     assert [action for action in used if not re.fullmatch(r"[\w/-]+@[0-9a-f]{40} # v[\d.]+", action)] == []
 
 
+def test_no_secret_reaches_the_code_of_a_pull_request() -> None:
+    github = yaml.load((HOME / "docs/pipelines/github-workflow.yml").read_text(), Yaml12)["jobs"]
+    azure = yaml.load((HOME / "docs/pipelines/azure-pipelines.yml").read_text(), Yaml12)
+    (check,) = azure["stages"][0]["jobs"]
+    secret = re.compile(r"secrets\.|System\.AccessToken|azureSubscription|group:")
+
+    # The jobs of a pull request, by what runs them.
+    assert github["test"]["if"] == "github.event_name != 'pull_request_target'"
+    assert github["check-map"]["if"] == "github.event_name != 'pull_request'"
+    assert github["deploy"]["if"].startswith("github.event_name == 'push'")
+    assert not secret.search(json.dumps(github["test"]))
+    # The job with the secret checks out the base branch, and takes one file of the pull request, as data.
+    checkouts = [one for one in github["check-map"]["steps"] if "checkout" in one.get("uses", "")]
+    assert [one.get("with") for one in checkouts] == [None]
+    assert "git show FETCH_HEAD:release_map.yaml" in json.dumps(github["check-map"])
+    with_secret = [one for one in check["steps"] if secret.search(json.dumps(one))]
+    assert [one["workingDirectory"] for one in with_secret] == ["$(Agent.TempDirectory)/main"]
+    assert not secret.search(json.dumps(azure["variables"]))
+
+
 class Yaml12(yaml.SafeLoader):
     """Read `on` as text, as the services do."""
 

@@ -33,7 +33,7 @@ words = sys.argv[1:]
 parameters = [json.loads(pathlib.Path(word[1:]).read_text()) for word in words if word.startswith("@")]
 with (folder / "calls").open("a") as calls:
     calls.write(json.dumps({{"words": words, "parameters": parameters}}) + "\\n")
-command = next(name for name in ("function list", "keys list", "sub create") if name in " ".join(words))
+command = next(name for name in ("function list", "keys list", "group create") if name in " ".join(words))
 answers = folder / command.replace(" ", "-")
 left = json.loads(answers.read_text())
 answers.write_text(json.dumps(left[1:] or left))
@@ -84,7 +84,7 @@ def azure(tmp_path: Path) -> Iterator[Azure]:
     script.chmod(0o755)
     azure.answers("function list", {"out": json.dumps([f"app/{name}" for name in FUNCTIONS])})
     azure.answers("keys list", {"out": '"the key"'})
-    azure.answers("sub create", {})
+    azure.answers("group create", {})
     with Server(azure) as server:
         azure.url = server.url
         yield azure
@@ -97,7 +97,7 @@ def test_the_hook_waits_for_every_function_of_the_app(env: Environment) -> None:
 def test_the_hook_passes_exactly_the_parameters_of_the_compiled_template(azure: Azure) -> None:
     done = azure.run()
 
-    (call,) = azure.calls("sub create")
+    (call,) = azure.calls("group create")
     (parameters,) = call["parameters"]
     words = call["words"]
     assert (done.returncode, done.stderr) == (0, "")
@@ -108,12 +108,14 @@ def test_the_hook_passes_exactly_the_parameters_of_the_compiled_template(azure: 
     assert "The app can start releases." in done.stdout
 
 
-def test_a_deployment_in_another_region_has_another_name(azure: Azure) -> None:
+def test_a_deployment_belongs_to_the_group_of_the_app_and_so_to_no_region(azure: Azure) -> None:
     azure.run()
     azure.run(AZURE_LOCATION="northeurope")
 
-    names = [call["words"][call["words"].index("--name") + 1] for call in azure.calls("sub create")]
-    assert names == ["model-release-prod-westeurope", "model-release-prod-northeurope"]
+    for call in azure.calls("group create"):
+        words = call["words"]
+        assert words[words.index("--resource-group") + 1] == "<AZURE_RESOURCE_GROUP>"
+        assert "--location" not in words
 
 
 def test_a_second_deployment_makes_the_same_calls(azure: Azure) -> None:
@@ -133,7 +135,7 @@ def test_the_hook_waits_until_the_functions_are_listed(azure: Azure) -> None:
     )
 
     assert azure.run().returncode == 0
-    assert (len(azure.calls("function list")), len(azure.calls("sub create"))) == (3, 1)
+    assert (len(azure.calls("function list")), len(azure.calls("group create"))) == (3, 1)
 
 
 def test_an_app_without_functions_gets_no_event_subscription_and_the_hook_shows_what_to_do(azure: Azure) -> None:
@@ -142,7 +144,7 @@ def test_an_app_without_functions_gets_no_event_subscription_and_the_hook_shows_
     done = azure.run()
 
     assert done.returncode == 1
-    assert azure.calls("sub create") == []
+    assert azure.calls("group create") == []
     assert "model_registered" in done.stderr
     assert "Worker failed to index functions" in done.stderr
 
@@ -158,11 +160,11 @@ def test_an_app_without_functions_gets_no_event_subscription_and_the_hook_shows_
 def test_the_event_subscription_is_tried_again_only_if_waiting_helps(
     azure: Azure, errors: list[str], code: int, attempts: int, shown: str
 ) -> None:
-    azure.answers("sub create", *({"error": error} for error in errors))
+    azure.answers("group create", *({"error": error} for error in errors))
 
     done = azure.run()
 
-    assert (done.returncode, len(azure.calls("sub create"))) == (code, attempts)
+    assert (done.returncode, len(azure.calls("group create"))) == (code, attempts)
     assert shown in done.stderr
     assert "Traceback" not in done.stderr
 

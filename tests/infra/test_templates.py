@@ -34,7 +34,7 @@ def test_each_id_and_name_is_known_before_anything_is_deployed(snapshot: str) ->
     resources = predicted(snapshot)
     unknown = [one for one in resources if "[" in f"{one.get('id')}{one['name']}"]
 
-    assert len(resources) > 30
+    assert len(resources) > 20
     assert unknown == []
     assert len({one["id"].lower() for one in resources}) == len(resources)
 
@@ -52,9 +52,11 @@ def test_names_in_outputs_and_settings_are_known_before_anything_is_deployed(sna
         "AzureWebJobsStorage__clientId",
         "AzureWebJobsStorage__tableServiceUri",
     } | ({"OUTCOME_TOPIC_ENDPOINT"} if snapshot == "everything" else set())
-    assert list(site["identity"]["userAssignedIdentities"]) == [
-        only("Microsoft.ManagedIdentity/userAssignedIdentities", snapshot)["id"]
+    created = [one["id"] for one in predicted(snapshot, "Microsoft.ManagedIdentity/userAssignedIdentities")]
+    existing = [
+        f"{HERE}/resourceGroups/identities/providers/Microsoft.ManagedIdentity/userAssignedIdentities/model-release"
     ]
+    assert list(site["identity"]["userAssignedIdentities"]) == (created or existing)
 
 
 def test_alerts_are_sent_to_the_configured_addresses() -> None:
@@ -88,7 +90,7 @@ def test_a_saved_query_can_be_deployed_a_second_time() -> None:
 
 
 def test_no_deployment_has_a_name_that_another_one_may_have() -> None:
-    # Azure binds the name of a deployment to its region. The name of the outer deployment is unique.
+    # In a subscription, Azure binds the name of a deployment to its region.
     for template in compiled("main"), compiled("event-subscriptions"):
         modules = [one for one in template["resources"].values() if one["type"] == "Microsoft.Resources/deployments"]
         assert modules
@@ -96,7 +98,7 @@ def test_no_deployment_has_a_name_that_another_one_may_have() -> None:
 
 
 def test_restricted_access_without_an_operator_is_refused() -> None:
-    allowed = compiled("main")["variables"]["allowed"]
+    allowed = compiled("main")["variables"]["operatorRanges"]
 
     assert re.match(r"\[if\(and\(parameters\('restrictAccess'\), empty\(variables\('operators'\)\)\), fail\(", allowed)
     assert "set OPERATOR_ADDRESSES to your address ranges" in allowed
@@ -143,12 +145,21 @@ def test_every_endpoint_requires_https_with_tls_1_2() -> None:
     assert only("Microsoft.EventGrid/topics")["properties"]["minimumTlsVersionAllowed"] == "1.2"
 
 
-def test_the_app_runs_python_3_13_on_flex_consumption() -> None:
+def test_the_app_runs_the_chosen_python_on_flex_consumption() -> None:
     assert only("Microsoft.Web/serverfarms")["sku"] == {"name": "FC1", "tier": "FlexConsumption"}
-    assert only("Microsoft.Web/sites")["properties"]["functionAppConfig"]["runtime"] == {
-        "name": "python",
-        "version": "3.13",
-    }
+    for snapshot, version, memory in (("plain", "3.13", 2048), ("everything", "3.14", 4096)):
+        config = only("Microsoft.Web/sites", snapshot)["properties"]["functionAppConfig"]
+        assert config["runtime"] == {"name": "python", "version": version}
+        assert config["scaleAndConcurrency"]["instanceMemoryMB"] == memory
+
+
+def test_instances_that_are_always_ready_are_those_of_the_event_trigger() -> None:
+    def always_ready(snapshot: str) -> Any:
+        config = only("Microsoft.Web/sites", snapshot)["properties"]["functionAppConfig"]
+        return config["scaleAndConcurrency"]["alwaysReady"]
+
+    assert always_ready("plain") == []
+    assert always_ready("everything") == [{"name": "function:model_registered", "instanceCount": 1}]
 
 
 def test_a_role_is_assigned_once_and_at_the_narrowest_scope() -> None:
@@ -211,7 +222,7 @@ def test_a_system_topic_is_created_in_the_subscription_of_its_workspace_unless_o
     (created,) = predicted("everything", "Microsoft.EventGrid/systemTopics")
 
     assert [topic["id"].split("/")[2:5:2] for topic in topics] == [
-        ["11111111-1111-1111-1111-111111111111", "rg-two-workspaces"],
+        ["11111111-1111-1111-1111-111111111111", "ml"],
         ["33333333-3333-3333-3333-333333333333", "research"],
     ]
     assert [topic["id"] for topic in topics] == outputs("two-workspaces")["SYSTEM_TOPIC_IDS"]
@@ -303,10 +314,123 @@ def test_azd_passes_the_parameters_of_the_template() -> None:
     parameters = compiled("main")["parameters"]
     references = {name: one["value"] for name, one in passed.items()}
 
-    assert set(passed) == set(parameters) - {"tags"}
+    assert set(passed) == set(parameters)
     for name, reference in references.items():
-        assert re.fullmatch(r"\$\{[A-Z_]+(=[\w.]*)?\}", reference)
+        assert re.fullmatch(r"\$\{[A-Z_]+(=[\w./]*)?\}", reference)
         default = reference.partition("=")[2].rstrip("}")
-        assert default == str(parameters[name].get("defaultValue", "")).replace("False", "false").replace(
-            "True", "true"
-        ), name
+        own = str(parameters[name].get("defaultValue", ""))
+        assert default == own.replace("False", "false").replace("True", "true"), name
+
+
+def test_what_exists_is_neither_created_nor_changed_and_gets_no_role() -> None:
+    kinds = {one["type"] for one in predicted("existing")}
+
+    assert kinds == {
+        "Microsoft.Insights/metricAlerts",
+        "Microsoft.Insights/scheduledQueryRules",
+        "Microsoft.OperationalInsights/workspaces/savedSearches",
+        "Microsoft.Storage/storageAccounts/blobServices/containers",
+        "Microsoft.Web/sites",
+        "Microsoft.Web/sites/basicPublishingCredentialsPolicies",
+        "Microsoft.Web/sites/config",
+    }
+    for rule in predicted("existing", "Microsoft.Insights/scheduledQueryRules"):
+        assert rule["properties"]["actions"] == {
+            "actionGroups": [f"{HERE}/resourceGroups/logs/providers/Microsoft.Insights/actionGroups/contoso"]
+        }
+
+
+def test_without_roles_nothing_is_deployed_to_a_subscription() -> None:
+    resources = compiled("main")["resources"]
+    # A module in another group names it; a module in a subscription does not.
+    subscribed = {name for name, one in resources.items() if "subscriptionId" in one and "resourceGroup" not in one}
+
+    assert "/deploymentTemplate.json" in compiled("main")["$schema"]
+    assert subscribed == {"modelReaders"}
+    assert resources["modelReaders"]["condition"] == "[variables('assigned')]"
+
+
+def test_roles_of_another_team_need_an_existing_identity() -> None:
+    assigned = compiled("main")["variables"]["assigned"]
+
+    assert re.match(
+        r"\[if\(and\(not\(parameters\('assignRoles'\)\), empty\(parameters\('existingIdentity'\)\)\), fail\(", assigned
+    )
+    assert "set EXISTING_IDENTITY" in assigned
+
+
+def test_deleting_the_group_of_one_environment_leaves_the_events_of_the_other() -> None:
+    (topic,) = predicted("plain", "Microsoft.EventGrid/systemTopics")
+
+    # `azd down` deletes the resource group of the app.
+    assert "/resourceGroups/ml/" in topic["id"]
+    assert predicted("second", "Microsoft.EventGrid/systemTopics") == []
+    assert outputs("second")["SYSTEM_TOPIC_IDS"] == outputs("plain")["SYSTEM_TOPIC_IDS"] == [topic["id"]]
+    own = [
+        {one["id"] for one in predicted(snapshot) if "/resourceGroups/models/" in one["id"]}
+        for snapshot in ("plain", "second")
+    ]
+    assert own[0] & own[1] == set()
+
+
+def test_a_private_app_leaves_no_public_endpoint_but_those_that_the_document_names() -> None:
+    storage = only("Microsoft.Storage/storageAccounts", "private")["properties"]
+    site = only("Microsoft.Web/sites", "private")["properties"]
+    public = {
+        one["type"] for one in predicted("private") if one.get("properties", {}).get("publicNetworkAccess") == "Enabled"
+    }
+
+    assert storage["networkAcls"] == {"bypass": "AzureServices", "defaultAction": "Deny"}
+    assert public == {"Microsoft.Storage/storageAccounts", "Microsoft.Web/sites"}
+    assert site["siteConfig"]["ipSecurityRestrictionsDefaultAction"] == "Deny"
+    assert site["virtualNetworkSubnetId"].endswith("/subnets/app")
+    connections = [
+        connection["properties"]
+        for one in predicted("private", "Microsoft.Network/privateEndpoints")
+        for connection in one["properties"]["privateLinkServiceConnections"]
+    ]
+    assert sorted((one["privateLinkServiceId"].rsplit("/", 1)[1][:2], one["groupIds"]) for one in connections) == [
+        ("co", ["vault"]),
+        ("st", ["blob"]),
+        ("st", ["table"]),
+    ]
+    document = (INFRA.parent / "docs/deploy.md").read_text()
+    for name in ("the Function App", "trusted services", "Application Insights"):
+        assert name in document
+
+
+def test_each_resource_that_can_have_tags_has_those_of_the_team() -> None:
+    tags = {json.dumps(one["tags"], sort_keys=True) for one in predicted("everything") if "tags" in one}
+
+    assert all({"team": "models", "cost center": "42"}.items() <= json.loads(one).items() for one in tags)
+    assert len(tags) == 2  # azd finds the app by one more tag
+
+
+def test_the_records_can_be_kept_redundant_locked_and_logged() -> None:
+    assert only("Microsoft.Storage/storageAccounts", "durable")["sku"] == {"name": "Standard_ZRS"}
+    assert only("Microsoft.Authorization/locks", "durable")["properties"]["level"] == "CanNotDelete"
+    log = only("Microsoft.Insights/diagnosticSettings", "durable")["properties"]["logs"]
+    assert {one["category"] for one in log if one["enabled"]} == {"StorageWrite", "StorageDelete"}
+    blobs = only("Microsoft.Storage/storageAccounts/blobServices", "plain")["properties"]
+    assert blobs["deleteRetentionPolicy"] == blobs["containerDeleteRetentionPolicy"] == {"enabled": True, "days": 7}
+    assert predicted("plain", "Microsoft.Authorization/locks") == []
+    assert predicted("plain", "Microsoft.Insights/diagnosticSettings") == []
+
+
+def test_one_snapshot_has_every_parameter_away_from_its_default() -> None:
+    written = (INFRA / "snapshots/everything.bicepparam").read_text()
+    given = set(re.findall(r"^param (\w+) =", written, re.MULTILINE))
+    others = {
+        "assignRoles",
+        "existingApplicationInsights",
+        "existingActionGroup",
+        "existingIdentity",
+        "existingLogAnalytics",
+        "existingPlan",
+        "existingStorage",
+        "virtualNetworkSubnet",
+    }
+    elsewhere = "".join((INFRA / f"snapshots/{name}.bicepparam").read_text() for name in ("existing", "restricted"))
+
+    assert given == set(compiled("main")["parameters"]) - others
+    assert [name for name in others if f"param {name} =" not in elsewhere] == []
