@@ -1,21 +1,20 @@
 """The step that lets the identity of the app into Azure DevOps, against the local Azure DevOps."""
 
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import click
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
+from infra.azure_devops import main as let_in
 from local.azure_devops import AzureDevOps, Fault, sample
 from local.azure_devops_entitlements import identity_of
 from local.serving import Server
 from model_release.__main__ import main
-from model_release.app import HOME
 from model_release.cli.check.organization import Addresses, OrganizationError
 
 IDENTITY = "5f0e7a52-0000-4000-8000-9d1c4a3b2e10"
@@ -37,18 +36,11 @@ class Step:
     url: str
     map: Path
 
-    def run(self, *arguments: str, answer: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "infra.azure_devops", "--map", str(self.map), *arguments]
+    def run(self, *arguments: str, answer: str = "", **environment: str) -> Result:
         settings = {"AZURE_DEVOPS_PAT": "a token", "AZURE_DEVOPS_URL": self.url, "IDENTITY_PRINCIPAL_ID": IDENTITY}
-        return subprocess.run(
-            command,
-            cwd=HOME,
-            env=os.environ | settings | environment,
-            input=answer,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        # It is a script of its own; click's runner only gives it an environment, and catches what it prints.
+        command = click.command(lambda: sys.exit(let_in(["--map", str(self.map), *arguments])))
+        return CliRunner().invoke(command, env=settings | environment, input=answer)
 
     def check(self) -> list[tuple[str, str]]:
         arguments = ("check", "--json", "--map", str(self.map), "--url", self.url, "--identity", IDENTITY)
@@ -75,7 +67,7 @@ def test_the_identity_joins_each_project_and_gets_the_permissions_on_each_target
 
     entitlements = step.azure_devops.entitlements
     projects = {name: step.azure_devops.project(name)["id"] for name in ("fraud", "growth", "risk")}
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.exit_code, done.stderr) == (0, "")
     assert entitlements.principals == {
         IDENTITY: {"license": "express", "projects": dict.fromkeys(projects.values(), "projectReader")}
     }
@@ -91,14 +83,14 @@ def test_a_second_run_changes_nothing(step: Step) -> None:
     entitlements = step.azure_devops.entitlements
     before = dict(entitlements.principals), dict(entitlements.allowed)
 
-    assert step.run("--yes").returncode == 0
+    assert step.run("--yes").exit_code == 0
     assert (entitlements.principals, entitlements.allowed) == before
 
 
 def test_the_step_shows_what_it_will_do_and_does_nothing_without_a_yes(step: Step) -> None:
     done = step.run(answer="n\n")
 
-    assert done.returncode == 1
+    assert done.exit_code == 1
     assert "Nothing was changed." in done.stderr
     assert step.changes == []
     for text in (
@@ -110,7 +102,7 @@ def test_the_step_shows_what_it_will_do_and_does_nothing_without_a_yes(step: Ste
         assert text in done.stdout
     assert done.stdout.count("Deploy sklearn model") == 1
 
-    assert step.run(answer="y\n").returncode == 0
+    assert step.run(answer="y\n").exit_code == 0
     assert len(step.changes) == 4
 
 
@@ -119,7 +111,7 @@ def test_a_refusal_with_status_200_is_shown(step: Step) -> None:
 
     done = step.run("--yes")
 
-    assert (done.returncode, step.azure_devops.entitlements.allowed) == (1, {})
+    assert (done.exit_code, step.azure_devops.entitlements.allowed) == (1, {})
     assert "Azure DevOps refused to add the identity: VS403283: no Basic license is left\n" in done.stderr
 
 
@@ -143,7 +135,7 @@ def test_a_person_without_rights_is_shown_what_was_refused(step: Step, fault: Fa
 
     done = step.run("--yes")
 
-    assert done.returncode == 1
+    assert done.exit_code == 1
     assert shown in done.stderr
     assert "Traceback" not in done.stderr
 
