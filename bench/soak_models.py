@@ -1,4 +1,4 @@
-"""The models, targets and release map of a soak run, and the check of what was created."""
+"""The models, targets and release map of a soak run, its records, and the check of what was created."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import yaml
+from azure.data.tables import TableClient
 
 from local.azure_devops import AzureDevOps
 from model_release.domain.claims import State
+from model_release.store.table import TABLE_NAME
 
 _PROJECTS = ("fraud", "risk", "growth", "credit", "care")
 _MODELS_OF_A_TARGET = 5
@@ -135,3 +137,22 @@ def compare(
         lost=tuple(set(registered) - set(created) - superseded),
         backwards=tuple(backwards),
     )
+
+
+class Records:
+    """The app's table, read without the proxy."""
+
+    def __init__(self, connection: str) -> None:
+        self._table = TableClient.from_connection_string(connection, TABLE_NAME)
+
+    def pending(self) -> int:
+        """Return the number of pending claims."""
+        return sum(1 for _ in self._table.query_entities("PartitionKey eq 'pending'", select=["RowKey"]))
+
+    def claims(self) -> dict[ModelVersion, State]:
+        """Return the state of each claim."""
+        rows = self._table.query_entities(
+            "PartitionKey ge 'claim ' and PartitionKey lt 'claim!' and state ge ''",
+            select=["model", "version", "state"],
+        )
+        return {ModelVersion(row["model"], int(row["version"])): State(row["state"]) for row in rows}

@@ -14,18 +14,15 @@ from pathlib import Path
 from random import Random
 
 import requests
-from azure.data.tables import TableClient
 
 from bench.proxy import Proxy
 from bench.soak_hosts import Hosts
-from bench.soak_models import Count, ModelVersion, compare, created, model_names, versions
+from bench.soak_models import Count, ModelVersion, Records, compare, created, model_names, versions
 from local.azure_devops import AzureDevOps
 from local.azure_ml import AzureMl
 from local.demo import WORKSPACE, model_registered
 from local.event_grid import EventGrid
 from local.serving import Server
-from model_release.domain.claims import State
-from model_release.store.table import TABLE_NAME
 
 _MOST_WAITING = 400
 _TICK_SECONDS = 0.25
@@ -69,25 +66,6 @@ class Result:
         """Whether the run finished in time with nothing doubled, lost, backwards, pending or unacknowledged."""
         wrong = self.count.doubled or self.count.lost or self.count.backwards or self.pending or self.unacknowledged
         return self.finished and not wrong
-
-
-class Records:
-    """The app's table, read without the proxy."""
-
-    def __init__(self, connection: str) -> None:
-        self._table = TableClient.from_connection_string(connection, TABLE_NAME)
-
-    def pending(self) -> int:
-        """Return the number of pending claims."""
-        return sum(1 for _ in self._table.query_entities("PartitionKey eq 'pending'", select=["RowKey"]))
-
-    def claims(self) -> dict[ModelVersion, State]:
-        """Return the state of each claim."""
-        rows = self._table.query_entities(
-            "PartitionKey ge 'claim ' and PartitionKey lt 'claim!' and state ge ''",
-            select=["model", "version", "state"],
-        )
-        return {ModelVersion(row["model"], int(row["version"])): State(row["state"]) for row in rows}
 
 
 @dataclass
