@@ -18,8 +18,8 @@ from random import Random
 
 from bench.proxy import Forward, Proxy
 from bench.soak_hosts import Hosts
-from bench.soak_models import ModelVersion, build_azure_devops, model_names, release_map
-from bench.soak_run import Records, Result, Soak, SoakOptions, listed
+from bench.soak_models import ModelVersion, Records, build_azure_devops, model_names, release_map
+from bench.soak_run import Result, Soak, SoakOptions, listed
 from local import azurite
 from local.azure_devops import Fault
 from local.azure_ml import AzureMl
