@@ -1,12 +1,20 @@
 """Placeholders in the texts of a route, such as `{version}` or `{tags.stage}`."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from string import ascii_lowercase, ascii_uppercase
 
 from model_release.domain.events import ModelRegistered
 
 _PLACEHOLDER = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 _KNOWN = re.compile(r"model|version|workspace|(?:tags|properties)\..+", re.DOTALL)
+_TAG = re.compile(r"(?:tags|properties)\..")
+_LOWER = str.maketrans(ascii_uppercase, ascii_lowercase)
+
+# Neither `$(…)`, which Azure Pipelines expands also in values of variables, nor quotes and `;`, which end a string in a
+# script, nor `##vso[`, which is a command. Every name and version that Azure ML allows matches.
+# https://learn.microsoft.com/azure/devops/pipelines/process/variables#understand-variable-syntax
+HARMLESS = r"[A-Za-z0-9 ._:/@+,=-]{0,256}"
 
 
 def check_template(template: str) -> str:
@@ -30,14 +38,19 @@ def placeholders(template: str) -> list[str]:
     return [match[1] for match in _PLACEHOLDER.finditer(template) if match[1]]
 
 
+def all_placeholders(templates: Iterable[str]) -> tuple[str, ...]:
+    """List the names of the placeholders of several templates, each once."""
+    return tuple(dict.fromkeys(name for text in templates for name in placeholders(text)))
+
+
 def missing_values(templates: Iterable[str], event: ModelRegistered) -> list[str]:
     """List the placeholders for which the model version has no value."""
-    return [name for text in templates for name in placeholders(text) if _value(event, name) is None]
+    return [name for name in all_placeholders(templates) if value_of(event, name) is None]
 
 
 def render(template: str, event: ModelRegistered) -> str:
     """Replace the placeholders by the values of a model version."""
-    return _PLACEHOLDER.sub(lambda m: (_value(event, m[1]) or "") if m[1] else m[0][0], template)
+    return _PLACEHOLDER.sub(lambda m: (value_of(event, m[1]) or "") if m[1] else m[0][0], template)
 
 
 def render_all(templates: Mapping[str, str], event: ModelRegistered) -> dict[str, str]:
@@ -45,14 +58,40 @@ def render_all(templates: Mapping[str, str], event: ModelRegistered) -> dict[str
     return {name: render(template, event) for name, template in templates.items()}
 
 
+def faults_of_allow(allow: Mapping[str, str], templates: Collection[str]) -> list[str]:
+    """List the faults of the regular expressions that a route has for placeholders; without templates, any is used."""
+    used = {lower(name) for name in all_placeholders(templates)} if templates else {*map(lower, allow)}
+    faults = [f"{name!r} is not tags.KEY or properties.KEY" for name in allow if not _TAG.match(name)]
+    faults += [
+        f"no variable, parameter or description of the route uses {{{name}}}"
+        for name in allow
+        if _TAG.match(name) and lower(name) not in used
+    ]
+    return faults + [f"{regex!r} of {name} is not a regular expression" for name, regex in allow.items() if _bad(regex)]
+
+
+def _bad(regex: str) -> bool:
+    try:
+        re.compile(regex)
+    except (re.error, OverflowError, RecursionError):
+        return True
+    return False
+
+
+def lower(key: str) -> str:
+    """Return a key for a comparison without regard to ASCII case; other letters differ, such as `K` and the kelvin."""
+    return key.translate(_LOWER)
+
+
 def tag_or_property(values: Mapping[str, str], key: str) -> str | None:
-    """Look up a tag or property without regard to the case of its key."""
+    """Look up a tag or property without regard to the ASCII case of its key."""
     # Events of Azure ML have been seen to change the case of keys.
-    folded = {name.casefold(): value for name, value in values.items()}
-    return values.get(key, folded.get(key.casefold()))
+    lowered = {lower(name): value for name, value in values.items()}
+    return values.get(key, lowered.get(lower(key)))
 
 
-def _value(event: ModelRegistered, name: str) -> str | None:
+def value_of(event: ModelRegistered, name: str) -> str | None:
+    """Return the value of a placeholder, None if the model version has no such tag or property."""
     source, _, key = name.partition(".")
     if key:
         return tag_or_property(event.tags if source == "tags" else event.properties, key)

@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from model_release.domain import map_file
-from model_release.domain.placeholders import check_template, passes_version
+from model_release.domain.placeholders import check_template, faults_of_allow, lower, passes_version
 from model_release.domain.targets import Target
 from model_release.errors import ConfigurationError, Fault
 
@@ -153,6 +153,12 @@ class Route(_Strict):
     release: ReleaseOptions | None = None
     pipeline: PipelineOptions | None = Field(default=None, validate_default=True)
 
+    allow: dict[Text, Text] = Field(
+        default={},
+        description="For a placeholder, such as tags.stage, the regular expression that its whole value must match.",
+        examples=[{"tags.stage": "dev|test|prod"}],
+    )
+
     model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["release"]}, {"required": ["pipeline"]}]})
 
     @field_validator("pipeline", mode="before")
@@ -163,6 +169,24 @@ class Route(_Strict):
         if (pipeline is None) == (not release):
             raise ValueError("a route needs exactly one of `release` and `pipeline`")
         return pipeline
+
+    @field_validator("allow")
+    @classmethod
+    def _check_allow(cls, allow: dict[str, str], read: ValidationInfo) -> dict[str, str]:
+        options = read.data.get("release") or read.data.get("pipeline")
+        if faults := faults_of_allow(allow, options.templates if options else ()):
+            raise ValueError("; ".join(faults))
+        return allow
+
+    def allowed(self, placeholder: str) -> list[str]:
+        """List the regular expressions of `allow` for a placeholder; its value must match all of them."""
+        return [regex for name, regex in self.allow.items() if lower(name) == lower(placeholder)]
+
+    def required(self, placeholder: str) -> list[str]:
+        """List the values that the route requires of a placeholder's tag or property."""
+        source, _, key = placeholder.partition(".")
+        values = {"tags": self.tags, "properties": self.properties}.get(source, {})
+        return [value for name, value in values.items() if lower(name) == lower(key)]
 
     @property
     def options(self) -> ReleaseOptions | PipelineOptions:

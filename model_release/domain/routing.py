@@ -1,12 +1,22 @@
 """Match a model version with the routes of the release map, and plan what is to be created (pure)."""
 
 import operator
+import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from model_release.domain.events import ModelRegistered, Workspace
-from model_release.domain.placeholders import missing_values, passes_version, render, render_all, tag_or_property
+from model_release.domain.placeholders import (
+    HARMLESS,
+    all_placeholders,
+    missing_values,
+    passes_version,
+    render,
+    render_all,
+    tag_or_property,
+    value_of,
+)
 from model_release.domain.release_map import COMPARISON, PipelineOptions, ReleaseMap, ReleaseOptions, Route
 from model_release.domain.targets import Plan, ReleasePlan, RunPlan
 
@@ -133,7 +143,8 @@ def _match(route: Route, event: ModelRegistered) -> Match:
 
 
 def _mismatch(route: Route, event: ModelRegistered) -> Reason | None:
-    return _name_mismatch(route, event) or _value_mismatch(route, event) or _missing_value(route, event)
+    guards = (_name_mismatch, _value_mismatch, _missing_value, _forbidden_value)
+    return next((reason for guard in guards if (reason := guard(route, event))), None)
 
 
 def _name_mismatch(route: Route, event: ModelRegistered) -> Reason | None:
@@ -173,5 +184,16 @@ def _missing_value(route: Route, event: ModelRegistered) -> Reason | None:
     missing = missing_values(route.options.templates, event)
     if not missing:
         return None
-    names = ", ".join(f"{{{name}}}" for name in dict.fromkeys(missing))
+    names = ", ".join(f"{{{name}}}" for name in missing)
     return Reason(f"route {route.title} uses {names}, for which this version has no value")
+
+
+def _forbidden_value(route: Route, event: ModelRegistered) -> Reason | None:
+    """Refuse a value that may be dangerous where it is passed; the reason never contains it."""
+    for name in all_placeholders(route.options.templates):
+        value, allowed = value_of(event, name) or "", route.allowed(name)
+        if value in route.required(name) or all(re.fullmatch(regex, value) for regex in allowed or [HARMLESS]):
+            continue
+        expected = "the route's `allow`" if allowed else f"{HARMLESS}; change it, or add `allow` to the route"
+        return Reason(f"route {route.title} uses {{{name}}}, whose value does not match {expected}")
+    return None

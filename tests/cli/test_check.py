@@ -309,6 +309,18 @@ PLANTED: dict[str, tuple[Callable[[Checked], object], list[tuple[str, str, str, 
             )
         ],
     ),
+    "everyone chooses the value of a variable": (
+        route(1, tags={}),
+        [
+            (
+                "warning",
+                "everyone who may register models chooses the value of {tags.stage}",
+                SECOND,
+                "`tags: {stage: VALUE}`, or list those permitted with `allow: {tags.stage: REGEX}`",
+            )
+        ],
+    ),
+    "the values of a variable are listed": (route(1, tags={}, allow={"tags.Stage": "dev|prod"}), []),
     "no such manual stage": (
         release(1, manual_stages=["Prodution"]),
         [("fault", "definition Deploy fraud model has no stage Prodution", SECOND, "manual_stages")],

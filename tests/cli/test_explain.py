@@ -72,6 +72,26 @@ def test_the_explained_request_is_sent_byte_for_byte(explainer: Explainer, regis
     assert explainer.posts() == requests_of(explanation)
 
 
+def test_a_value_that_is_not_harmless_is_explained_without_the_value(explainer: Explainer) -> None:
+    explanation = explainer.json(
+        "fraud_model:3",
+        "--tag",
+        "stage=production",
+        "--map",
+        explainer.file("""
+version: 1
+routes:
+  - {model: fraud_model, release: {project: risk, definition: 42, description: "{tags.STAGE} {model}"}}
+"""),
+        "--tag",
+        "Stage=$(password)",
+    )
+
+    reason = "route fraud_model uses {tags.STAGE}, whose value does not match [A-Za-z0-9 ._:/@+,=-]{0,256}"
+    assert explanation["routes"][0]["reason"].startswith(reason)
+    assert "password" not in explanation["ignored"]["reason"]
+
+
 @BOTH
 def test_a_model_version_on_the_command_line_is_explained_like_its_event(explainer: Explainer) -> None:
     explanation = explainer.json("fraud_model:3", "--tag", "stage=production")

@@ -1,9 +1,20 @@
 """Placeholders in the texts of a route."""
 
-import pytest
+import re
 
-from model_release.domain.events import parse
-from model_release.domain.placeholders import check_template, missing_values, passes_version, render, tag_or_property
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from model_release.domain.events import NAME, Workspace, parse
+from model_release.domain.placeholders import (
+    HARMLESS,
+    check_template,
+    missing_values,
+    passes_version,
+    render,
+    tag_or_property,
+)
 from tests.environment import event
 
 
@@ -54,3 +65,18 @@ def test_a_key_is_found_without_regard_to_case_and_the_exact_key_first() -> None
     assert tag_or_property({"A": "other", "a": "exact", "b": "last"}, "a") == "exact"
     assert tag_or_property({"githuB_REF": "main"}, "GITHUB_REF") == "main"
     assert tag_or_property({"a": "b"}, "c") is None
+
+
+@pytest.mark.parametrize(("key", "other"), [("\u212aey", "key"), ("stra\xdfe", "strasse"), ("\xc4", "\xe4")])
+def test_only_the_ascii_case_of_a_key_is_ignored(key: str, other: str) -> None:
+    assert tag_or_property({key: "value"}, other) is None
+    assert tag_or_property({other: "value"}, key) is None
+
+
+PREFIX = "/subscriptions/s/resourceGroups/g/providers/Microsoft.MachineLearningServices/workspaces/"
+
+
+@given(st.from_regex(NAME, fullmatch=True), st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_-]{0,254}", fullmatch=True))
+def test_names_and_versions_that_azure_ml_allows_are_harmless(name: str, workspace: str) -> None:
+    assert re.fullmatch(HARMLESS, name)
+    assert re.fullmatch(HARMLESS, Workspace.parse(PREFIX + workspace).name)

@@ -105,6 +105,26 @@ NO_VERSION = "routes[0].pipeline.parameters: no parameter passes the version; ad
             {"release": RELEASE | {"definition": 3_000_000_000}},
             ["routes[0].release.definition: found '3000000000', expected less than 2147483648"],
         ),
+        (
+            {"release": RELEASE | {"description": "{tags.a}"}, "allow": {"tags.A": "[", "tags.b": "x", "model": "x"}},
+            [
+                (
+                    "routes[0].allow: 'model' is not tags.KEY or properties.KEY; no variable, parameter or description "
+                    "of the route uses {tags.b}; '[' of tags.A is not a regular expression"
+                )
+            ],
+        ),
+        (
+            {"release": {"project": "p"}, "allow": {"tags.a": "a{99999999999}"}},
+            [
+                "routes[0].release.definition: missing",
+                "routes[0].allow: 'a{99999999999}' of tags.a is not a regular expression",
+            ],
+        ),
+        (
+            {"release": RELEASE | {"description": "{tags.a}"}, "allow": {"tags.a": 1}},
+            ["routes[0].allow.tags.a: 1 must be text; write it in quotes"],
+        ),
     ],
 )
 def test_every_fault_of_a_route_is_reported_at_once(tmp_path: Path, route: dict[str, Any], faults: list[str]) -> None:

@@ -134,6 +134,76 @@ def test_the_log_text_of_a_mismatch_has_no_tag_or_property_value(tag: str, value
     assert why.for_log == why.log
 
 
+VARIABLE = {"release": RELEASE | {"variables": {"Stage": "to {tags.stage}"}}}
+DESCRIPTION = {"release": RELEASE | {"description": "{tags.stage}"}}
+PARAMETER = {"pipeline": PIPELINE | {"parameters": {"version": "{version}", "stage": "{tags.stage}"}}}
+HARMFUL = [
+    "$(password)",
+    "##vso[task.setvariable]",
+    'a"b',
+    "a'b",
+    "a;b",
+    "a`b",
+    "a\nb",
+    "a\n",
+    "\xe4",
+    "a\u202eb",
+    "a" * 257,
+]
+
+
+@pytest.mark.parametrize("options", [VARIABLE, DESCRIPTION, PARAMETER], ids=["variable", "description", "parameter"])
+@pytest.mark.parametrize("value", HARMFUL)
+def test_a_route_does_not_match_a_version_whose_value_is_not_harmless(options: dict[str, Any], value: str) -> None:
+    routed = routing(a_map(options), an_event(ModelTags={"stage": value}))
+
+    assert routed.plans == ()
+    assert routed.why_nothing.text == (
+        "route * uses {tags.stage}, whose value does not match [A-Za-z0-9 ._:/@+,=-]{0,256}; "
+        "change it, or add `allow` to the route"
+    )
+    assert routed.why_nothing.for_log == routed.why_nothing.text
+
+
+@pytest.mark.parametrize("value", ["", "prod", "https://host/a_b", "a b", "a@b.c:1+2,3=4-5", "a" * 256])
+def test_a_harmless_value_is_passed(value: str) -> None:
+    (planned,) = routing(a_map(VARIABLE), an_event(ModelTags={"stage": value})).plans
+
+    assert planned.variables["Stage"] == f"to {value}"
+
+
+def test_a_value_that_is_not_passed_may_be_anything() -> None:
+    assert routing(a_map({}), an_event(ModelTags={"stage": "$(password)"})).plans
+
+
+@pytest.mark.parametrize(
+    ("allow", "value", "matches"),
+    [
+        ({"tags.stage": r"[\w äöü!]+"}, "für alle!", True),
+        ({"tags.STAGE": r"a\$b"}, "a$b", True),
+        ({"tags.stage": "dev|prod"}, "test", False),
+        ({"tags.stage": "dev|prod"}, "prod$(x)", False),
+        ({"tags.stage": "dev|prod"}, "prod\n", False),
+        ({"tags.stage": "[a-z$]+", "tags.Stage": "[a-z]+"}, "a$b", False),
+    ],
+)
+def test_allow_replaces_what_a_whole_value_must_match(allow: dict[str, str], value: str, *, matches: bool) -> None:
+    routed = routing(a_map(VARIABLE | {"allow": allow}), an_event(ModelTags={"stage": value}))
+
+    assert bool(routed.plans) is matches
+    if not matches:
+        reason = "route * uses {tags.stage}, whose value does not match the route's `allow`"
+        assert routed.why_nothing.text == reason
+
+
+def test_a_value_that_the_route_requires_is_passed() -> None:
+    release_map = a_map(VARIABLE | {"tags": {"Stage": "R&D (west)"}})
+
+    assert routing(release_map, an_event(ModelTags={"stage": "R&D (west)"})).plans
+    # The condition finds another tag than the placeholder.
+    assert not routing(release_map, an_event(ModelTags={"Stage": "R&D (west)", "stage": "$(password)"})).plans
+
+
 def test_a_workspace_that_is_not_configured_matches_nothing() -> None:
     registered = an_event()
     other = Workspace.parse(registered.workspace.id.replace("prod", "dev"))

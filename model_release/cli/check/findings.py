@@ -9,6 +9,7 @@ from typing import Self
 
 from model_release.azure_devops.target_name import NOT_FOUND_FIX
 from model_release.domain.events import Workspace
+from model_release.domain.placeholders import all_placeholders
 from model_release.domain.release_map import ReleaseMap, Route
 from model_release.domain.targets import Target
 from model_release.errors import RefusedError
@@ -75,6 +76,20 @@ def check_map(release_map: ReleaseMap, workspaces: Iterable[Workspace] | None) -
                 f"versions such as {route.version} are not whole numbers, so they have no order and each is started"
             )
             yield Finding(Severity.WARNING, message, where, "write `order: every` to state this")
+        yield from _check_values(route, where)
+
+
+def _check_values(route: Route, where: str) -> Iterator[Finding]:
+    for name in all_placeholders(route.options.templates):
+        source, _, key = name.partition(".")
+        if key and not (route.required(name) or route.allowed(name)):
+            yield Finding(
+                Severity.WARNING,
+                f"everyone who may register models chooses the value of {{{name}}}",
+                where,
+                f"require a value with `{source}: {{{key}: VALUE}}`, or list those permitted with "
+                f"`allow: {{{name}: REGEX}}`",
+            )
 
 
 def literal_start(pattern: str) -> str:
