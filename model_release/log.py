@@ -58,6 +58,7 @@ def entry_line(entry: HistoryEntry) -> dict[str, Any]:
         "model": model,
         "version": version,
         "target": entry.target,
+        "definition_id": entry.definition_id or None,
         "reason": entry.log_reason or entry.reason,
         "route": entry.route,
         "release_id": entry.release_id or None,

@@ -135,7 +135,7 @@ class ScriptedAzureDevOps:
     @property
     def versions(self) -> list[str]:
         """The versions that were sent."""
-        return [event.version for _, event, _, _ in self.created]
+        return [event.version for _, event, *_ in self.created]
 
 
 class Process:

@@ -90,7 +90,7 @@ def test_an_event_is_one_trace_from_the_hosts_span_to_the_record(spans: dict[str
     assert recorded["attributes"] == {
         "model": "sklearn_regression_model",
         "version": "20",
-        "target": "fraud/Deploy sklearn model",
+        "target": "fraud/1",
         "state": "started",
     }
 

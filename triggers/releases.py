@@ -131,7 +131,7 @@ def _do(asked: Mapping[str, str], detail: ModelVersionDetail, start_release: Sta
         return start_release.registered(detail.recorded.event, delivered=False)
     claim = _claim(key, detail)
     if not idempotency_key:
-        return [HistoryEntry.of(claim)] if claim.state.final else start_release.try_now(claim)
+        return [HistoryEntry.of(claim)] if claim.state.final else start_release.try_now(claim, by_hand=True)
     if not _IDEMPOTENCY_KEY.fullmatch(idempotency_key):
         raise HttpError(400, "`idempotency_key` is not 8 to 64 letters, digits and '-'; use a new one for each restart")
     if not claim.state.final:

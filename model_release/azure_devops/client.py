@@ -46,20 +46,24 @@ class AzureDevOps:
         self._memory: dict[str, tuple[float, Any]] = {}
 
     @traced("create")
-    def create(self, plan: Plan, event: ModelRegistered, marker: str, deadline: float) -> Created:
+    def create(
+        self, plan: Plan, event: ModelRegistered, marker: str, deadline: float, definition_id: int = 0
+    ) -> Created:
         """Create the release or run with the marker in it; sends nothing after the deadline of the monotonic clock.
+
+        With the ID of a definition nothing is sent to another one, whatever the target's name means by then.
 
         A request is never sent twice: if it was refused and the target is not as it was remembered, the next attempt
         searches for the release, and then builds the request from the target as it is.
         """
         remembered = self._remembered(plan.target)
-        found = remembered or self.find(plan.target)
+        found = self._identified(plan.target, definition_id)
         try:
             body = self._prepared(found, plan, event, marker, deadline)
         except RefusedError:
             if not (remembered and self._has_changed(plan.target, remembered)):
                 raise
-            found = self.find(plan.target)
+            found = self._identified(plan.target, definition_id)
             body = self._prepared(found, plan, event, marker, deadline)
         try:
             return self._api(plan.target).create(found, plan.target, body)
@@ -84,6 +88,12 @@ class AzureDevOps:
         if not found:
             found = self._api(target).find(target)
             self._memory[target.key] = self._monotonic() + _REMEMBER_SECONDS, found
+        return found
+
+    def _identified(self, target: Target, definition_id: int) -> Any:
+        found = self.find(target)
+        if definition_id and found.id != definition_id:
+            raise TemporaryError(f"the name {target} has come to mean ID {found.id} instead of {definition_id}")
         return found
 
     def request(self, plan: Plan, event: ModelRegistered, marker: str) -> PostRequest:

@@ -34,6 +34,11 @@ def split(target: Target) -> tuple[str | None, str]:
     return "\\" + folder.strip("\\") if slash else None, name
 
 
+def is_bare(target: Target) -> bool:
+    """Whether the target is a name without its folder."""
+    return isinstance(target.definition, str) and split(target)[0] is None
+
+
 def the_one(target: Target, listed: Iterable[Any], folder_of: Callable[[Any], str]) -> Any:
     """Return the one of exactly this name, without regard to case; raises RefusedError if there is not exactly one."""
     folder, name = split(target)

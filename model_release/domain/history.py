@@ -21,6 +21,7 @@ class HistoryEntry:
     subject: str
     workspace: str = ""
     target: str = ""
+    definition_id: int = 0
     route: str = ""
     attempt: int = 0
     next_attempt: datetime = NEVER
@@ -48,6 +49,7 @@ class HistoryEntry:
             subject=f"models/{claim.model}:{claim.version}",
             workspace=claim.workspace,
             target=str(claim.target),
+            definition_id=claim.definition_id,
             route=claim.route,
             attempt=claim.attempt,
             next_attempt=claim.next_attempt,

@@ -26,7 +26,7 @@ class OpenAttempt:
     """An attempt under way: the leased claim, the claim before it was leased (None if it is new), and the deadline.
 
     `event` is what Azure ML confirmed, and `routing` what the release map plans for it, once `confirmed` was called;
-    `plan` is the one of these plans that the claim is for.
+    `plan` is the one of these plans that the claim is for. `by_hand`: a person asked for this attempt.
     """
 
     claim: Claim
@@ -36,6 +36,7 @@ class OpenAttempt:
     confirmed: Ask
     routing: Routing = NO_ROUTING
     plan: Plan | None = None
+    by_hand: bool = False
 
 
 Guarded = OpenAttempt | AttemptResult
@@ -74,7 +75,7 @@ class Attempts:
         claim, plan, event = attempt.claim, _plan(attempt), attempt.event
         try:
             # It compares the deadline immediately before it sends the request.
-            created = self.azure_devops.create(plan, event, claim.marker, attempt.deadline)
+            created = self.azure_devops.create(plan, event, claim.marker, attempt.deadline, claim.definition_id)
         except AzureDevOpsError as error:
             return attempt, self._failed(_STATES.get(type(error), State.UNKNOWN), str(error), claim, error)
         matched = f"route {plan.route} matches {event.model}:{event.version}"
@@ -168,7 +169,8 @@ class Attempts:
         """Resolve the target, and write its ID into the claim before a request is sent to it."""
         claim, plan = attempt.claim, _plan(attempt)
         try:
-            resolved = self.targets.resolve(plan.target, self.azure_devops.identify(plan.target))
+            found = self.azure_devops.identify(plan.target)
+            resolved = self.targets.resolve(plan.target, found, confirmed=attempt.by_hand)
         except AzureDevOpsError as error:
             return self._failed(_STATES.get(type(error), State.WAITING), str(error), claim, error)
         if resolved.target_digest != claim.target_digest:

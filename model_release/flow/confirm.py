@@ -40,7 +40,7 @@ Ask = Callable[[], Confirmed | NotConfirmed]
 class Cause:
     """Why plans are attempted: an event, how to confirm it, and the last part of its claims' rows.
 
-    Only if `delivered`, the event is delivered again.
+    Only if `delivered`, the event is delivered again. `by_hand`: a person asked for this attempt.
     """
 
     event: ModelRegistered
@@ -48,6 +48,7 @@ class Cause:
     idempotency_key: str = ""
     registration: str = ""
     delivered: bool = False
+    by_hand: bool = False
 
 
 class Confirm:

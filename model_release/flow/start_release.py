@@ -74,9 +74,9 @@ class StartRelease:
         missing = tuple(plan for plan in self._route(event).plans if self._digest(plan) not in done)
         return self._attempt_all(missing, Cause(event, self._ask(event)), log_entry) if missing else []
 
-    def try_now(self, claim: Claim) -> list[HistoryEntry]:
+    def try_now(self, claim: Claim, *, by_hand: bool = False) -> list[HistoryEntry]:
         """Attempt a pending claim before it is due; raises ClaimLeasedError while another worker processes it."""
-        return [log_entry(entry) for entry in self.resume(claim)]
+        return [log_entry(entry) for entry in self.resume(claim, by_hand=by_hand)]
 
     def restart(self, claim: Claim, idempotency_key: str) -> list[HistoryEntry]:
         """Start a version again, an older one too; repeating the key starts nothing more.
@@ -90,19 +90,21 @@ class StartRelease:
             raise (RefusedError if confirmed.absent else TemporaryError)(confirmed.reason)
         event, routing = confirmed.event, confirmed.routing
         if plan := self.attempts.plan_for(claim, routing.plans):
-            return self._attempt_all((plan,), Cause(event, lambda: confirmed, idempotency_key), log_entry)
+            cause = Cause(event, lambda: confirmed, idempotency_key, by_hand=True)
+            return self._attempt_all((plan,), cause, log_entry)
         elsewhere = f"no route for {event.model}:{event.version} leads to {claim.target} any more"
         problem = elsewhere if routing.plans else routing.why_nothing.text
         raise RefusedError(problem, "change the release map and deploy it")
 
     @traced("attempt")
-    def resume(self, claim: Claim) -> list[HistoryEntry]:
+    def resume(self, claim: Claim, *, by_hand: bool = False) -> list[HistoryEntry]:
         """Attempt a pending claim; if no route leads to its target any more, start what the map plans now."""
         began = self.monotonic()
         event = self._parse(claim.event)
         confirmed, leased = self._ask(event), self.claims.acquire(claim)
-        attempt, result = self.attempts.run(OpenAttempt(leased.claim, claim, leased.deadline, event, confirmed))
-        return self._end(attempt, result, Cause(event, confirmed, claim.idempotency_key), began)
+        opened = OpenAttempt(leased.claim, claim, leased.deadline, event, confirmed, by_hand=by_hand)
+        attempt, result = self.attempts.run(opened)
+        return self._end(attempt, result, Cause(event, confirmed, claim.idempotency_key, by_hand=by_hand), began)
 
     def _parse(self, body: str) -> ModelRegistered:
         """Read an event; the name of a workspace of ours has the letter case of the setting."""
@@ -157,7 +159,7 @@ class StartRelease:
                 return [self._timed(began, self.recorder.already_recorded(claim))]
             leased = self.claims.acquire(claim)
             claim = leased.claim
-        attempt = OpenAttempt(claim, before, leased.deadline, cause.event, cause.confirmed)
+        attempt = OpenAttempt(claim, before, leased.deadline, cause.event, cause.confirmed, by_hand=cause.by_hand)
         attempt, result = self.attempts.run(attempt)
         while cause.delivered and self.attempts.wait(result, claim.created + PATIENCE):
             attempt, result = self.attempts.run(attempt)

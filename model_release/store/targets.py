@@ -9,6 +9,9 @@
 Claims and high-water marks are stored under the first name of an ID. So a target remains the same one if the release
 map names it by its ID instead of its name, or with its folder. If the name was the first one of another ID before,
 claims on the new ID are stored under a digest of that ID.
+
+Everyone who may edit definitions can give the name of one to another one. So a name keeps its ID: if Azure DevOps
+resolves it to another one, this is refused until a person's start confirms it.
 """
 
 from dataclasses import dataclass
@@ -17,6 +20,7 @@ from azure.core.exceptions import ResourceExistsError
 
 from model_release.domain.claims import digest, target_digest
 from model_release.domain.targets import Target, TargetId
+from model_release.errors import RefusedError
 from model_release.store.table import Table
 
 _TARGET = "target"
@@ -46,13 +50,21 @@ class Targets:
             self._by_name[name] = Resolved(row["target"], row["definition_id"]) if row else Resolved(name)
         return self._by_name[name]
 
-    def resolve(self, target: Target, target_id: TargetId) -> Resolved:
-        """Record and return what the name is resolved to now."""
+    def resolve(self, target: Target, target_id: TargetId, *, confirmed: bool = False) -> Resolved:
+        """Record and return what the name is resolved to now.
+
+        Raises RefusedError if the name was resolved to another ID before, unless a person has confirmed the new one.
+        """
         name = target_digest(target)
         if target_id not in self._by_id:
             self._by_id[target_id] = self._stored_under(name, target_id)
         resolved = Resolved(self._by_id[target_id], target_id.definition)
         if resolved != self.last_resolved(target):
+            # Another process may have resolved the name meanwhile.
+            del self._by_name[name]
+            last = self.last_resolved(target)
+            if not confirmed and last.definition_id and resolved != last:
+                raise _replaced(target, last, target_id)
             values = {"target": resolved.target_digest, "definition_id": resolved.definition_id, "name": str(target)}
             self._table.put(_TARGET, f"name {name}", **values)
             self._by_name[name] = resolved
@@ -72,3 +84,13 @@ class Targets:
         except ResourceExistsError:
             return str(self._table.get(_TARGET, row)["target"])
         return target
+
+
+def _replaced(target: Target, last: Resolved, target_id: TargetId) -> RefusedError:
+    was, found = f"ID {last.definition_id}", f"ID {target_id.definition}"
+    if last.definition_id == target_id.definition:
+        was, found = f"{was} of another project", f"{found} of project {target_id.project}"
+    return RefusedError(
+        f"the name {target} means {found} now, and meant {was} at the last start",
+        "if this is intended, start the version manually to confirm it; otherwise write the ID in the release map",
+    )

@@ -37,6 +37,7 @@ def entry(one: HistoryEntry) -> dict[str, Any]:
         "state": one.state.value,
         "reason": one.reason,
         "target": one.target or None,
+        "definition_id": one.definition_id or None,
         "route": one.route or None,
         "attempt": one.attempt,
         "next_attempt": _next_attempt(one),
@@ -64,6 +65,7 @@ def claim(one: Claim) -> dict[str, Any]:
     return {
         "claim": one.key,
         "target": str(one.target),
+        "definition_id": one.definition_id or None,
         "route": one.route,
         "created": _time(one.created),
         "state": one.state.value,

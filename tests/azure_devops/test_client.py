@@ -1,5 +1,6 @@
 """The client: it remembers targets, creates in time, and shows what it would send."""
 
+import math
 from types import SimpleNamespace
 
 import pytest
@@ -53,6 +54,41 @@ def test_a_refused_request_is_not_sent_again_before_a_search_although_the_defini
 
     create(azure_devops, release_plan(), version=20)
     assert [release["artifacts"][0]["alias"] for release in env.azure_devops.releases[1:]] == ["_renamed"]
+
+
+def give_the_name_away(env: Environment) -> None:
+    """Rename the target of the plan, and add another one of its name."""
+    if env.target == "release":
+        env.azure_devops._definitions[1]["name"] = "Old"
+        env.azure_devops.add_definition("fraud", "Deploy sklearn model", variables={"ModelVersion": "", "New": ""})
+    else:
+        env.azure_devops.pipelines.change(2, name="Old")
+        env.azure_devops.add_pipeline("fraud", "Deploy sklearn model", parameters={"modelReleaseMarker": ""})
+
+
+@BOTH
+def test_nothing_is_sent_to_another_definition_than_the_one_that_was_identified(env: Environment) -> None:
+    azure_devops, plan = client(env), PLAN[env.target]()
+    identified = azure_devops.identify(plan.target).definition
+    give_the_name_away(env)
+
+    with pytest.raises(TemporaryError, match=r"has come to mean ID \d+ instead of"):
+        client(env).create(plan, parse(event()), MARKER, math.inf, identified)
+
+    assert env.started == []
+
+
+def test_a_request_that_the_remembered_definition_refuses_is_not_sent_to_another_one_of_its_name(
+    env: Environment,
+) -> None:
+    azure_devops, plan = client(env), release_plan(variables={"New": "x"})
+    identified = azure_devops.identify(plan.target).definition
+    give_the_name_away(env)
+
+    with pytest.raises(TemporaryError, match=r"has come to mean ID \d+ instead of 1"):
+        azure_devops.create(plan, parse(event()), MARKER, math.inf, identified)
+
+    assert env.started == []
 
 
 @BOTH

@@ -333,7 +333,7 @@ def test_the_mark_is_set_back_after_confirmation(env: Environment, terminal: Ter
     for given, code in (("n\n", 1), ("", 1), ("y\n", 0)):
         done = terminal.run(*SET_BACK, "--by", "Ada", given=given)
         assert done.stderr.startswith(
-            f"{V25} at fraud/Deploy sklearn model is superseded: version 99999 was sent first\n"
+            f"{V25} at fraud/1 is superseded: version 99999 was sent first\n"
             "This sets the high-water mark back to version 25. Newer versions start again when they are registered; "
             f"{V25} itself is not started.\nThe history shows that Ada did this, with the comment.\n"
         )
@@ -372,7 +372,7 @@ def test_a_mark_that_cannot_be_set_back_is_an_error(env: Environment, terminal: 
     register(env, 1, model="churn")
 
     for command, error in (
-        (SET_BACK, "the high-water mark of fraud/Deploy sklearn model is not above version 25"),
+        (SET_BACK, "the high-water mark of fraud/1 is not above version 25"),
         ((*SET_BACK, "--by", " ", "--comment", ""), "by: '' is not 1 to 100 printable characters; comment: ''"),
         (("set-mark-back", "churn:1", "--comment", "why"), "This version has no claim"),
     ):

@@ -28,6 +28,7 @@ from model_release.domain.release_map import load
 TOPIC = "/subscriptions/1/resourceGroups/ml-prod/providers/Microsoft.EventGrid/systemTopics/models"
 OF_TOPIC = f"{TOPIC}/eventSubscriptions/model-release"
 OF_WORKSPACE = f"{WORKSPACE}/providers/Microsoft.EventGrid/eventSubscriptions/model-release"
+BARE_NAME = "others can give this name to another"
 TWO_WORKSPACES = f"{WORKSPACE},{WORKSPACE.replace('/prod', '/test')}"
 
 
@@ -70,12 +71,18 @@ class Checked:
         return list(report["findings"])
 
     def wrong(self, *arguments: str) -> list[dict[str, str]]:
-        return [finding for finding in self.findings(*arguments) if finding["severity"] != "ok"]
+        """Return the faults and warnings, without the warnings of names that have no folder."""
+        return [
+            finding
+            for finding in self.findings(*arguments)
+            if finding["severity"] != "ok" and BARE_NAME not in finding["message"]
+        ]
 
 
 @pytest.fixture
 def checked(tmp_path: Path) -> Iterator[Checked]:
     checked = Checked(tmp_path, routes=yaml.safe_load((HOME / "release_map.yaml").read_text())["routes"])
+    release(0, definition="Deploy sklearn model")(checked)
     with ExitStack() as stack:
         checked.server = stack.enter_context(Server(checked.azure_devops))
         checked.url = checked.server.url
@@ -85,6 +92,7 @@ def checked(tmp_path: Path) -> Iterator[Checked]:
 
 
 def test_a_correct_configuration_has_no_faults_and_is_only_read(checked: Checked) -> None:
+    release(0, definition=1)(checked)
     findings = checked.findings("--subscription", OF_TOPIC)
 
     assert [(finding["severity"], finding["message"]) for finding in findings] == [
@@ -481,6 +489,24 @@ def test_a_deleted_definition_that_azure_devops_returns_is_a_fault(checked: Chec
     assert (found.severity, found.message) == ("fault", "definition Deploy sklearn model is deleted")
 
 
+@pytest.mark.parametrize("kind", ["definition", "pipeline"])
+def test_a_name_without_a_folder_is_a_warning_with_the_id(checked: Checked, kind: str) -> None:
+    name = {"definition": "Deploy sklearn model", "pipeline": "Deploy churn"}[kind]
+    place = {"definition": "fraud", "pipeline": "growth"}[kind]
+    option = {"definition": "release", "pipeline": "pipeline"}[kind]
+
+    def warned(target: str | int) -> list[dict[str, str]]:
+        checked.routes = [{"model": "churn", option: {"project": place, kind: target}}]
+        return [finding for finding in checked.findings() if BARE_NAME in finding["message"]]
+
+    (warning,) = warned(name)
+
+    assert warning["severity"] == "warning"
+    assert "means ID 1 now" in warning["message"]
+    assert warning["fix"] == f"write the ID: `{kind}: 1`, or add the folder"
+    assert warned(f"\\{name}") == warned(1) == []
+
+
 def test_permissions_of_a_project_without_an_id_are_a_warning() -> None:
     definition = permissions.release_definition({"id": 1, "name": "Deploy", "path": "\\"})
 
@@ -497,7 +523,7 @@ def test_the_table_lists_faults_first_with_their_fixes(checked: Checked) -> None
 
     lines = [line for line in done.stdout.splitlines() if line.startswith(("fault", "warning", "ok"))]
     assert done.stdout.split()[:4] == ["Severity", "Message", "Where", "Fix"]
-    assert [line.split()[0] for line in lines] == ["fault", "warning", "ok", "ok"]
+    assert [line.split()[0] for line in lines] == ["fault", "warning", "warning", "ok", "ok"]
     assert "grant Create releases in the definition's security" in lines[0]
     assert done.stdout.endswith("\n1 fault\n")
     assert (done.exit_code, done.stderr) == (1, "")
@@ -820,10 +846,11 @@ def of_a_pipeline(checked: Checked) -> Checked:
 
 
 def test_a_correct_pipeline_has_no_faults_and_no_run_is_started(of_a_pipeline: Checked) -> None:
+    of_a_pipeline.routes[0]["pipeline"]["pipeline"] = 1
     findings = of_a_pipeline.findings()
 
     assert [(finding["severity"], finding["message"], finding["where"]) for finding in findings] == [
-        ("ok", "growth/Deploy churn (pipeline) accepts the route's parameters", CHURN)
+        ("ok", "growth/1 (pipeline) accepts the route's parameters", CHURN)
     ]
     assert of_a_pipeline.azure_devops.runs == []
 

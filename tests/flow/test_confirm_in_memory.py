@@ -80,7 +80,7 @@ def test_the_release_and_the_claim_have_the_tags_of_azure_ml(process: Process, a
 
     register(process, stage="forged")
 
-    ((_, event, _, _),) = process.azure_devops.created
+    ((_, event, *_),) = process.azure_devops.created
     assert event.tags == {"stage": "real"}
     assert '"stage": "real"' in claims(process)[0].event
 
@@ -213,7 +213,7 @@ def test_a_target_that_only_azure_ml_leads_to_is_started_too(process: Process, a
     azure_ml.register("20", stage="production")
 
     assert states(register(process)) == [State.STARTED] * 2
-    assert {str(plan.target) for plan, _, _, _ in process.azure_devops.created} == {str(TARGET), str(OTHER_TARGET)}
+    assert {str(plan.target) for plan, *_ in process.azure_devops.created} == {str(TARGET), str(OTHER_TARGET)}
 
 
 # Registered anew
@@ -315,4 +315,4 @@ def test_a_restart_has_the_tags_of_now(process: Process, azure_ml: ScriptedAzure
 
     process.start_release.restart(claims(process)[0], "a-key-of-mine")
 
-    assert [event.tags["stage"] for _, event, _, _ in process.azure_devops.created] == ["then", "now"]
+    assert [event.tags["stage"] for _, event, *_ in process.azure_devops.created] == ["then", "now"]

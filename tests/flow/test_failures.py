@@ -29,10 +29,10 @@ class PartlyBroken:
     azure_devops: AzureDevOps
     broken: Collection[str]
 
-    def create(self, plan: Plan, registered: ModelRegistered, marker: str, deadline: float) -> Created:
+    def create(self, plan: Plan, registered: ModelRegistered, marker: str, *limits: float) -> Created:
         if plan.target.definition in self.broken:
             raise RuntimeError(f"bug of {plan.target.definition}")
-        return self.azure_devops.create(plan, registered, marker, deadline)
+        return self.azure_devops.create(plan, registered, marker, *limits)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.azure_devops, name)

@@ -232,7 +232,7 @@ class Process:
     def identify(self, target: Target) -> TargetId:
         return TargetId(target.kind, target.project, 1 if target.definition == "newest" else 2)
 
-    def create(self, plan: Plan, registered: ModelRegistered, marker: str, deadline: float) -> Created:
+    def create(self, plan: Plan, registered: ModelRegistered, marker: str, deadline: float, _: int) -> Created:
         with self.asked("create"):
             if self.env.monotonic() > deadline:
                 raise TemporaryError("late")

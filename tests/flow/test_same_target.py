@@ -24,6 +24,12 @@ def deploy_map(env: Environment, folder: Path, definition: int | str) -> None:
     env.restart(RELEASE_MAP=str(folder / "map.yaml"))
 
 
+@pytest.fixture(autouse=True)
+def by_name(env: Environment, tmp_path: Path) -> None:
+    """Begin with a map that names the target without its folder."""
+    deploy_map(env, tmp_path, NAME)
+
+
 def name_otherwise(env: Environment, folder: Path, by: str) -> None:
     """Restart the app with a map that names the target by its ID, or with its folder."""
     deploy_map(env, folder, IDS[env.target] if by == "its ID" else f"\\{NAME}")
@@ -46,6 +52,12 @@ def copy(env: Environment) -> None:
         env.azure_devops.add_pipeline(
             "fraud", NAME, parameters={"modelName": None, "modelVersion": None, "modelReleaseMarker": ""}
         )
+
+
+def confirm(env: Environment, version: int = 20) -> None:
+    """Start the pending claim of a version manually."""
+    (claim,) = [claim for claim in claims_of(env, version) if not claim.state.final]
+    env.app.start_release.try_now(claim, by_hand=True)
 
 
 def states(env: Environment, version: int = 20) -> list[State]:
@@ -169,7 +181,8 @@ def test_an_unknown_claim_of_a_removed_route_starts_at_the_new_target_once_nothi
     rename(env, "Renamed")
 
     assert [entry.state for entry in env.later(minutes=5)] == [State.UNKNOWN]
-    env.later(minutes=1)
+    assert [entry.state for entry in env.later(minutes=1)] == [State.REFUSED]
+    confirm(env)
 
     assert env.versions == ["20"]
     assert states(env) == [State.WITHDRAWN, State.STARTED]
@@ -178,17 +191,71 @@ def test_an_unknown_claim_of_a_removed_route_starts_at_the_new_target_once_nothi
 @BOTH
 @pytest.mark.parametrize("lands", [True, False])
 def test_an_unknown_claim_of_a_definition_that_was_replaced_by_a_copy_starts_once(
-    env: Environment, *, lands: bool
+    env: Environment, tmp_path: Path, *, lands: bool
 ) -> None:
     lose_the_request(env)
     env.registered(event())
     copy(env)
-    env.restart()
+    deploy_map(env, tmp_path, NAME)
     if lands:
         land(env)
 
     for _ in range(4):
         env.later(minutes=5)
+    if not lands:
+        assert env.versions == []
+        confirm(env)
 
     assert env.versions == ["20"]
     assert states(env) == ([State.STARTED] if lands else [State.WITHDRAWN, State.STARTED])
+
+
+@BOTH
+def test_a_name_that_was_given_to_another_definition_is_refused_until_a_person_starts_a_version(
+    env: Environment,
+) -> None:
+    env.registered(event(version=19))
+    copy(env)
+    env.clock.advance(minutes=6)
+    env.app.start_release.registered(event(version=20))
+    env.later(hours=1)
+    own, new = IDS[env.target], max(env.azure_devops._definitions) if env.target == "release" else 43
+
+    entry = env.history[0]
+    assert (entry.state, entry.definition_id) == (State.REFUSED, own)
+    kind = "(pipeline) " if env.target == "pipeline" else ""
+    assert entry.reason == (
+        f"the name fraud/{NAME} {kind}means ID {new} now, and meant ID {own} at the last start; if this is intended, "
+        "start the version manually to confirm it; otherwise write the ID in the release map"
+    )
+    assert env.versions == ["19"]
+
+    confirm(env)
+    env.registered(event(version=21))
+
+    assert env.versions == ["19", "20", "21"]
+    assert [entry.definition_id for entry in env.history[:2]] == [new, new]
+
+
+@BOTH
+def test_a_restart_confirms_a_name_that_was_given_to_another_definition(env: Environment) -> None:
+    env.registered(event(version=19))
+    copy(env)
+    env.clock.advance(minutes=6)
+
+    entries = env.app.start_release.restart(claims_of(env, 19)[0], "a-key-of-a-person")
+
+    assert [entry.state for entry in entries] == [State.STARTED, State.WITHDRAWN]
+    assert env.versions == ["19", "19"]
+
+
+@BOTH
+def test_an_id_in_the_map_is_not_taken_over(env: Environment, tmp_path: Path) -> None:
+    deploy_map(env, tmp_path, IDS[env.target])
+    env.registered(event(version=19))
+    copy(env)
+    env.clock.advance(minutes=6)
+
+    env.registered(event(version=20))
+
+    assert env.versions == ["19", "20"]

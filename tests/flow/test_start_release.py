@@ -404,7 +404,7 @@ def test_a_pending_claim_moves_to_the_target_of_a_changed_map(env: Environment, 
     entries = env.later(hours=1)
 
     assert [entry.state for entry in entries] == [State.STARTED, State.WITHDRAWN]
-    assert entries[1].reason == "the route's target is now fraud/Deploy sklearn model"
+    assert entries[1].reason == "the route's target is now fraud/1"
     assert env.versions == ["20"]
     assert env.later(hours=2) == []
 
@@ -517,7 +517,7 @@ def test_a_claim_is_not_withdrawn_before_its_version_has_moved(env: Environment,
     claims = env.claims.recorded(parsed.workspace, parsed.model)["20"].claims
     assert {claim.target.definition: claim.state for claim in claims} == {
         "Deploy sklaern model": State.STARTING,
-        "Deploy sklearn model": State.STARTING,
+        1: State.STARTING,
     }
 
 
@@ -588,10 +588,10 @@ class Failing:
         self.azure_devops = env.app.start_release.attempts.azure_devops
         self.identify = self.azure_devops.identify
 
-    def create(self, plan: Plan, registered: ModelRegistered, marker: str, deadline: float) -> Created:
+    def create(self, plan: Plan, registered: ModelRegistered, marker: str, *limits: float) -> Created:
         if registered.model != "fraud_model":
             raise ZeroDivisionError
-        return self.azure_devops.create(plan, registered, marker, deadline)
+        return self.azure_devops.create(plan, registered, marker, *limits)
 
 
 def test_old_history_entries_are_deleted(env: Environment) -> None:

@@ -7,6 +7,7 @@ from azure.core.exceptions import ServiceRequestError
 
 from model_release.domain.claims import digest, target_digest
 from model_release.domain.targets import TargetId
+from model_release.errors import RefusedError
 from model_release.store.targets import Resolved
 from tests.in_memory import OTHER_TARGET, TARGET, Process, values
 
@@ -50,14 +51,32 @@ def test_another_id_is_another_target(process: Process) -> None:
         assert resolved.definition_id == other.definition
 
 
-def test_a_name_that_comes_to_mean_another_definition_is_stored_under_its_id(process: Process) -> None:
+def test_a_name_that_comes_to_mean_another_definition_is_refused_until_it_is_confirmed(process: Process) -> None:
     process.targets.resolve(TARGET, ID)
-    new = replace(ID, definition=8)
+    new, other = replace(ID, definition=8), Process(shares=process)
 
-    for one in (process, Process(shares=process)):
-        assert one.targets.resolve(TARGET, new) == Resolved(digest(new.key), 8)
-        assert one.targets.last_resolved(TARGET) == Resolved(digest(new.key), 8)
-    assert process.targets.resolve(BY_ID, ID) == Resolved(DIGEST, 7)
+    for one in (process, other, Process(shares=process)):
+        with pytest.raises(
+            RefusedError, match=r"^the name p/train means ID 8 now, and meant ID 7 at the last start; if"
+        ):
+            one.targets.resolve(TARGET, new)
+        assert one.targets.last_resolved(TARGET) == one.targets.resolve(TARGET, ID) == Resolved(DIGEST, 7)
+
+    assert process.targets.resolve(TARGET, new, confirmed=True) == Resolved(digest(new.key), 8)
+    for one in (process, other, Process(shares=process)):
+        assert one.targets.resolve(TARGET, new) == one.targets.last_resolved(TARGET) == Resolved(digest(new.key), 8)
+        with pytest.raises(RefusedError, match=r"means ID 7 now, and meant ID 8"):
+            one.targets.resolve(TARGET, ID)
+        assert one.targets.resolve(BY_ID, ID) == Resolved(DIGEST, 7)
+
+
+def test_a_name_of_a_replaced_project_is_refused_until_it_is_confirmed(process: Process) -> None:
+    process.targets.resolve(BY_ID, ID)
+    new = replace(ID, project="new-id")
+
+    with pytest.raises(RefusedError, match=r"means ID 7 of project new-id now, and meant ID 7 of another project"):
+        process.targets.resolve(BY_ID, new)
+    assert process.targets.resolve(BY_ID, new, confirmed=True) == Resolved(digest(new.key), 7)
 
 
 def test_a_target_that_is_resolved_costs_nothing_more(process: Process) -> None:

@@ -578,7 +578,7 @@ def test_a_mark_that_is_not_above_the_version_is_not_set_back(env: Environment, 
     for version in ("25", "a"):
         path = f"releases/{MODEL}/{version}"
         error = api.post(path, 409, claim=first_claim(api, path), **SET_BACK)["error"]
-        assert error == f"the high-water mark of fraud/Deploy sklearn model is not above version {version}"
+        assert error == f"the high-water mark of fraud/1 is not above version {version}"
 
     assert api.post(VERSION_25, 404, claim="0" * 32, **SET_BACK)["error"] == f"{MODEL}:25 has no claim {'0' * 32}"
     assert len(api.get("releases")["entries"]) == 2

@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 from itertools import combinations
 
 from model_release.azure_devops.client import AzureDevOps
-from model_release.azure_devops.target_name import project_id_of
+from model_release.azure_devops.target_name import is_bare, project_id_of
 from model_release.cli.check.definition import DefinitionCheck, sample_event
 from model_release.cli.check.findings import Finding, Severity, is_glob, literal_start, only_version, place_of
 from model_release.cli.check.permissions import check_permissions, pipeline
@@ -26,10 +26,12 @@ def check_azure_devops(
     for route in progress(enabled, "Checking Azure DevOps"):
         where, target = place_of(release_map, route), route.target
         try:
+            number = azure_devops.find(target).id
+            if is_bare(target):
+                yield _bare_name(route, number, where)
             if not isinstance(route.options, ReleaseOptions):
                 yield from _check_pipeline(route, azure_devops, where)
                 continue
-            number = azure_devops.find(target).id
             content = azure_devops.releases.definition(target.project, number)
             same_definition[project_id_of(content) or target.project.casefold(), number].append(route)
             yield from DefinitionCheck(route, route.options, content, where).findings(azure_devops, workspaces)
@@ -41,6 +43,12 @@ def check_azure_devops(
             if not error.answered:
                 return
     yield from _check_spelling(release_map, same_definition.values())
+
+
+def _bare_name(route: Route, number: int, where: str) -> Finding:
+    key = "definition" if isinstance(route.options, ReleaseOptions) else "pipeline"
+    message = f"the name {route.target} means ID {number} now; others can give this name to another {key}"
+    return Finding(Severity.WARNING, message, where, f"write the ID: `{key}: {number}`, or add the folder")
 
 
 def _check_pipeline(route: Route, azure_devops: AzureDevOps, where: str) -> Iterator[Finding]:
