@@ -128,22 +128,33 @@ class Server:
         """Listen on 127.0.0.1; port 0 is a free port."""
         self._handler = type("Handler", (_Handler,), {"application": staticmethod(application)})
         self._server = _Server(("127.0.0.1", port), self._handler)
+        self._held: socket.socket | None = None
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
     def start(self) -> None:
         """Answer requests."""
-        if self._server.socket.fileno() < 0:
+        if self._held:
+            self._release()
             self._server = _Server(self._server.server_address, self._handler)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """Refuse connections, and close open ones."""
+        """Refuse connections, and close open ones; no other process can take the port."""
         self._server.shutdown()
         self._server.server_close()
+        # It is bound and does not listen, so the kernel refuses connections and gives the port to nobody else.
+        self._held = socket.socket()
+        self._held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._held.bind(self._server.server_address)
         for connection in list(self._server.connections):
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
+
+    def _release(self) -> None:
+        if self._held:
+            self._held.close()
+            self._held = None
 
     def wait(self) -> None:
         """Serve until the process is interrupted."""
@@ -155,4 +166,6 @@ class Server:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.stop()
+        if self._held is None:
+            self.stop()
+        self._release()
