@@ -98,9 +98,12 @@ def build(
     )
     publisher = Publisher(outbox, claims, Topic(read.outcome_topic, credential)) if outbox else None
     cursors, last_sweep = CatchUpCursors(table), LastSweep(table, clock)
+    sweep = Sweep(
+        start_release, claims, pending, throttle, history, clock, publisher, last_sweep=last_sweep, lease=read.lease
+    )
     return Services(
         start_release,
-        Sweep(start_release, claims, pending, throttle, history, clock, publisher, last_sweep=last_sweep),
+        sweep,
         CatchUp(azure_ml, start_release, claims, cursors, clock),
         history,
         Health(routes, pending, azure_devops, Timers(read.workspaces, last_sweep, cursors, clock), clock),

@@ -3,11 +3,10 @@
 import logging
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from operator import attrgetter
 from queue import Empty, SimpleQueue
-from threading import Lock
 
 from azure.core.exceptions import AzureError
 
@@ -25,7 +24,8 @@ from model_release.store.throttle import Throttle
 
 logger = logging.getLogger(__name__)
 
-# The sweep runs every minute, and the next run waits for this one.
+# The sweep runs every minute. It begins attempts for so long, but at most for a third of its lease. An attempt takes at
+# most two thirds of the lease of its claim, which is as long. So the lease of a sweep ends after its last attempt.
 SWEEP_TIME = timedelta(seconds=50)
 SWEEP_THREADS = 8
 
@@ -48,22 +48,32 @@ class Sweep:
     publisher: Publisher | None = None
     threads: Callable[[], Executor] = sweep_threads
     last_sweep: LastSweep | None = None
-    running: Lock = field(default_factory=Lock)
+    lease: timedelta = timedelta(minutes=3)
 
     def run(self) -> list[HistoryEntry]:
-        """Attempt each claim that is due; one that fails does not stop the others. Two sweeps never overlap."""
-        if not self.running.acquire(blocking=False):
-            logger.info("a sweep is running; nothing is done")
+        """Attempt each claim that is due; one that fails does not stop the others. Two sweeps never overlap.
+
+        A sweep that was killed keeps its lease, as the claims that it was processing keep theirs.
+        """
+        if self.last_sweep is None:
+            return self._run()
+        etag = self.last_sweep.begin(self.lease)
+        if not etag:
+            logger.info("another sweep is running; nothing is done")
             return []
         try:
-            return self._run()
-        finally:
-            self.running.release()
+            entries = self._run()
+        except Exception:
+            self.last_sweep.end(etag)
+            raise
+        self.last_sweep.end(etag, len(entries))
+        return entries
 
     def _run(self) -> list[HistoryEntry]:
         now = self.clock()
+        until = now + min(SWEEP_TIME, self.lease / 3)
         due = () if self.throttle.throttled_until() > now else self.pending.due()
-        entries = self._attempt_all(sorted(due, key=attrgetter("next_attempt")), now + SWEEP_TIME)
+        entries = self._attempt_all(sorted(due, key=attrgetter("next_attempt")), until)
         try:
             self.history.prune()
         except AzureError:
@@ -71,9 +81,7 @@ class Sweep:
         left = self.pending.count()
         log_sweep(left.claims, left.age(self.clock()))
         if self.publisher:
-            self.publisher.publish(lambda: self.clock() < now + SWEEP_TIME)
-        if self.last_sweep:
-            self.last_sweep.write(len(entries))
+            self.publisher.publish(lambda: self.clock() < until)
         return entries
 
     def _attempt_all(self, due: list[Due], until: datetime) -> list[HistoryEntry]:

@@ -4,6 +4,7 @@ import json
 import logging
 from dataclasses import replace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from azure.core.exceptions import ServiceRequestError
@@ -11,10 +12,11 @@ from azure.core.exceptions import ServiceRequestError
 from model_release.domain.claims import Claim, State
 from model_release.domain.history import HistoryEntry, HistoryQuery
 from model_release.errors import RefusedError, TemporaryError, UnknownOutcomeError
-from model_release.flow.sweep import SWEEP_THREADS, SWEEP_TIME, sweep_threads
+from model_release.flow.sweep import SWEEP_THREADS, SWEEP_TIME, Sweep, sweep_threads
 from model_release.store.last_sweep import LastSweep, SweepRun
 from model_release.store.pending import LONGEST_FUNCTION
-from tests.in_memory import CREATED, DAY, HOUR, MINUTE, NOON, SECOND, WORKSPACE, Process, event_body
+from tests.flow.interruptions import Killed
+from tests.in_memory import CREATED, DAY, HOUR, LEASE, MINUTE, NOON, SECOND, WORKSPACE, Process, event_body
 
 
 @pytest.fixture
@@ -181,14 +183,67 @@ def test_a_refusal_belongs_to_its_claim_and_ends_no_sweep(process: Process) -> N
     assert [entry.state for entry in process.sweep.run()] == [State.REFUSED] * 5
 
 
+def leased(process: Process) -> Sweep:
+    """Return the sweep with its lease, as the app has it."""
+    return replace(process.sweep, last_sweep=LastSweep(process.table, process.clock))
+
+
 def test_a_second_sweep_does_nothing_while_one_is_running(process: Process) -> None:
     waiting(process)
     process.later(MINUTE)
-    second: list[Any] = []
-    process.once("before get_entity", lambda: second.append(process.sweep.run()))
+    other, second = leased(Process(shares=process)), []
+    create = process.azure_devops.create
 
-    assert len(process.sweep.run()) == 1
+    def during(*request: Any) -> Any:
+        second.append(other.run())
+        return create(*request)
+
+    process.azure_devops.create = during
+
+    assert len(leased(process).run()) == 1
     assert second == [[]]
+    assert other.last_sweep.begin(MINUTE)
+
+
+def test_a_sweep_that_fails_does_not_keep_the_next_one_from_running(process: Process) -> None:
+    waiting(process)
+    process.later(MINUTE)
+    sweep, due = leased(process), process.pending.due
+    process.pending.due = Mock(side_effect=ServiceRequestError("storage fails"))
+    with pytest.raises(ServiceRequestError):
+        sweep.run()
+    process.pending.due = due
+
+    assert len(sweep.run()) == 1
+
+
+def test_a_killed_sweep_keeps_the_next_one_from_running_as_long_as_its_claims_are_leased(process: Process) -> None:
+    waiting(process)
+    process.later(MINUTE)
+    create, process.azure_devops.create = process.azure_devops.create, Mock(side_effect=Killed)
+    with pytest.raises(Killed):
+        leased(process).run()
+    process.azure_devops.create = create
+
+    process.later(LEASE.duration - SECOND)
+    assert leased(process).run() == []
+    process.later(SECOND)
+    assert leased(process).last_sweep.begin(MINUTE)
+
+
+def test_a_sweep_begins_attempts_for_a_third_of_a_short_lease(process: Process) -> None:
+    for version in ("20-a", "20-b", "20-c"):
+        waiting(process, version)
+    process.later(MINUTE)
+    create = process.azure_devops.create
+
+    def slow(*request: Any) -> Any:
+        process.later(10 * SECOND)
+        return create(*request)
+
+    process.azure_devops.create = slow
+
+    assert len(replace(process.sweep, lease=MINUTE).run()) == 2
 
 
 def test_a_claim_whose_requests_get_no_answer_for_a_month_is_abandoned_after_seven_days(process: Process) -> None:

@@ -813,7 +813,8 @@ def test_health_reports_the_age_of_the_oldest_pending_claim(env: Environment, ap
     env.clock.advance(hours=2)
     register(env, 21)
     register(env, 1, model="churn")
-    env.app.sweep.last_sweep.write(0)
+    last_sweep = env.app.sweep.last_sweep
+    last_sweep.end(last_sweep.begin(env.app.sweep.lease), 0)
 
     assert api.get("health")["storage"] == {"ok": True, "pending_claims": 2, "oldest_pending_seconds": 7203}
 

@@ -34,15 +34,20 @@ def test_the_limits_are_ten_minutes_and_three_periods() -> None:
     assert (OLDEST_SWEEP, OLDEST_CATCH_UP) == (10 * MINUTE, 3 * HOUR)
 
 
+def sweep(process: Process, attempts: int) -> None:
+    last_sweep = timers(process).last_sweep
+    last_sweep.end(last_sweep.begin(MINUTE), attempts)
+
+
 def test_the_last_sweep_is_shown(process: Process) -> None:
-    timers(process).last_sweep.write(2)
+    sweep(process, 2)
     process.later(10 * MINUTE)
 
     assert timers(process).sweep() == {"last": "2030-01-01T12:00:00Z", "attempts": 2}
 
 
 def test_an_old_sweep_is_not_healthy(process: Process) -> None:
-    timers(process).last_sweep.write(2)
+    sweep(process, 2)
     process.later(10 * MINUTE + SECOND)
 
     assert timers(process).sweep() == {
@@ -118,9 +123,9 @@ def test_an_app_whose_catch_up_never_ran_is_not_healthy_three_hours_after_its_fi
     process: Process, later: timedelta, *, healthy: bool
 ) -> None:
     assert timers(process).catch_up().get("ok", True)
-    timers(process).last_sweep.write(0)
+    sweep(process, 0)
     process.later(later)
-    timers(process).last_sweep.write(0)
+    sweep(process, 0)
 
     checked = timers(process).catch_up()
 
@@ -128,7 +133,7 @@ def test_an_app_whose_catch_up_never_ran_is_not_healthy_three_hours_after_its_fi
 
 
 def test_a_workspace_that_was_added_lately_is_healthy(process: Process) -> None:
-    timers(process).last_sweep.write(0)
+    sweep(process, 0)
     process.later(100 * HOUR)
     now = process.clock()
     listed(process, ran=now, succeeded=now)
