@@ -14,7 +14,9 @@ Everyone who may edit definitions can give the name of one to another one. So a 
 resolves it to another one, this is refused until a person's start confirms it.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 from azure.core.exceptions import ResourceExistsError
 
@@ -59,16 +61,25 @@ class Targets:
         if target_id not in self._by_id:
             self._by_id[target_id] = self._stored_under(name, target_id)
         resolved = Resolved(self._by_id[target_id], target_id.definition)
-        if resolved != self.last_resolved(target):
+        if resolved != self.last_resolved(target) and not self._is_first(target, resolved):
             # Another process may have resolved the name meanwhile.
-            del self._by_name[name]
+            self._by_name.pop(name, None)
             last = self.last_resolved(target)
-            if not confirmed and last.definition_id and resolved != last:
-                raise _replaced(target, last, target_id)
-            values = {"target": resolved.target_digest, "definition_id": resolved.definition_id, "name": str(target)}
-            self._table.put(_TARGET, f"name {name}", **values)
-            self._by_name[name] = resolved
+            if resolved != last:
+                if not confirmed:
+                    raise _replaced(target, last, target_id)
+                self._table.put(_TARGET, f"name {name}", **_values(target, resolved))
+        self._by_name[name] = resolved
         return resolved
+
+    def _is_first(self, target: Target, resolved: Resolved) -> bool:
+        """Record a name that nobody has resolved before; return whether this was so."""
+        if self.last_resolved(target).definition_id:
+            return False
+        with suppress(ResourceExistsError):
+            self._table.insert(_TARGET, f"name {target_digest(target)}", **_values(target, resolved))
+            return True
+        return False
 
     def _stored_under(self, name: str, target_id: TargetId) -> str:
         own = digest(target_id.key)
@@ -84,6 +95,10 @@ class Targets:
         except ResourceExistsError:
             return str(self._table.get(_TARGET, row)["target"])
         return target
+
+
+def _values(target: Target, resolved: Resolved) -> dict[str, Any]:
+    return {"target": resolved.target_digest, "definition_id": resolved.definition_id, "name": str(target)}
 
 
 def _replaced(target: Target, last: Resolved, target_id: TargetId) -> RefusedError:

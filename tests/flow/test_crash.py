@@ -27,7 +27,7 @@ STEPS = [
     ("storage", "GET", "read the ID of the target"),
     ("storage", "POST", "insert who has the name of the target"),
     ("storage", "POST", "insert the ID of the target"),
-    ("storage", "PUT", "write the name of the target"),
+    ("storage", "POST", "write the name of the target"),
     ("storage", "PATCH", "write the ID of the definition into the claim"),
     ("storage", "GET", "read the high-water mark"),
     ("storage", "POST", "write the high-water mark"),
