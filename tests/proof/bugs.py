@@ -39,7 +39,7 @@ class _NoDeadline(Lease):
 
 
 class _NamesOfTheMap(Targets):
-    def resolve(self, target: Target, target_id: TargetId) -> Resolved:
+    def resolve(self, target: Target, target_id: TargetId, *, confirmed: bool = False) -> Resolved:  # noqa: ARG002
         return Resolved(target_digest(target), target_id.definition)
 
     def last_resolved(self, target: Target) -> Resolved:
@@ -83,6 +83,11 @@ class _RestartsWithoutMark(Attempts):
         return attempt if attempt.claim.idempotency_key else super()._high_water_mark(attempt)
 
 
+class _BelievesNames(Targets):
+    def resolve(self, target: Target, target_id: TargetId, *, confirmed: bool = False) -> Resolved:  # noqa: ARG002
+        return super().resolve(target, target_id, confirmed=True)
+
+
 @dataclass(frozen=True)
 class Bug:
     """The rule that is left out, the classes without it, and the schedules that show it soonest."""
@@ -120,6 +125,11 @@ BUGS = (
         "3 claims are stored under the name in the map",
         Parts(targets=_NamesOfTheMap),
         _focus("deliver:20, deploy, two leases pass, deliver:20", "deploy"),
+    ),
+    Bug(
+        "3 a name that means another definition is believed",
+        Parts(targets=_BelievesNames),
+        _focus("deliver:20, definition is replaced, two leases pass, two leases pass, deliver:21"),
     ),
     Bug(
         "4 a pending row without a claim is deleted without its etag",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from model_release.domain.claims import Claim
 from model_release.errors import RefusedError, TemporaryError
 from model_release.flow import set_back as flow
+from tests.proof.devops import DEFINITION
 from tests.proof.services import MODEL, WORKSPACE, Process, body, caught_up
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class Calls:
             if not claim.state.final:
                 return
             self.restarted[version, key] = None
+            self._by_hand()
             try:
                 process.app.restart(claim, key)
             except (RefusedError, TemporaryError) as error:
@@ -66,7 +68,8 @@ class Calls:
     def try_now(self, version: int) -> None:
         def try_now(process: Process, claim: Claim) -> None:
             if not claim.state.final:
-                process.app.try_now(claim)
+                self._by_hand()
+                process.app.try_now(claim, by_hand=True)
 
         self._spawn(f"try now {version}", self._on_a_claim(version, try_now))
 
@@ -85,6 +88,10 @@ class Calls:
                 self._promise(version)
 
         self._spawn(f"match again {version}", match_again)
+
+    def _by_hand(self) -> None:
+        organization = self._simulation.organization
+        organization.confirmed = organization.confirmed or organization.named != DEFINITION
 
     def _on_a_claim(self, version: int, act: Callable[[Process, Claim], object]) -> Callable[[Process], None]:
         """Read the claims of a version as the page does, and act on one of them."""

@@ -11,16 +11,27 @@ from typing import TYPE_CHECKING, Any
 
 from azure.data.tables import TableEntity
 
-from model_release.domain.claims import State, claim_key, marker_of
+from model_release.domain.claims import State, claim_key, marker_of, target_digest
 from model_release.domain.history import HistoryEntry, HistoryQuery
+from model_release.domain.targets import Target
 from model_release.store.outbox import outcomes
-from tests.proof.devops import Answer, Request
+from tests.proof.devops import DEFINITION, Answer, Request
 from tests.proof.services import MODEL, WORKSPACE
 
 if TYPE_CHECKING:
     from tests.proof.simulation import Simulation
 
-KINDS = ("doubled", "lost", "backwards", "stuck", "history differing", "outcomes missing", "recorded wrongly", "error")
+KINDS = (
+    "doubled",
+    "lost",
+    "backwards",
+    "stuck",
+    "history differing",
+    "outcomes missing",
+    "recorded wrongly",
+    "taken over",
+    "error",
+)
 # This entry belongs to no claim.
 SET_BACK = "high-water mark set back from "
 # Values that differ in each schedule, or only by the time, do not make a state another one.
@@ -78,7 +89,7 @@ class Checks:
         line = self._simulation.scenario.maps[0].order == "newest"
         key = self._restart_key(request)
         for other in self._requests:
-            if other is request or not other.landed:
+            if other is request or not other.landed or other.definition != request.definition:
                 continue
             both = f"requests {other.number} and {request.number}, versions {other.version} and {request.version}"
             if other.marker == request.marker:
@@ -92,9 +103,18 @@ class Checks:
 
     def sent(self, request: Request) -> None:
         """Check that a registered version is not sent after a person's start of it, which brought the mark."""
+        organization, claim = self._simulation.organization, self._claim(request)
+        # A person's start may have begun before the names meant the copy.
+        by_hand = self._simulation.current.name.startswith(("restart", "try now"))
+        organization.confirmed = organization.confirmed or (by_hand and organization.named != DEFINITION)
+        name = f"name {target_digest(Target(claim['project'], claim['definition']))}"
+        if request.definition != DEFINITION and name in organization.known and not organization.confirmed:
+            self.fail("taken over", f"{request.version} is sent to a copy that no person has confirmed")
         for at, row in self._rows.items():
             if "brought_by" in row and row["version"] == str(request.version) and not self._restart_key(request):
                 brought_by = self._rows[at[0], row["brought_by"]]
+                if brought_by["definition_id"] != request.definition:
+                    continue
                 refused = any(one.answer is Answer.REFUSED_BUT_CREATED for one in self._requests)
                 if brought_by["idempotency_key"] and brought_by["state"] == State.STARTED and not refused:
                     self.fail("doubled", f"{request.version} is sent, and a person's start of it was created before")
@@ -155,9 +175,12 @@ class Checks:
                 yield at, row
 
     def _restart_key(self, request: Request) -> str:
+        return str(self._claim(request)["idempotency_key"])
+
+    def _claim(self, request: Request) -> TableEntity:
         for at, row in self._claims():
             if marker_of(*at, row["nonce"]) == request.marker:
-                return str(row["idempotency_key"])
+                return row
         raise AssertionError(f"request {request.number} has no claim")
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tests.proof.services import Process
     from tests.proof.simulation import Simulation
 
-DEFINITION = 7
+DEFINITION, COPY = 7, 8
 NEVER = -1
 # A request lasts at most one and a half timeouts of ten seconds.
 _LONGEST_REQUEST = 15_000
@@ -71,6 +71,11 @@ class Organization:
         self._simulation = simulation
         self.requests: list[Request] = []
         self.revision = 1
+        # What the names in the release map mean, the rows of those that were known before they meant the copy,
+        # and whether a person has started something since.
+        self.named = DEFINITION
+        self.known: set[str] = set()
+        self.confirmed = False
         # A hash of what was sent and created.
         self.state = 0
 
@@ -125,7 +130,9 @@ class SimulatedTargets:
         self._ask("find the definition")
         if target.definition not in SPELLINGS:
             raise RefusedError(f"{target} does not exist")
-        return Found(DEFINITION, "the ID of p", self._simulation.organization.revision)
+        organization = self._simulation.organization
+        number = DEFINITION if target.definition == DEFINITION else organization.named
+        return Found(number, "the ID of p", organization.revision)
 
     def body(self, _: Found, __: ReleasePlan, event: ModelRegistered, marker: str) -> dict[str, Any]:
         return {"marker": marker, "version": int(event.version)}

@@ -29,6 +29,7 @@ ACTIONS = {
     "kill": 1.0,
     "deploy": 0.7,
     "definition changes": 0.5,
+    "definition is replaced": 0.3,
 }
 _CHANGES = frozenset(
     [f"before {name}_entity" for name in ("create", "update", "upsert", "delete")] + ["before sign in", "after POST"]

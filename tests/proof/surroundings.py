@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from tests.proof.calls import Calls
+from tests.proof.devops import COPY
 from tests.proof.scenario import LEASE_MS
 from tests.proof.services import BEGIN
 
@@ -56,6 +57,7 @@ class Surroundings:
             "kill": self._kill,
             "deploy": self._deploy,
             "definition changes": self._definition_changes,
+            "definition is replaced": self._definition_is_replaced,
         }
 
     def act(self) -> bool:
@@ -109,6 +111,9 @@ class Surroundings:
                 calls.deliver(version)
             for version, key in repeated:
                 calls.restart(version, key)
+            if simulation.organization.named == COPY:
+                for version in sorted(calls.delivered):
+                    calls.try_now(version)
             calls.sweep()
             simulation.run(lambda: False)
             if simulation.checks.failures or self._is_done():
@@ -164,6 +169,15 @@ class Surroundings:
     def _definition_changes(self) -> bool:
         self._simulation.organization.revision += 1
         self._simulation.note("a person edits the release definition")
+        return True
+
+    def _definition_is_replaced(self) -> bool:
+        organization = self._simulation.organization
+        if organization.named == COPY:
+            return False
+        organization.named = COPY
+        organization.known = {row for _, row in self._simulation.table.rows if row.startswith("name ")}
+        self._simulation.note("a person gives the names of the release definition to a copy")
         return True
 
     def _request_lands(self) -> bool:
