@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from local import azurite
+from local.azure_ml import AzureMl
 from model_release.app import HOME
 from tests.environment import Accounts, Environment
 
@@ -81,3 +82,12 @@ def _unused_accounts(stack: ExitStack) -> Iterator[tuple[str, str]]:
 def env(accounts: Accounts, request: pytest.FixtureRequest) -> Iterator[Environment]:
     with Environment(accounts.take(), getattr(request, "param", "release")) as env:
         yield env
+
+
+@pytest.fixture
+def azure_ml(env: Environment, monkeypatch: pytest.MonkeyPatch) -> Iterator[AzureMl]:
+    """Let the app confirm each version with this local Azure ML."""
+    with env.confirming() as azure_ml:
+        for name in ("IDENTITY_ENDPOINT", "IDENTITY_HEADER"):
+            monkeypatch.setenv(name, env.settings()[name])
+        yield azure_ml

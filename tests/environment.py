@@ -19,6 +19,7 @@ from werkzeug.wrappers import Request, Response
 
 from local import azurite
 from local.azure_devops import AzureDevOps, sample
+from local.azure_ml import AzureMl
 from local.demo import WORKSPACE
 from local.serving import Server
 from model_release.app import Services, build
@@ -124,6 +125,7 @@ class Environment:
         self.clock = Clock()
         self._stack = ExitStack()
         self._at_once: list[int] = [0, 0]
+        self._confirming: dict[str, str] = {}
         self._lock = threading.Lock()
 
     def _count(self, request: Request) -> Response:
@@ -159,8 +161,23 @@ class Environment:
             "AML_WORKSPACES": WORKSPACE,
             "AZURE_DEVOPS_TIMEOUT_SECONDS": "10",
             "CONFIRM_MODELS": "false",
+            **self._confirming,
             **({"RELEASE_MAP": str(PIPELINES)} if self.target == "pipeline" else {}),
         } | changes
+
+    @contextmanager
+    def confirming(self) -> Iterator[AzureMl]:
+        """Let the app confirm each version with a local Azure ML; the app is a new process."""
+        azure_ml = AzureMl([WORKSPACE])
+        with Server(azure_ml) as server:
+            self._confirming = {
+                "CONFIRM_MODELS": "true",
+                "AZURE_RESOURCE_MANAGER_URL": server.url,
+                "IDENTITY_ENDPOINT": f"{server.url}/msi/token",
+                "IDENTITY_HEADER": "local",
+            }
+            self.restart()
+            yield azure_ml
 
     @property
     def direct_storage(self) -> str:

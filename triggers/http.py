@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -23,6 +22,7 @@ class HttpError(Exception):
 
 def answered(request: func.HttpRequest, answer: Callable[[], func.HttpResponse]) -> func.HttpResponse:
     """Return the answer, or the error in the requested form."""
+    nothing_started = request.method == "POST"
     try:
         return answer()
     except HttpError as problem:
@@ -30,12 +30,11 @@ def answered(request: func.HttpRequest, answer: Callable[[], func.HttpResponse])
     except ConfigurationError as wrong:
         return _cannot_start(request, wrong)
     except AzureError as failure:
-        status, error = 503, service_problem("storage", failure)
+        # If storage fails after a release was created, the claim shows it later.
+        status, error, nothing_started = 503, service_problem("storage", failure), False
     if wants_json(request):
         return json_answer({"error": error}, status)
-    # If storage fails after a release was created, the claim shows it later.
-    refused = request.method == "POST" and status < HTTPStatus.INTERNAL_SERVER_ERROR
-    title = "Nothing was started" if refused else "This page is not available"
+    title = "Nothing was started" if nothing_started else "This page is not available"
     return page(request, "error", status, title=title, error=error)
 
 

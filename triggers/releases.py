@@ -2,17 +2,19 @@
 
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
 import azure.functions as func
 
-from model_release.domain.claims import Claim, State
+from model_release.domain.claims import Claim, RecordedVersion, State
 from model_release.domain.events import NAME, Workspace, parse
 from model_release.domain.history import HistoryEntry
 from model_release.domain.routing import match
 from model_release.errors import ClaimLeasedError, RefusedError, TemporaryError
+from model_release.flow import manually
 from model_release.flow.set_back import set_mark_back
 from model_release.flow.start_release import StartRelease
 from model_release.log import log_entry
@@ -70,7 +72,9 @@ def _history(req: func.HttpRequest, history: History) -> func.HttpResponse:
 
 
 def _model_version(req: func.HttpRequest, start_release: StartRelease) -> func.HttpResponse:
-    details = [views.detail(detail) for detail in _details(req, start_release)]
+    details = [views.detail(detail) for detail in _recorded(req, start_release)]
+    if not details:
+        return _not_recorded(req, start_release)
     if wants_json(req):
         return json_answer({"model_versions": details})
     for detail in details:
@@ -88,13 +92,22 @@ def _model_version(req: func.HttpRequest, start_release: StartRelease) -> func.H
     )
 
 
+def _not_recorded(req: func.HttpRequest, start_release: StartRelease) -> func.HttpResponse:
+    workspaces = _workspaces(req, start_release.workspaces)
+    if wants_json(req) or not workspaces:
+        raise _unknown(req)
+    actions = {one.name: link(req, "", workspace=one.id) for one in workspaces}
+    model, version = _name(req)
+    return page(req, "not_recorded", 404, model=model, version=version, actions=actions)
+
+
 def _start(req: func.HttpRequest, start_release: StartRelease) -> func.HttpResponse:
     if is_foreign(req):
         raise HttpError(403, "a page of another site sent this request")
     asked = body(req)
-    details = _details(req, start_release)
+    details = _recorded(req, start_release) or _unrecorded(req, start_release)
     if len(details) > 1:
-        raise HttpError(400, "several workspaces have this model version; set `workspace` to one of them")
+        raise HttpError(400, f"several workspaces may have this version; set `workspace` to one of {_choices(details)}")
     try:
         entries = _do(asked, details[0], start_release)
     except ClaimLeasedError as error:
@@ -120,20 +133,24 @@ def _see(req: func.HttpRequest, detail: ModelVersionDetail, done: str) -> func.H
 def _do(asked: Mapping[str, str], detail: ModelVersionDetail, start_release: StartRelease) -> list[HistoryEntry]:
     """Restart a claim with an idempotency key, try a pending claim now without one, and match again without a claim.
 
+    A restart with the key of the request that inserted the claim starts nothing.
+
     `set_mark_back` sets the high-water mark back to the claim's version and starts nothing.
     """
     if "set_mark_back" in asked:
         return _set_mark_back(asked, detail, start_release)
     key, idempotency_key = asked.get("claim", ""), asked.get("idempotency_key", "")
-    if idempotency_key and not key:
-        raise HttpError(400, "`idempotency_key` needs the `claim` to restart")
-    if not key:
-        return start_release.registered(detail.recorded.event, delivered=False)
-    claim = _claim(key, detail)
-    if not idempotency_key:
-        return [HistoryEntry.of(claim)] if claim.state.final else start_release.try_now(claim, by_hand=True)
-    if not _IDEMPOTENCY_KEY.fullmatch(idempotency_key):
+    if idempotency_key and not _IDEMPOTENCY_KEY.fullmatch(idempotency_key):
         raise HttpError(400, "`idempotency_key` is not 8 to 64 letters, digits and '-'; use a new one for each restart")
+    event_id = f"started manually: {idempotency_key}"
+    if not key:
+        event = detail.registered
+        return start_release.match_again(replace(event, id=event_id) if idempotency_key else event)
+    claim = _claim(key, detail)
+    if not idempotency_key and not claim.state.final:
+        return start_release.try_now(claim, by_hand=True)
+    if not idempotency_key or claim.event_id == event_id:
+        return [HistoryEntry.of(claim)]
     if not claim.state.final:
         raise HttpError(409, f"this claim is {claim.state}; to try it now, leave out `idempotency_key`")
     return start_release.restart(claim, idempotency_key)
@@ -167,30 +184,53 @@ def _claim(key: str, detail: ModelVersionDetail) -> Claim:
     raise HttpError(404, f"{detail.registered.model}:{detail.registered.version} has no claim {shorten(key)}")
 
 
-def _details(req: func.HttpRequest, start_release: StartRelease) -> list[ModelVersionDetail]:
-    model, version = req.route_params["model"], req.route_params["version"]
+def _recorded(req: func.HttpRequest, start_release: StartRelease) -> list[ModelVersionDetail]:
+    """Read the details of a model version, from each workspace that has records of it."""
+    model, version = _name(req)
     details = []
-    asked = req.params.get("workspace", "")
-    valid = NAME.fullmatch(model) and NAME.fullmatch(version)
-    for workspace in _workspaces(asked, start_release.workspaces) if valid else ():
+    for workspace in _workspaces(req, start_release.workspaces):
         recorded = start_release.claims.recorded(workspace, model, version).get(version)
         if recorded:
-            registered = parse(recorded.event)
+            registered = replace(parse(recorded.event), workspace=workspace)
             details.append(ModelVersionDetail(registered, recorded, match(start_release.release_map, registered)))
-    if not details:
-        where = f" in workspace {shorten(asked)}" if asked else ""
-        raise HttpError(404, f"{shorten(model)}:{shorten(version)} is not recorded{where}")
     return details
 
 
-def _workspaces(asked: str, ours: frozenset[Workspace]) -> list[Workspace]:
-    if asked.startswith("/"):
+def _unrecorded(req: func.HttpRequest, start_release: StartRelease) -> list[ModelVersionDetail]:
+    """Return a version without records, in each workspace that may have it; raises HttpError if none may."""
+    ours = [one for one in _workspaces(req, start_release.workspaces) if one in start_release.workspaces]
+    if not ours:
+        raise _unknown(req)
+    nothing = RecordedVersion((), "")
+    return [ModelVersionDetail(manually.unrecorded(workspace, *_name(req)), nothing, ()) for workspace in ours]
+
+
+def _choices(details: Sequence[ModelVersionDetail]) -> str:
+    workspaces = [detail.registered.workspace for detail in details]
+    names = {one.name for one in workspaces}
+    return ", ".join(sorted(names) if len(names) == len(workspaces) else [one.id for one in workspaces])
+
+
+def _unknown(req: func.HttpRequest) -> HttpError:
+    asked = req.params.get("workspace", "")
+    where = f" in workspace {shorten(asked)}" if asked else ""
+    return HttpError(404, f"{':'.join(map(shorten, _name(req)))} is not recorded{where}")
+
+
+def _name(req: func.HttpRequest) -> tuple[str, str]:
+    return req.route_params["model"], req.route_params["version"]
+
+
+def _workspaces(req: func.HttpRequest, ours: frozenset[Workspace]) -> list[Workspace]:
+    """Return the workspaces that a request means, with the letter case of the setting; none for an invalid name."""
+    asked = req.params.get("workspace", "")
+    found = [one for one in ours if not asked or asked.casefold() in (one.name.casefold(), one.id)]
+    if asked.startswith("/") and not found:
         try:
-            return [Workspace.parse(asked)]
+            found = [Workspace.parse(asked)]
         except ValueError as error:
             raise HttpError(400, str(error)) from error
-    found = (one for one in ours if not asked or one.name.casefold() == asked.casefold())
-    return sorted(found, key=lambda one: one.id)
+    return sorted(found, key=lambda one: one.id) if all(map(NAME.fullmatch, _name(req))) else []
 
 
 def _address(req: func.HttpRequest, entry: Mapping[str, Any]) -> str:

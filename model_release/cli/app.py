@@ -82,12 +82,23 @@ class AppClient:
         found = self._request("GET", _path(model, version), {"workspace": workspace})
         return list(found["model_versions"])
 
+    def find(self, model: str, version: str, workspace: str | None) -> list[dict[str, Any]]:
+        """Return the details of a model version; without records, those by which the app looks for it in Azure ML."""
+        nothing: Json = {"model": model, "version": version, "workspace": workspace, "claims": []}
+        found = self._request(
+            "GET", _path(model, version), {"workspace": workspace}, missing={"model_versions": [nothing]}
+        )
+        return list(found["model_versions"])
+
     def post(self, detail: Mapping[str, Any], **body: str) -> list[dict[str, Any]]:
         """Start a model version or set a high-water mark back; return the history entries."""
         path, workspace = _path(detail["model"], detail["version"]), detail["workspace"]
         return list(self._request("POST", path, {"workspace": workspace}, json=body)["entries"])
 
-    def _request(self, method: str, path: str, query: Mapping[str, Any], **body: Any) -> dict[str, Any]:
+    def _request(
+        self, method: str, path: str, query: Mapping[str, Any], missing: dict[str, Any] | None = None, **body: Any
+    ) -> dict[str, Any]:
+        """Return the answer of the app, or `missing` if the app answers that it has no records."""
         try:
             response = self._session.request(
                 method,
@@ -106,6 +117,8 @@ class AppClient:
             content = None
         if response.ok and isinstance(content, dict):
             return content
+        if missing and response.status_code == requests.codes.not_found and isinstance(content, dict):
+            return missing
         raise click.ClickException(_problem(response, content, self._url))
 
 

@@ -50,15 +50,16 @@ def start(
 ) -> None:
     """Start a release for a model version manually, even if one exists.
 
-    A claim that is not final is tried now; an ignored version is matched with the release map again.
+    A claim that is not final is tried now. A version without a claim is read from Azure ML and matched with the release
+    map, also if no event announced it.
     The exit code is 1 if no release is started and none is pending.
     """
     app = AppClient(url, key)
-    detail = the_one(app.model_versions(*model_version, workspace))
+    detail = the_one(app.find(*model_version, workspace))
     claim = claim_on(target, detail["claims"])
     confirm(_effect(detail, claim), yes=yes)
     body = {"claim": claim["claim"]} if claim else {}
-    if claim and claim["final"]:
+    if claim is None or claim["final"]:
         body["idempotency_key"] = idempotency_key or str(uuid.uuid4())
     entries = app.post(detail, **body)
     show_entries(entries, as_json=as_json)
@@ -67,11 +68,17 @@ def start(
 
 def _effect(detail: Json, claim: Json | None) -> str:
     name = f"{detail['model']}:{detail['version']}"
+    if "routes" not in detail:
+        return f"{name} is not recorded\nThis reads it from Azure ML, and starts a release if a route matches it."
     if claim is None:
         reason = f": {detail['ignored']['reason']}" if detail["ignored"] else ""
         routes = [route["route"] for route in detail["routes"] if route["matches"]]
         now = f"route {', '.join(routes)} matches" if routes else "no route matches"
-        return f"{name} is ignored{reason}\nThis matches it again. In the current release map, {now}."
+        return (
+            f"{name} is ignored{reason}\n"
+            f"With the tags of its event, {now} in the current release map. "
+            "This matches it with its tags in Azure ML now."
+        )
     state = f"{name} at {claim['target']} is {claim['state']}: {claim['reason']}"
     if not claim["final"]:
         return f"{state}\nThis tries it now."

@@ -64,6 +64,11 @@ class ModelRegistered:
     registered_at: datetime | None = None
 
     @property
+    def subject(self) -> str:
+        """The subject of its event, as Azure ML writes it."""
+        return f"models/{self.model}:{self.version}"
+
+    @property
     def number(self) -> int | None:
         """The version as a whole number; None if it is not one and so has no order."""
         return int(self.version) if self.version.isdecimal() else None

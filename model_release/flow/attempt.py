@@ -26,7 +26,8 @@ class OpenAttempt:
     """An attempt under way: the leased claim, the claim before it was leased (None if it is new), and the deadline.
 
     `event` is what Azure ML confirmed, and `routing` what the release map plans for it, once `confirmed` was called;
-    `plan` is the one of these plans that the claim is for. `by_hand`: a person asked for this attempt.
+    `plan` is the one of these plans that the claim is for. `by_hand`: a person asked for this attempt, and
+    `matched_with` names the tags and properties.
     """
 
     claim: Claim
@@ -37,6 +38,7 @@ class OpenAttempt:
     routing: Routing = NO_ROUTING
     plan: Plan | None = None
     by_hand: bool = False
+    matched_with: str = ""
 
 
 Guarded = OpenAttempt | AttemptResult
@@ -79,8 +81,9 @@ class Attempts:
         except AzureDevOpsError as error:
             return attempt, self._failed(_STATES.get(type(error), State.UNKNOWN), str(error), claim, error)
         matched = f"route {plan.route} matches {event.model}:{event.version}"
-        reason = f"restarted manually; {matched}" if claim.idempotency_key else matched
-        return attempt, AttemptResult(State.STARTED, reason, created=created)
+        log_reason = f"restarted manually; {matched}" if claim.idempotency_key else matched
+        reason = "; ".join(filter(None, [log_reason, attempt.matched_with]))
+        return attempt, AttemptResult(State.STARTED, reason, created=created, log_reason=log_reason)
 
     def wait(self, result: AttemptResult, until: datetime) -> bool:
         """Wait for the next attempt of a claim that waits, if it is due until then; return whether it is."""
@@ -137,7 +140,8 @@ class Attempts:
         """Continue with what Azure ML says: the version is registered, and these are its tags and properties."""
         claim, confirmed = attempt.claim, attempt.confirmed()
         if isinstance(confirmed, Confirmed):
-            return replace(attempt, event=confirmed.event, routing=confirmed.routing)
+            routing, matched_with = confirmed.routing, confirmed.matched_with
+            return replace(attempt, event=confirmed.event, routing=routing, matched_with=matched_with)
         now = self.clock()
         if confirmed.absent and now - claim.created >= LISTED_WITHIN:
             return AttemptResult(State.WITHDRAWN, confirmed.reason)

@@ -1,11 +1,11 @@
 """Confirm with Azure ML what an event says: that the version is registered, and with which tags and properties."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from functools import cache
+from functools import cache, partial
 
 from model_release.azure_ml.models import AzureMl, AzureMlError, ModelVersion
 from model_release.domain.claims import Claim, registration_row
@@ -13,24 +13,34 @@ from model_release.domain.events import MODEL_REGISTERED, ModelRegistered, Works
 from model_release.domain.history import HistoryEntry
 from model_release.domain.routing import Reason, Routing
 from model_release.domain.targets import Plan
+from model_release.errors import EventError
+from model_release.text import shorten
 from model_release.tracing import traced
 
 
 @dataclass(frozen=True)
 class NotConfirmed:
-    """Why Azure ML did not confirm an event; `absent` if it has no such version, or none that is ready."""
+    """Why Azure ML did not confirm an event; `absent` if it has no such version, or none that is ready.
+
+    `fix` is for a person who starts the version manually.
+    """
 
     reason: str
     absent: bool
     retry_after: timedelta | None = None
+    fix: str = ""
 
 
 @dataclass(frozen=True)
 class Confirmed:
-    """An event as Azure ML confirmed it, and what the release map plans for it."""
+    """An event as Azure ML confirmed it, and what the release map plans for it.
+
+    `matched_with` names the tags and properties of a version that a person starts.
+    """
 
     event: ModelRegistered
     routing: Routing
+    matched_with: str = ""
 
 
 Ask = Callable[[], Confirmed | NotConfirmed]
@@ -59,14 +69,20 @@ class Confirm:
         self._azure_ml = azure_ml
         self._threads = threads
 
-    def ask(self, event: ModelRegistered, route: Callable[[ModelRegistered], Routing]) -> Ask:
+    def ask(
+        self, event: ModelRegistered, route: Callable[[ModelRegistered], Routing], *, manually: bool = False
+    ) -> Ask:
         """Begin to read the version of an event; calling what is returned waits for the answer."""
-        read = self._threads.submit(self._read, self._azure_ml, event).result if self._azure_ml else lambda: event
+        read: Callable[[], ModelRegistered | NotConfirmed] = partial(_believed, event)
+        if self._azure_ml:
+            read = self._threads.submit(self._read, self._azure_ml, event).result
 
         @cache
         def confirmed() -> Confirmed | NotConfirmed:
             found = read()
-            return found if isinstance(found, NotConfirmed) else Confirmed(found, route(found))
+            if isinstance(found, NotConfirmed):
+                return found
+            return Confirmed(found, route(found), _matched_with(found) if manually else "")
 
         return confirmed
 
@@ -84,11 +100,15 @@ class Confirm:
         except AzureMlError as error:
             return NotConfirmed(str(error), absent=False, retry_after=error.retry_after)
         if found is None:
-            return NotConfirmed(f"Azure ML has no version {event.version} of {event.model}", absent=True)
+            missing = f"Azure ML has no version {event.version} of {event.model}"
+            return NotConfirmed(missing, absent=True, fix=f"compare it with workspace {event.workspace.name}")
         if not found.ready:
             state = f"version {event.version} of {event.model} is {found.provisioning_state} in Azure ML"
-            return NotConfirmed(f"{state}, not Succeeded", absent=True)
-        return replace(parse(event_of(found, event.id)), registered_at=found.created)
+            return NotConfirmed(f"{state}, not Succeeded", absent=True, fix="try again when it is Succeeded")
+        try:
+            return replace(parse(event_of(found, event.id)), registered_at=found.created)
+        except EventError as error:
+            return NotConfirmed(f"version {event.version} of {event.model} cannot be released: {error}", absent=True)
 
 
 def event_of(version: ModelVersion, event_id: str = "") -> str:
@@ -142,3 +162,23 @@ def registered_anew(claim: Claim, cause: Cause) -> Cause | None:
     if event.registered_at is None or event.registered_at <= claim.registered:
         return None
     return replace(cause, event=event, registration=registration_row(event.registered_at))
+
+
+def _believed(event: ModelRegistered) -> ModelRegistered | NotConfirmed:
+    """Return an event as it is, or why a version without one cannot be started."""
+    if event.body:
+        return event
+    return NotConfirmed(
+        f"{event.model}:{event.version} is not recorded, and it is not read from Azure ML: CONFIRM_MODELS is false",
+        absent=True,
+        fix="set CONFIRM_MODELS to true, or register the version again",
+    )
+
+
+def _matched_with(event: ModelRegistered) -> str:
+    where = "in Azure ML now" if event.registered_at else "of its event, because CONFIRM_MODELS is false"
+    return f"matched with the tags ({_listed(event.tags)}) and properties ({_listed(event.properties)}) {where}"
+
+
+def _listed(values: Mapping[str, str]) -> str:
+    return shorten(", ".join(f"{key} = {value}" for key, value in values.items())) or "none"

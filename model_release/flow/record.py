@@ -86,13 +86,24 @@ class Recorder:
         self.history.write_alone(entry)
         return entry
 
-    def ignore(self, reason: Reason, subject: str, event_id: str, event: ModelRegistered | None = None) -> HistoryEntry:
-        """Record an event that starts nothing; an event of a workspace of ours is kept, to compare later tags with."""
+    def ignore(
+        self,
+        reason: Reason,
+        subject: str,
+        event_id: str,
+        event: ModelRegistered | None = None,
+        *,
+        again: bool = False,
+    ) -> HistoryEntry:
+        """Record an event that starts nothing; an event of a workspace of ours is kept, to compare later tags with.
+
+        `again` if a person matched it again.
+        """
         entry = HistoryEntry(self.clock(), State.IGNORED, reason.text[:_REASON_CHARACTERS], event_id, subject)
         if event:
             self._take_over(event)
             entry = replace(entry, workspace=event.workspace.id)
-            self.claims.keep_ignored(event, entry.reason)
+            self.claims.keep_ignored(event, entry.reason, again=again)
         self.history.write_alone(entry)
         return replace(entry, log_reason=reason.log)
 

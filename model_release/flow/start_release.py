@@ -11,9 +11,10 @@ from model_release.domain.release_map import ReleaseMap
 from model_release.domain.retry import PATIENCE
 from model_release.domain.routing import Reason, Routing, route
 from model_release.domain.targets import Plan
-from model_release.errors import EventError, RefusedError, TemporaryError
+from model_release.errors import EventError
+from model_release.flow import manually
 from model_release.flow.attempt import Attempts, OpenAttempt
-from model_release.flow.confirm import Ask, Cause, NotConfirmed, as_confirmed, besides, registered_anew
+from model_release.flow.confirm import Ask, Cause, as_confirmed, besides, registered_anew
 from model_release.flow.record import Recorder
 from model_release.log import all_of, log_entry
 from model_release.store.claims import Claims
@@ -64,7 +65,7 @@ class StartRelease:
             entries = self._attempt_all(routing.plans, cause, log_entry)
             return entries + self._attempt_all(besides(confirmed(), entries), cause, log_entry)
         ours = event if event.workspace in self.workspaces else None
-        ignored = self.recorder.ignore(routing.why_nothing, f"models/{event.model}:{event.version}", event.id, ours)
+        ignored = self.recorder.ignore(routing.why_nothing, event.subject, event.id, ours)
         return [log_entry(self._timed(began, ignored))]
 
     def start_missing(self, event: ModelRegistered, recorded: RecordedVersion) -> list[HistoryEntry]:
@@ -78,30 +79,32 @@ class StartRelease:
         """Attempt a pending claim before it is due; raises ClaimLeasedError while another worker processes it."""
         return [log_entry(entry) for entry in self.resume(claim, by_hand=by_hand)]
 
+    def match_again(self, event: ModelRegistered) -> list[HistoryEntry]:
+        """Match a version manually, as it is in Azure ML now; raises RefusedError and TemporaryError if it is not."""
+        now = manually.confirmed_now(self._ask(event, by_hand=True))
+        if now.routing.plans:
+            return self._attempt_all(now.routing.plans, Cause(now.event, lambda: now), log_entry)
+        why, found = manually.why_nothing(now), now.event
+        return [log_entry(self.recorder.ignore(why, found.subject, found.id, found, again=True))]
+
     def restart(self, claim: Claim, idempotency_key: str) -> list[HistoryEntry]:
         """Start a version again, an older one too; repeating the key starts nothing more.
 
         Raises RefusedError if no route leads to the target any more, or the version is not registered, TemporaryError
         if the target or Azure ML cannot be read, and ClaimLeasedError while the same key is processed.
         """
-        event = self._parse(claim.event)
-        confirmed = self._ask(event)()
-        if isinstance(confirmed, NotConfirmed):
-            raise (RefusedError if confirmed.absent else TemporaryError)(confirmed.reason)
-        event, routing = confirmed.event, confirmed.routing
-        if plan := self.attempts.plan_for(claim, routing.plans):
-            cause = Cause(event, lambda: confirmed, idempotency_key, by_hand=True)
+        now = manually.confirmed_now(self._ask(self._parse(claim.event), by_hand=True))
+        if plan := self.attempts.plan_for(claim, now.routing.plans):
+            cause = Cause(now.event, lambda: now, idempotency_key, by_hand=True)
             return self._attempt_all((plan,), cause, log_entry)
-        elsewhere = f"no route for {event.model}:{event.version} leads to {claim.target} any more"
-        problem = elsewhere if routing.plans else routing.why_nothing.text
-        raise RefusedError(problem, "change the release map and deploy it")
+        raise manually.not_routed(claim.target, now)
 
     @traced("attempt")
     def resume(self, claim: Claim, *, by_hand: bool = False) -> list[HistoryEntry]:
         """Attempt a pending claim; if no route leads to its target any more, start what the map plans now."""
         began = self.monotonic()
         event = self._parse(claim.event)
-        confirmed, leased = self._ask(event), self.claims.acquire(claim)
+        confirmed, leased = self._ask(event, by_hand=by_hand), self.claims.acquire(claim)
         opened = OpenAttempt(leased.claim, claim, leased.deadline, event, confirmed, by_hand=by_hand)
         attempt, result = self.attempts.run(opened)
         return self._end(attempt, result, Cause(event, confirmed, claim.idempotency_key, by_hand=by_hand), began)
@@ -117,10 +120,10 @@ class StartRelease:
     def _route(self, event: ModelRegistered) -> Routing:
         return route(self.release_map, self.workspaces, event)
 
-    def _ask(self, event: ModelRegistered, routing: Routing | None = None) -> Ask:
+    def _ask(self, event: ModelRegistered, routing: Routing | None = None, *, by_hand: bool = False) -> Ask:
         """Begin to confirm an event; `routing` is what the map plans for it as it is."""
         return self.attempts.confirm.ask(
-            event, lambda found: routing if routing and found is event else self._route(found)
+            event, lambda found: routing if routing and found is event else self._route(found), manually=by_hand
         )
 
     def _attempt_all(self, plans: tuple[Plan, ...], cause: Cause, log: Log = _unlogged) -> list[HistoryEntry]:

@@ -161,12 +161,21 @@ class Claims:
         found = self._table.find(partition, row)
         return _claim(found) if found else None
 
-    def keep_ignored(self, event: ModelRegistered, reason: str) -> None:
-        """Keep the event of a version that no route matched, to compare later tags with; the first one is kept."""
+    def keep_ignored(self, event: ModelRegistered, reason: str, *, again: bool = False) -> None:
+        """Keep the event of a version that no route matched, to compare later tags with.
+
+        The first event is kept, and its reason, unless it was matched `again`.
+        """
         partition, row = claim_partition(event.workspace, event.model), f"{event.version} {_IGNORED}"
-        with suppress(ResourceExistsError):
-            values = {"event": event.body, "created": self._clock(), "reason": reason}
+        values = {"event": event.body, "created": self._clock(), "reason": reason}
+        try:
             self._table.insert(partition, row, **split(values))
+        except ResourceExistsError:
+            kept = self._table.get(partition, row) if again else None
+            # Otherwise another person matched it at the same moment.
+            with suppress(ResourceModifiedError):
+                if kept:
+                    self._table.change(partition, row, str(kept.metadata["etag"]), reason=reason)
 
     def recorded(self, workspace: Workspace, model: str, version: str = "") -> dict[str, RecordedVersion]:
         """Read the records of each version of a model, or of one version."""

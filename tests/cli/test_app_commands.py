@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 from werkzeug.wrappers import Request, Response
 
 from local.azure_devops_faults import Fault
+from local.azure_ml import AzureMl
 from local.functions_host import FunctionsHost
 from local.functions_keys import Keys
 from local.serving import HangUp, Server
@@ -274,16 +275,32 @@ def test_each_call_has_its_own_idempotency_key_unless_it_is_given(env: Environme
 def test_an_ignored_version_is_matched_again(env: Environment, terminal: Terminal, tmp_path: Path) -> None:
     register(env, 20, model="churn")
     still = terminal.run("start", "churn:20", "--yes")
-    assert "In the current release map, no route matches." in still.stderr
-    assert (still.exit_code, still.stdout) == (1, "ignored: no route names the model churn\n")
+    assert "With the tags of its event, no route matches in the current release map." in still.stderr
+    assert still.exit_code == 1
+    assert still.stdout.startswith("ignored: no route names the model churn; matched with the tags (area = diabetes")
     env.azure_devops.add_definition("growth", "Churn", variables={"ModelVersion": ""})
 
     with opened(env, release_map(tmp_path, "churn", "growth/Churn")) as changed:
         done = changed.run("start", "churn:20", "--yes")
 
-    assert "In the current release map, route churn matches." in done.stderr
+    assert "route churn matches in the current release map" in done.stderr
     assert done.exit_code == 0
     assert env.versions == ["20"]
+
+
+def test_a_version_that_no_event_announced_is_started_once_for_each_key(env: Environment, azure_ml: AzureMl) -> None:
+    azure_ml.add_version(WORKSPACE, MODEL, "20", created=env.clock(), tags={"stage": "production"})
+    with opened(env) as terminal:
+        first, second = (terminal.run("start", V20, "--yes", "--idempotency-key", KEY) for _ in range(2))
+        missing = terminal.run("start", f"{MODEL}:21", "--yes")
+
+    assert first.stderr.startswith(f"{V20} is not recorded\nThis reads it from Azure ML")
+    assert "matched with the tags (stage = production) and properties (none) in Azure ML now" in first.stdout
+    assert (first.exit_code, second.exit_code, env.versions) == (0, 0, ["20"])
+    assert (missing.exit_code, missing.stderr.splitlines()[-1]) == (
+        1,
+        f"Error: Azure ML has no version 21 of {MODEL}; compare it with workspace prod",
+    )
 
 
 def test_one_of_several_targets_must_be_chosen(env: Environment, tmp_path: Path) -> None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime, timedelta
+from unittest.mock import ANY
 
 import pytest
 
 from model_release.azure_ml.models import AzureMlError, ModelVersion
 from model_release.domain.claims import State
-from model_release.domain.events import Workspace
+from model_release.domain.events import Workspace, parse
 from model_release.domain.history import HistoryEntry
 from model_release.errors import RefusedError, TemporaryError
+from model_release.flow.manually import unrecorded
 from tests.flow.test_start_release_in_memory import claims, deploy, register, states
 from tests.in_memory import (
     CREATED,
@@ -25,7 +27,9 @@ from tests.in_memory import (
     WORKSPACE,
     Process,
     a_map,
+    an_event,
     event_body,
+    incompressible,
 )
 
 
@@ -306,6 +310,71 @@ def test_a_restart_is_refused_while_azure_ml_does_not_confirm_it(process: Proces
 
     with pytest.raises(RefusedError, match="Azure ML has no version 20 of churn"):
         process.start_release.restart(claim, "a-key-of-mine")
+
+
+def test_a_version_that_no_event_announced_is_pending_before_it_is_claimed(
+    process: Process, azure_ml: ScriptedAzureMl
+) -> None:
+    azure_ml.register("20", stage="now")
+    inserted = []
+    process.once("before create_entity", lambda: inserted.append(process.rows("pending")))
+
+    (entry,) = process.start_release.match_again(unrecorded(WORKSPACE, "churn", "20"))
+
+    assert entry.reason.endswith("matched with the tags (stage = now) and properties (none) in Azure ML now")
+    assert entry.log_reason == "route churn matches churn:20"
+    assert inserted == [{claims(process)[0].key: ANY}]
+    assert process.rows("pending") == {}
+    assert azure_ml.asked == ["20"]
+    assert register(process)[0].reason.startswith("already recorded")
+
+
+def test_matching_again_has_the_tags_of_now_and_keeps_the_first_event(
+    process: Process, azure_ml: ScriptedAzureMl
+) -> None:
+    deploy(process, TARGET, tags={"stage": "production"})
+    azure_ml.register("20", stage="first")
+    register(process)
+    azure_ml.register("20", stage="now")
+
+    (entry,) = process.start_release.match_again(an_event(stage="production"))
+
+    why = "tag stage is 'now', not 'production'"
+    assert entry.reason == f"{why}; matched with the tags (stage = now) and properties (none) in Azure ML now"
+    assert entry.log_reason == "tag stage has another value"
+    recorded = process.claims.recorded(WORKSPACE, "churn")["20"]
+    assert (recorded.ignored, parse(recorded.event).tags) == (entry.reason, {"stage": "first"})
+
+
+def test_a_pending_version_that_is_tried_now_has_the_tags_of_now(process: Process, azure_ml: ScriptedAzureMl) -> None:
+    register(process)
+    azure_ml.register("20", stage="now")
+
+    (entry,) = process.start_release.try_now(claims(process)[0], by_hand=True)
+
+    assert "(stage = now)" in entry.reason
+
+
+def test_a_withdrawn_version_is_not_restarted_while_no_route_leads_to_its_target(
+    process: Process, azure_ml: ScriptedAzureMl
+) -> None:
+    deploy(process, TARGET, tags={"stage": "production"})
+    azure_ml.register("20", stage="test")
+    register(process, stage="production")
+
+    with pytest.raises(RefusedError) as refused:
+        process.start_release.restart(claims(process)[0], "a-key-of-mine")
+
+    no_route = "no route for churn:20 leads to p/train now: tag stage is 'test', not 'production'"
+    assert refused.value.problem.startswith(f"{no_route}; matched with the tags (stage = test)")
+
+
+def test_a_version_that_is_too_large_is_not_confirmed(process: Process, azure_ml: ScriptedAzureMl) -> None:
+    azure_ml.register("20", stage=incompressible(1_500_000))
+
+    (entry,) = register(process)
+
+    assert entry.reason.startswith("version 20 of churn cannot be released: the event has 1,500,")
 
 
 def test_a_restart_has_the_tags_of_now(process: Process, azure_ml: ScriptedAzureMl) -> None:

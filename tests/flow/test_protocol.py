@@ -12,6 +12,7 @@ from local.azure_devops_faults import Fault
 from local.serving import HangUp
 from model_release.app import Services
 from model_release.domain.claims import State
+from model_release.domain.events import parse
 from model_release.errors import ClaimLeasedError
 from tests.environment import BOTH, Environment, event, register
 from tests.flow.interruptions import (
@@ -325,7 +326,7 @@ def test_a_history_write_that_storage_carries_out_late_is_replaced(env: Environm
 
 
 def _match_again(app: Services) -> object:
-    return app.start_release.registered(event(), delivered=False)
+    return app.start_release.match_again(parse(event()))
 
 
 @BOTH

@@ -497,6 +497,8 @@ def test_a_claim_that_replaces_another_within_its_delivery_is_pending_before_it_
 
 # Restart
 
+BELIEVED = "matched with the tags (none) and properties (none) of its event, because CONFIRM_MODELS is false"
+
 
 def test_a_restart_starts_a_version_once_for_each_key(process: Process, caplog: pytest.LogCaptureFixture) -> None:
     register(process)
@@ -506,7 +508,7 @@ def test_a_restart_starts_a_version_once_for_each_key(process: Process, caplog: 
     (entry,) = process.start_release.restart(claim, "a-key")
     (again,) = process.start_release.restart(claim, "a-key")
 
-    assert entry.reason == "restarted manually; route churn matches churn:20"
+    assert entry.reason == f"restarted manually; route churn matches churn:20; {BELIEVED}"
     assert again.reason == f"already recorded: {entry.reason}"
     assert process.azure_devops.versions == ["20", "20"]
     assert len(caplog.records) == 2
@@ -530,15 +532,18 @@ def test_a_version_whose_route_has_another_target_is_not_restarted(process: Proc
     with pytest.raises(RefusedError) as raised:
         process.start_release.restart(claims(process)[0], "a-key")
 
-    assert raised.value.problem == "no route for churn:20 leads to p/train any more"
-    assert raised.value.fix == "change the release map and deploy it"
+    problem = "no route for churn:20 leads to p/train now: its routes lead to p/other"
+    assert raised.value.problem == f"{problem}; {BELIEVED}"
+    assert raised.value.fix == "change the release map and deploy it, or change the tags in Azure ML"
 
 
 def test_a_version_without_a_route_is_not_restarted(process: Process) -> None:
     register(process)
     deploy(process, TARGET, tags={"stage": "production"})
 
-    with pytest.raises(RefusedError, match=r"^tag stage is missing; change the release map and deploy it$"):
+    with pytest.raises(
+        RefusedError, match=r"^no route for churn:20 leads to p/train now: tag stage is missing; matched"
+    ):
         process.start_release.restart(claims(process)[0], "a-key")
 
 

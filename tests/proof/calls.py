@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from model_release.domain.claims import Claim
+from model_release.domain.events import parse
 from model_release.errors import RefusedError, TemporaryError
 from model_release.flow import set_back as flow
 from tests.proof.devops import DEFINITION
@@ -83,9 +84,10 @@ class Calls:
     def match_again(self, version: int) -> None:
         def match_again(process: Process) -> None:
             recorded = process.app.claims.recorded(WORKSPACE, MODEL, str(version)).get(str(version))
-            if recorded:
-                process.app.registered(recorded.event, delivered=False)
-                self._promise(version)
+            with suppress(RefusedError, TemporaryError):
+                if recorded:
+                    process.app.match_again(parse(recorded.event))
+                    self._promise(version)
 
         self._spawn(f"match again {version}", match_again)
 

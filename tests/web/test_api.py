@@ -20,6 +20,7 @@ from openapi_spec_validator import validate
 
 from local import azurite
 from local.azure_devops_faults import Fault
+from local.azure_ml import AzureMl
 from local.functions_host import FunctionsHost
 from local.functions_keys import Keys
 from local.serving import HangUp, Server
@@ -335,7 +336,7 @@ def test_each_workspace_has_its_own_records_of_a_model_version(env: Environment)
         for name in ("dev", "DEV", dev, dev.upper()):
             (detail,) = api.get(VERSION_20, workspace=name)["model_versions"]
             assert detail["workspace"] == dev.lower()
-        assert "set `workspace` to one of them" in api.post(status=400)["error"]
+        assert "set `workspace` to one of dev, prod" in api.post(status=400)["error"]
         claim = detail["claims"][0]["claim"]
         assert api.post(f"{VERSION_20}?workspace=dev", claim=claim, idempotency_key=IDEMPOTENCY_KEY)["entries"]
 
@@ -346,8 +347,6 @@ def test_a_model_version_that_is_not_recorded_is_not_found(env: Environment, api
     register(env, 20)
 
     for path, status in (
-        (f"releases/{MODEL}/7", 404),
-        ("releases/churn/20", 404),
         (f"{VERSION_20}?workspace=dev", 404),
         (f"{VERSION_20}?workspace=/subscriptions/x", 400),
         (f"releases/%22%3E%3Cscript%3E/{'9' * 5_000}", 404),
@@ -426,14 +425,18 @@ def test_a_version_without_a_route_is_not_restarted(env: Environment, tmp_path: 
     with served(env, RELEASE_MAP=release_map(tmp_path, model="other")) as api:
         error = api.post(status=409, claim=first_claim(api), idempotency_key=IDEMPOTENCY_KEY)["error"]
 
-    assert error == f"no route names the model {MODEL}; change the release map and deploy it"
+    no_route = f"no route for {MODEL}:20 leads to fraud/Deploy sklearn model now: no route names the model {MODEL}"
+    assert error.startswith(f"{no_route}; matched with the tags (area = diabetes")
+    assert error.endswith("; change the release map and deploy it, or change the tags in Azure ML")
     assert env.versions == ["20"]
 
 
 def test_an_ignored_version_starts_once_a_route_matches_it(env: Environment, api: Api, tmp_path: Path) -> None:
     register(env, 20, model="churn")
     (ignored,) = api.post("releases/churn/20")["entries"]
-    assert (ignored["state"], ignored["reason"]) == ("ignored", "no route names the model churn")
+    assert ignored["state"] == "ignored"
+    assert ignored["reason"].startswith("no route names the model churn; matched with the tags (area = diabetes")
+    assert api.get("releases/churn/20")["model_versions"][0]["ignored"]["reason"] == ignored["reason"]
     env.azure_devops.add_definition("growth", "Churn", variables={"ModelVersion": ""})
 
     release = {"project": "growth", "definition": "Churn"}
@@ -445,6 +448,54 @@ def test_an_ignored_version_starts_once_a_route_matches_it(env: Environment, api
     assert env.versions == ["20"]
 
 
+def test_a_version_that_no_event_announced_is_started_as_it_is_in_azure_ml(env: Environment, azure_ml: AzureMl) -> None:
+    azure_ml.add_version(WORKSPACE, MODEL, "20", created=env.clock(), tags={"stage": "production"})
+    with served(env) as api:
+        for already in ("", "already recorded: "):
+            (entry,) = api.post(idempotency_key=IDEMPOTENCY_KEY)["entries"]
+            matched = "matched with the tags (stage = production) and properties (none) in Azure ML now"
+            assert entry["reason"] == f"{already}route {MODEL} matches {MODEL}:20; {matched}"
+        claim = first_claim(api)
+        assert api.post(claim=claim, idempotency_key=IDEMPOTENCY_KEY)["entries"][0]["state"] == "started"
+    env.registered(event())
+
+    assert env.versions == ["20"]
+
+
+def test_a_version_is_started_as_it_is_in_azure_ml_from_its_page(env: Environment, azure_ml: AzureMl) -> None:
+    azure_ml.add_version(WORKSPACE, MODEL, "20", created=env.clock())
+    with served(env) as api:
+        page = api.page(VERSION_20)
+        assert page.answer.status_code == 404
+        (form,) = page.all("form")
+        answer = requests.post(urljoin(page.answer.url, form["action"]), headers=api.headers | {"Accept": BROWSER})
+
+    assert f"route {MODEL} matches {MODEL}:20" in answer.text
+    assert env.versions == ["20"]
+
+
+def test_a_version_that_azure_ml_does_not_confirm_is_not_started(env: Environment, azure_ml: AzureMl) -> None:
+    with served(env) as api:
+        problem = f"Azure ML has no version 20 of {MODEL}; compare it with workspace prod"
+        assert api.post(status=409)["error"] == problem
+        azure_ml.add_version(WORKSPACE, MODEL, "20", created=env.clock())
+        azure_ml.set_state(WORKSPACE, MODEL, "20", "Creating")
+        assert "is Creating in Azure ML, not Succeeded; try again" in api.post(status=409)["error"]
+        azure_ml.misbehave(Fault(path="/versions", status=403))
+        assert "Microsoft.MachineLearningServices/workspaces/models/versions/read" in api.post(status=503)["error"]
+        page = api.page(VERSION_20, method="POST")
+    with served(env, CONFIRM_MODELS="false") as api:
+        error = api.post(status=409)["error"]
+    two = f"{WORKSPACE},{WORKSPACE[:-4]}dev"
+    with served(env, AML_WORKSPACES=two) as api:
+        assert "set `workspace` to one of dev, prod" in api.post(status=400)["error"]
+
+    assert "Nothing was started" in page.text
+    unread = f"{MODEL}:20 is not recorded, and it is not read from Azure ML: CONFIRM_MODELS is false"
+    assert error == f"{unread}; set CONFIRM_MODELS to true, or register the version again"
+    assert (env.history, env.versions) == ([], [])
+
+
 def test_an_invalid_request_starts_nothing(env: Environment, api: Api) -> None:
     register(env, 20)
     claim = first_claim(api)
@@ -452,7 +503,7 @@ def test_an_invalid_request_starts_nothing(env: Environment, api: Api) -> None:
     for body, status, error in (
         ({"claim": "0" * 32}, 404, "has no claim"),
         ({"claim": "<b>", "idempotency_key": IDEMPOTENCY_KEY}, 404, "has no claim <b>"),
-        ({"idempotency_key": IDEMPOTENCY_KEY}, 400, "needs the `claim` to restart"),
+        ({"idempotency_key": "short"}, 400, "8 to 64"),
         ({"claim": claim, "idempotency_key": "short"}, 400, "8 to 64"),
         ({"claim": claim, "idempotency_key": "a key with spaces"}, 400, "8 to 64"),
         ([], 400, "not a form or a JSON object"),
