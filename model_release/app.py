@@ -106,7 +106,14 @@ def build(
         sweep,
         CatchUp(azure_ml, start_release, claims, cursors, clock),
         history,
-        Health(routes, pending, azure_devops, Timers(read.workspaces, last_sweep, cursors, clock), clock),
+        Health(
+            routes,
+            pending,
+            azure_devops,
+            Timers(read.workspaces, last_sweep, cursors, clock),
+            clock,
+            read.confirm_models,
+        ),
     )
 
 

@@ -25,6 +25,7 @@ class Health:
     azure_devops: AzureDevOps
     timers: Timers
     clock: Clock
+    confirm_models: bool
 
     def check(self) -> dict[str, Any]:
         """Return `healthy`, and whether each part is `ok`; ages are in seconds."""
@@ -33,6 +34,7 @@ class Health:
             "storage": _checked(self._storage),
             "release_map": {"ok": True, "routes": len(self.release_map.routes)},
             "azure_devops": _checked(lambda: self._azure_devops(targets)),
+            "confirmation": {"ok": True, "confirm_models": self.confirm_models},
             "sweep": _checked(self.timers.sweep),
             "catch_up": _checked(self.timers.catch_up),
         }

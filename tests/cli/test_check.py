@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ class Checked:
 
     folder: Path
     azure_devops: AzureDevOps = field(default_factory=sample)
-    azure: azure_ml.AzureMl = field(default_factory=lambda: azure_ml.AzureMl([WORKSPACE]))
+    azure: azure_ml.AzureMl = field(default_factory=lambda: azure_ml.AzureMl(TWO_WORKSPACES.split(",")))
     url: str = ""
     azure_url: str = ""
     routes: list[dict[str, Any]] = field(default_factory=list)
@@ -93,6 +94,8 @@ def checked(tmp_path: Path) -> Iterator[Checked]:
 
 def test_a_correct_configuration_has_no_faults_and_is_only_read(checked: Checked) -> None:
     release(0, definition=1)(checked)
+    checked.azure.add_version(WORKSPACE, "churn", "3", created=datetime.now(UTC))
+
     findings = checked.findings("--subscription", OF_TOPIC)
 
     assert [(finding["severity"], finding["message"]) for finding in findings] == [
@@ -110,6 +113,7 @@ def test_a_correct_configuration_has_no_faults_and_is_only_read(checked: Checked
                 "ModelName, ModelVersion, ModelWorkspace, Stage"
             ),
         ),
+        ("ok", "the models of workspace prod can be read, for example churn:3"),
         ("ok", "the subscription delivers the events of the map's models"),
     ]
     assert {received.method for received in checked.azure_devops.requests} <= {"GET", "OPTIONS"}
@@ -523,7 +527,7 @@ def test_the_table_lists_faults_first_with_their_fixes(checked: Checked) -> None
 
     lines = [line for line in done.stdout.splitlines() if line.startswith(("fault", "warning", "ok"))]
     assert done.stdout.split()[:4] == ["Severity", "Message", "Where", "Fix"]
-    assert [line.split()[0] for line in lines] == ["fault", "warning", "warning", "ok", "ok"]
+    assert [line.split()[0] for line in lines] == ["fault", "warning", "warning", "ok", "ok", "ok"]
     assert "grant Create releases in the definition's security" in lines[0]
     assert done.stdout.endswith("\n1 fault\n")
     assert (done.exit_code, done.stderr) == (1, "")
@@ -536,6 +540,49 @@ def test_an_unreachable_azure_devops_is_one_fault_and_ends_the_check(checked: Ch
 
     assert found["message"] == "Azure DevOps cannot be reached: connection refused"
     assert (found["where"], found["fix"]) == (FIRST, "check again; the remaining checks were skipped")
+
+
+def workspace_is_missing(checked: Checked) -> None:
+    checked.settings["AML_WORKSPACES"] = WORKSPACE.replace("/prod", "/gone")
+
+
+def right_is_missing(checked: Checked) -> None:
+    checked.azure.misbehave(Fault(path="/versions/", status=403))
+
+
+@pytest.mark.parametrize(
+    ("break_it", "problem", "fix"),
+    [
+        (
+            workspace_is_missing,
+            "workspace gone cannot be read: Azure Resource Manager answered 404",
+            "correct the works",
+        ),
+        (
+            right_is_missing,
+            "workspace prod cannot be read: Azure Resource Manager answered 403",
+            "models/versions/read",
+        ),
+    ],
+)
+def test_a_workspace_that_cannot_be_read_is_a_fault_unless_events_are_believed(
+    checked: Checked, break_it: Callable[[Checked], object], problem: str, fix: str
+) -> None:
+    break_it(checked)
+
+    found = checked.wrong()[0]
+    checked.settings["CONFIRM_MODELS"] = "false"
+    wrong = {one["where"]: one for one in checked.wrong()}
+
+    assert found["severity"] == "fault"
+    assert problem in found["message"]
+    assert fix in found["fix"]
+    assert wrong[found["where"]] == found | {"severity": "warning"}
+    assert wrong["CONFIRM_MODELS"]["message"].startswith("CONFIRM_MODELS is false")
+
+
+def test_a_workspace_without_models_can_be_read(checked: Checked) -> None:
+    assert "the models of workspace prod can be read; no version is registered" in checked.check().output
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
@@ -850,7 +897,8 @@ def test_a_correct_pipeline_has_no_faults_and_no_run_is_started(of_a_pipeline: C
     findings = of_a_pipeline.findings()
 
     assert [(finding["severity"], finding["message"], finding["where"]) for finding in findings] == [
-        ("ok", "growth/1 (pipeline) accepts the route's parameters", CHURN)
+        ("ok", "growth/1 (pipeline) accepts the route's parameters", CHURN),
+        ("ok", "the models of workspace prod can be read; no version is registered", "workspace prod"),
     ]
     assert of_a_pipeline.azure_devops.runs == []
 

@@ -832,6 +832,7 @@ def test_a_healthy_app_reports_each_part(env: Environment, api: Api) -> None:
         "storage": {"ok": True, "pending_claims": 0, "oldest_pending_seconds": None},
         "release_map": {"ok": True, "routes": 2},
         "azure_devops": {"ok": True, "projects": ["fraud", "risk"]},
+        "confirmation": {"ok": True, "confirm_models": False},
         "sweep": {"ok": True, "last": now, "attempts": 0},
         "catch_up": {"ok": True, "workspaces": [{"workspace": PROD, "last": None, "problem": None}]},
     }
@@ -878,6 +879,7 @@ def test_an_app_without_storage_is_not_healthy(env: Environment, api: Api) -> No
     assert answer.status_code == 503
     assert [part["ok"] for part in answer.json().values() if isinstance(part, dict)] == [
         False,
+        True,
         True,
         True,
         False,

@@ -10,8 +10,10 @@ from azure.core.exceptions import ClientAuthenticationError
 
 from model_release import app as app_module
 from model_release.azure_devops.client import AzureDevOps
+from model_release.azure_ml.models import AzureMl
 from model_release.azure_ml.resource_manager import ResourceManager
 from model_release.cli.check.azure_devops import check_azure_devops
+from model_release.cli.check.azure_ml import check_azure_ml
 from model_release.cli.check.findings import Finding, Severity, check_map, worst_first
 from model_release.cli.check.identity import check_identity
 from model_release.cli.check.organization import Addresses, Organization, OrganizationError, grants
@@ -43,7 +45,7 @@ _UNUSED = {
 def check(
     map_path: Path | None, url: str | None, subscription: str | None, identity: str | None, *, as_json: bool
 ) -> None:
-    """Check the release map, the settings, Azure DevOps and the event subscription.
+    """Check the release map, the settings, Azure DevOps, the workspaces and the event subscription.
 
     Changes nothing. The exit code is 1 if there is a fault; warnings do not count.
     """
@@ -75,8 +77,12 @@ def _findings(
     yield from check_azure_devops(release_map, azure_devops, workspaces or ())
     if identity:
         yield from _check_identity(identity, settings, release_map, azure_devops)
+    credential = app_module.LazyCredential(client_id)
+    if workspaces is not None:
+        azure_ml = AzureMl(credential, endpoint=settings.resource_manager_url)
+        yield from check_azure_ml(azure_ml, workspaces, confirm=settings.confirm_models)
     if subscription:
-        resource_manager = ResourceManager(app_module.LazyCredential(client_id), settings.resource_manager_url)
+        resource_manager = ResourceManager(credential, settings.resource_manager_url)
         yield from check_subscription(subscription, resource_manager, release_map, workspaces)
 
 
