@@ -14,7 +14,7 @@ from local.functions_host import FunctionsHost
 from local.serving import Server
 
 _FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload([__name__, "model_release.app", "triggers.releases"])
+_FORKS.set_forkserver_preload([__name__, "model_release.app", "triggers.releases", "azure.identity"])
 
 
 class HostProcess:

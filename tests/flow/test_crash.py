@@ -7,10 +7,11 @@ from multiprocessing.process import BaseProcess
 import pytest
 import requests
 
+from local.azure_ml import AzureMl
 from local.serving import Server
 from model_release.domain.claims import State
 from model_release.errors import ClaimLeasedError
-from tests.environment import BOTH, Environment, event
+from tests.environment import BOTH, WORKSPACE, Environment, event
 from tests.host_process import HostProcess
 from tests.proxy import Proxy
 from tests.test_app import NOTIFICATION, WEBHOOK
@@ -48,11 +49,17 @@ RUN_STEPS = [
     *STEPS[17:],
 ]
 
+# A thread of its own reads the version from Azure ML, beside the storage steps.
+CONFIRM = len(STEPS)
+ALL_STEPS = {
+    kind: [*steps, *[("azure_ml", "GET", "read the version")] * (CONFIRM + 1 - len(steps))]
+    for kind, steps in (("release", STEPS), ("pipeline", RUN_STEPS))
+}
 KILLED = [
     (kind, step, when)
-    for kind, steps in (("release", STEPS), ("pipeline", RUN_STEPS))
+    for kind, steps in ALL_STEPS.items()
     for step, (server, method, _) in enumerate(steps)
-    if server == "storage" or method == "POST"
+    if server == "storage" or method == "POST" or step == CONFIRM
     for when in ("before", "after")
 ]
 
@@ -63,6 +70,7 @@ class Killer:
     def __init__(self, step: int, when: str) -> None:
         self.step, self.when = step, when
         self.passed: list[tuple[str, str]] = []
+        self.confirmed = 0
         self.process: BaseProcess | None = None
         self._lock = threading.Lock()
         self._creates_table: set[str] = set()
@@ -73,20 +81,30 @@ class Killer:
             if "throttle" in path or (path.endswith("/Tables") and when in self._creates_table):
                 return
             self._creates_table.add(when)
-            if when == "before":
+            if server == "azure_ml":
+                self.confirmed += when == "before"
+            elif when == "before":
                 self.passed.append((server, method))
-            if (len(self.passed) - 1, when) == (self.step, self.when) and self.process:
+            step = CONFIRM if server == "azure_ml" else len(self.passed) - 1
+            if (step, when) == (self.step, self.when) and self.process:
                 self.process.kill()
                 # The thread that delivers joins the process, and only one may.
                 wait([self.process.sentinel])
 
 
 def deliver_to_a_process(env: Environment, killer: Killer) -> None:
-    """Deliver the event to a new process whose requests to storage and Azure DevOps pass the killer."""
+    """Deliver the event to a new process whose requests to storage, Azure DevOps and Azure ML pass the killer."""
     storage = Proxy("storage", env.storage.upstream, gate=killer)
     azure_devops = Proxy("azure_devops", env.azure_devops_url, gate=killer)
-    with storage.served() as storage_server, Server(azure_devops) as azure_devops_server:
-        environment = env.settings(AZURE_DEVOPS_URL=f"{azure_devops_server.url}/contoso")
+    azure_ml = Proxy("azure_ml", env.settings()["AZURE_RESOURCE_MANAGER_URL"], gate=killer)
+    with (
+        storage.served() as storage_server,
+        Server(azure_devops) as azure_devops_server,
+        Server(azure_ml) as azure_ml_server,
+    ):
+        environment = env.settings(
+            AZURE_DEVOPS_URL=f"{azure_devops_server.url}/contoso", AZURE_RESOURCE_MANAGER_URL=azure_ml_server.url
+        )
         environment["AzureWebJobsStorage"] = environment["AzureWebJobsStorage"].replace(
             env.storage_url, storage_server.url
         )
@@ -98,6 +116,12 @@ def deliver_to_a_process(env: Environment, killer: Killer) -> None:
                 host.process.join()
 
 
+@pytest.fixture(autouse=True)
+def registered(env: Environment, azure_ml: AzureMl) -> None:
+    """Register the version of the event in Azure ML, which confirms it."""
+    azure_ml.add_version(WORKSPACE, "sklearn_regression_model", "20", created=env.clock())
+
+
 @BOTH
 def test_the_first_release_takes_these_steps(env: Environment) -> None:
     killer = Killer(step=-1, when="never")
@@ -106,13 +130,14 @@ def test_the_first_release_takes_these_steps(env: Environment) -> None:
 
     steps = STEPS if env.target == "release" else RUN_STEPS
     assert killer.passed == [(server, method) for server, method, _ in steps]
+    assert killer.confirmed == 1
 
 
 @pytest.mark.parametrize(
     ("env", "step", "when"),
     KILLED,
     indirect=["env"],
-    ids=[f"{when} {(STEPS if kind == 'release' else RUN_STEPS)[step][2]}: {kind}" for kind, step, when in KILLED],
+    ids=[f"{when} {ALL_STEPS[kind][step][2]}: {kind}" for kind, step, when in KILLED],
 )
 def test_a_process_that_is_killed_at_any_step_leaves_one_release(env: Environment, step: int, when: str) -> None:
     killer = Killer(step, when)

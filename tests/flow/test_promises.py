@@ -11,9 +11,11 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from functools import cache, partial
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from azure.core.credentials import AccessToken
 from azure.core.exceptions import AzureError, ServiceRequestError
 from azure.data.tables import TableEntity
 from hypothesis import HealthCheck, Phase, settings
@@ -25,10 +27,15 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from werkzeug.wrappers import Request, Response
 
+from local.azure_devops_faults import Fault
+from local.azure_ml import AzureMl as LocalAzureMl
+from local.serving import Server
 from model_release.app import Services, build
+from model_release.azure_ml.models import AzureMl, ModelVersion
 from model_release.domain.claims import State, claim_key, digest
-from model_release.domain.events import ModelRegistered
+from model_release.domain.events import ModelRegistered, Workspace
 from model_release.domain.history import HistoryQuery
 from model_release.domain.lease import Lease
 from model_release.domain.release_map import ReleaseMap
@@ -68,6 +75,7 @@ ENVIRONMENT = {
     "CONFIRM_MODELS": "false",
 }
 PASSED = {"ModelVersion": "{version}"}
+CREDENTIAL = SimpleNamespace(get_token=lambda *_scopes, **_options: AccessToken("token", 2**31))
 NAMES = {"release": ("definition", "variables"), "pipeline": ("pipeline", "parameters")}
 
 Version = tuple[str, int]
@@ -103,12 +111,16 @@ class Trouble(Enum):
 
 @dataclass
 class Script:
-    """The process of the next step, its trouble by number or name of the moment, and the answers of Azure DevOps."""
+    """The process of the next step, its trouble by number or name of the moment, and the answers of Azure DevOps.
+
+    `azure_ml` is the status of every answer of Azure ML, 0 if it works.
+    """
 
     process: int
     trouble: dict[int | str, Trouble]
     answers: list[Answer]
     searches_fail: bool = False
+    azure_ml: int = 0
 
 
 @dataclass(frozen=True)
@@ -182,6 +194,32 @@ class AzureDevOps:
         return release
 
 
+class ServedAzureMl:
+    """A local Azure ML over HTTP, new for each run of the machine."""
+
+    client: AzureMl
+
+    def __init__(self) -> None:
+        self.local = LocalAzureMl()
+
+    def __call__(self, request: Request) -> Response:
+        return self.local(request)
+
+    def fail(self, status: int) -> None:
+        """Let every answer have this status, none if it is 0."""
+        self.local.behave()
+        if status:
+            self.local.misbehave(Fault(status=status, headers={"Retry-After": "300"} if status == 429 else {}))
+
+
+@pytest.fixture(scope="module")
+def azure_ml() -> Iterator[ServedAzureMl]:
+    served = ServedAzureMl()
+    with Server(served) as server:
+        served.client = AzureMl(CREDENTIAL, endpoint=server.url)
+        yield served
+
+
 class Inline(Executor):
     """Threads that run one after another, in the order of their submission."""
 
@@ -210,15 +248,14 @@ class Process:
         pending, targets = Pending(table, clock), Targets(table)
         marks, outbox = HighWaterMarks(table, claims, clock), Outbox(table)
         self.history, self.throttle = History(table, clock), Throttle(table, clock)
+        confirm = Confirm(self if env.azure_ml else None, Inline())
         self.app: StartRelease = replace(
             _services().start_release,
             release_map=env.routes,
             claims=claims,
             targets=targets,
             pending=pending,
-            attempts=Attempts(
-                self, claims, targets, marks, self.throttle, Confirm(None, Inline()), FIRST_RETRY, clock, env.sleep
-            ),
+            attempts=Attempts(self, claims, targets, marks, self.throttle, confirm, FIRST_RETRY, clock, env.sleep),
             recorder=Recorder(claims, marks, pending, self.history, clock, outbox),
         )
         # Threads would interleave differently each time; one seed is one run.
@@ -228,6 +265,11 @@ class Process:
     def expect(self, trouble: dict[int | str, Trouble]) -> None:
         self.trouble = dict(trouble)
         self.moments = 0
+
+    def model_version(self, workspace: Workspace, model: str, version: str) -> ModelVersion | None:
+        # Azure ML may be as slow as its timeout, and longer while the process is suspended.
+        with self.asked("confirm"):
+            return self.env.azure_ml.client.model_version(workspace, model, version)
 
     def identify(self, target: Target) -> TargetId:
         return TargetId(target.kind, target.project, 1 if target.definition == "newest" else 2)
@@ -263,7 +305,7 @@ class Process:
         try:
             yield
         finally:
-            self.moment(f"after {what}", LEASE)
+            self.moment(f"after {what}", LEASE / 4 if what == "confirm" else LEASE)
 
     def storage(self, moment: str) -> None:
         trouble = self.moment(moment, LEASE)
@@ -314,7 +356,7 @@ def _services() -> Services:
 VERSIONS = st.tuples(st.sampled_from(["churn", "fraud"]), st.integers(1, 5))
 SECONDS = st.sampled_from([0, 61, 121, 179, 181, 600, 4000])
 MOMENTS = st.integers(1, 30) | st.sampled_from(
-    ["before create", "after create", "before find", "after find", "before send", "after send"]
+    [f"{when} {what}" for what in ("confirm", "create", "find", "send") for when in ("before", "after")]
 )
 PLAN = st.builds(
     Script,
@@ -322,14 +364,25 @@ PLAN = st.builds(
     trouble=st.dictionaries(MOMENTS, st.sampled_from(Trouble), max_size=2),
     answers=st.lists(st.sampled_from(Answer), max_size=3),
     searches_fail=st.sampled_from([False, False, False, True]),
+    azure_ml=st.sampled_from([0, 0, 0, 0, 403, 429, 503]),
 )
+# Seconds until Azure ML lists a version.
+LAGS = st.sampled_from([0, 0, 0, 30, 90])
+FORGED = 9
 
 
 class Promises(RuleBasedStateMachine):
     """Model versions are registered, and everything that can fail does."""
 
-    def __init__(self, newest: TargetKind = "release", every: TargetKind = "pipeline") -> None:
+    def __init__(
+        self, newest: TargetKind = "release", every: TargetKind = "pipeline", azure_ml: ServedAzureMl | None = None
+    ) -> None:
+        """Without Azure ML, events are believed."""
         super().__init__()
+        self.azure_ml = azure_ml
+        if azure_ml:
+            azure_ml.local = LocalAzureMl([WORKSPACE])
+        self.unlisted: dict[Version, datetime] = {}
         self.routes = _routes(newest=newest, every=every)
         self.clock = Clock()
         self.clock.now = datetime(2030, 1, 1, tzinfo=UTC)
@@ -340,11 +393,20 @@ class Promises(RuleBasedStateMachine):
         self.unacknowledged: list[Version] = []
         self.published: list[str] = []
 
-    @rule(version=VERSIONS, script=PLAN)
-    def a_model_is_registered(self, version: Version, script: Script) -> None:
+    @rule(version=VERSIONS, script=PLAN, lag=LAGS)
+    def a_model_is_registered(self, version: Version, script: Script, lag: int = 0) -> None:
+        if version not in self.delivered:
+            self.unlisted[version] = self.clock() + timedelta(seconds=lag)
+            self.list_versions()
         self.delivered.add(version)
         self.unacknowledged.append(version)
         self.deliver_to(self.process(script), version)
+
+    @precondition(lambda self: self.azure_ml)
+    @rule(script=PLAN)
+    def an_event_is_forged(self, script: Script) -> None:
+        self.unacknowledged.append(("churn", FORGED))
+        self.deliver_to(self.process(script), ("churn", FORGED))
 
     @precondition(lambda self: self.unacknowledged)
     @rule(seconds=SECONDS, script=PLAN)
@@ -387,6 +449,8 @@ class Promises(RuleBasedStateMachine):
         self.there_is_one_release_at_most()
         self.no_release_goes_backwards()
         claims = {(row["model"], int(row["version"]), row["definition"]): row for row in self.claims()}
+        forged = {row["state"] for (_, version, _), row in claims.items() if version == FORGED}
+        assert forged <= {State.WITHDRAWN}
         for model, version in self.delivered:
             for order in ("newest", "every"):
                 released = self.released(order)
@@ -421,6 +485,8 @@ class Promises(RuleBasedStateMachine):
         """Return the process that does the next step, restarted if it was killed."""
         self.azure_devops.answers = list(script.answers)
         self.azure_devops.searches_fail = script.searches_fail
+        if self.azure_ml:
+            self.azure_ml.fail(script.azure_ml)
         self.processes = [Process(self) if process.dead else process for process in self.processes]
         self.processes[script.process].expect(script.trouble)
         return self.processes[script.process]
@@ -457,6 +523,16 @@ class Promises(RuleBasedStateMachine):
         """Move the clock; requests in flight are carried out at their last moment."""
         self.azure_devops.carry_out(self.clock() + time)
         self.clock.now += time
+        self.list_versions()
+
+    def list_versions(self) -> None:
+        """List in Azure ML what is due."""
+        for version, due in list(self.unlisted.items()):
+            if due <= self.clock():
+                if self.azure_ml:
+                    model, number = version
+                    self.azure_ml.local.add_version(WORKSPACE, model, str(number), created=self.clock())
+                del self.unlisted[version]
 
     def claims(self) -> list[TableEntity]:
         """Return the rows of the claims."""
@@ -482,11 +558,13 @@ class Promises(RuleBasedStateMachine):
 
 
 @pytest.mark.parametrize(("newest", "every"), [("release", "pipeline"), ("pipeline", "release")])
-def test_exactly_once_never_lost_never_backwards(newest: TargetKind, every: TargetKind, size: Size) -> None:
+def test_exactly_once_never_lost_never_backwards(
+    newest: TargetKind, every: TargetKind, size: Size, azure_ml: ServedAzureMl
+) -> None:
     run_state_machine_as_test(
-        partial(Promises, newest, every),
+        partial(Promises, newest, every, azure_ml),
         settings=settings(
-            max_examples=size(40, 3_000),
+            max_examples=size(25, 3_000),
             stateful_step_count=25,
             deadline=None,
             derandomize=True,
