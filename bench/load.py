@@ -19,7 +19,8 @@ import requests
 import urllib3
 
 from local import azurite
-from local.demo import WEBHOOK, WORKSPACE, model_registered
+from local.azure_ml import WORKSPACE
+from local.demo import WEBHOOK, model_registered
 from local.program import HOME, Program, functions_host
 
 Side = TypeVar("Side")
@@ -66,6 +67,31 @@ class AzureDevOps(Program):
 
     def _local(self, path: str, content: Any) -> None:
         requests.post(f"{self.url}/_local/{path}", json=content, timeout=30).raise_for_status()
+
+
+class AzureMl(Program):
+    """A local Azure ML that answers after some milliseconds, with the first versions of each model."""
+
+    def __init__(self, delay: int, models: int, versions: int) -> None:
+        super().__init__(["-m", "local.azure_ml"], {})
+        bodies = islice(events(models=models), models * versions)
+        registered = [json.loads(body)[0]["data"] for body in bodies]
+        versions_of = [
+            {"workspace_id": WORKSPACE, "model": one["ModelName"], "version": str(one["ModelVersion"])}
+            for one in registered
+        ]
+        for path, content in (("versions", versions_of), ("faults", [{"path": "/versions/", "delay": delay / 1000}])):
+            requests.post(f"{self.url}/_local/{path}", json=content, timeout=30).raise_for_status()
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """The settings of an app that confirms versions with it."""
+        return {
+            "CONFIRM_MODELS": "true",
+            "AZURE_RESOURCE_MANAGER_URL": self.url,
+            "IDENTITY_ENDPOINT": f"{self.url}/msi/token",
+            "IDENTITY_HEADER": "local",
+        }
 
 
 def settings(azure_devops_url: str, storage: str = "") -> dict[str, str]:

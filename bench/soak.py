@@ -22,8 +22,8 @@ from bench.soak_models import ModelVersion, Records, build_azure_devops, model_n
 from bench.soak_run import Result, Soak, SoakOptions, listed
 from local import azurite
 from local.azure_devops import Fault
-from local.azure_ml import AzureMl
-from local.demo import WEBHOOK, WORKSPACE
+from local.azure_ml import WORKSPACE, AzureMl
+from local.demo import WEBHOOK
 from local.event_grid import EventGrid, Terms
 from local.serving import Server
 

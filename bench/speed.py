@@ -22,10 +22,17 @@ from bench.cold import cold_start
 from bench.figures import Section, table
 from bench.growth import growth
 from bench.load import Options
-from bench.warm import bursts, one_event, round_trips
+from bench.warm import bursts, confirmed_event, one_event, round_trips
 
 QUICK = Options(rounds=15, burst=60, cold_starts=1, reads=10, delays=(150,), claims=(100, 500))
-MEASUREMENTS: Sequence[Callable[[Options], Iterator[Section]]] = (one_event, round_trips, bursts, cold_start, growth)
+MEASUREMENTS: Sequence[Callable[[Options], Iterator[Section]]] = (
+    one_event,
+    confirmed_event,
+    round_trips,
+    bursts,
+    cold_start,
+    growth,
+)
 
 
 def measure(options: Options, names: Sequence[str] = ()) -> Iterator[Section]:

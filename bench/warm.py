@@ -11,6 +11,7 @@ from bench.load import (
     PARTS,
     WARM_UP,
     AzureDevOps,
+    AzureMl,
     Connection,
     Options,
     burst_of,
@@ -29,6 +30,7 @@ from local.serving import Server
 
 # The delay in milliseconds that the limits are for.
 LIMITED = 150
+_AZURE_ML_DELAY = 100
 
 
 def one_event(options: Options) -> Iterator[Section]:
@@ -47,6 +49,30 @@ def one_event(options: Options) -> Iterator[Section]:
             azure_devops.check(posts=2 * WARM_UP + 3 * options.rounds)
         figures = [*_latency(delay, seconds), *_cpu(delay, cpu)]
         yield Section(f"One event at a time, Azure DevOps at {delay} ms", figures)
+
+
+def confirmed_event(options: Options) -> Iterator[Section]:
+    """Measure one event with and without confirmation, and with an Azure ML that answers after 100 ms."""
+    with ExitStack() as stack:
+        azure_devops = stack.enter_context(AzureDevOps(LIMITED))
+        azure_ml = stack.enter_context(AzureMl(_AZURE_ML_DELAY, WARM_UP, 2 + options.rounds // WARM_UP))
+        hosts = {}
+        for name, changes in (("with", azure_ml.settings), ("without", {})):
+            storage = azurite.connection_string(stack.enter_context(azurite.running()))
+            hosts[name] = stack.enter_context(functions_host(settings(azure_devops.url, storage) | changes))
+        streams = {name: events(models=WARM_UP) for name in hosts}
+        for name, host in hosts.items():
+            warm_up(host.url, streams[name])
+        deliver = {name: partial(Connection(host.url).deliver_next, streams[name]) for name, host in hosts.items()}
+        seconds = interleave(options.rounds, {"bare": _bare_post(azure_devops), **deliver})
+        azure_devops.check(posts=2 * WARM_UP + 3 * options.rounds)
+    what = f"one event, Azure DevOps at {LIMITED} ms, Azure ML at {_AZURE_ML_DELAY} ms"
+    figures = [
+        ratio(f"{what}, {name} confirmation: p50 against the bare POST", p50(seconds[name]), p50(seconds["bare"]), "ms")
+        for name in hosts
+    ]
+    left = p50(seconds["with"]) - p50(seconds["without"])
+    yield Section(what[0].upper() + what[1:], [*figures, Figure(f"{what}: confirmation costs", left, "ms")])
 
 
 def round_trips(_: Options) -> Iterator[Section]:

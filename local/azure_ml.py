@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-import json
+import argparse
 import re
 import threading
-import time
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import quote, unquote, urlencode, urlsplit
+from urllib.parse import quote, unquote, urlencode
 
 from werkzeug.wrappers import Request, Response
 
 from local.azure_devops import Received
 from local.azure_devops_faults import Fault, Faults
+from local.azure_ml_http import Refusal, check, choice, error, json_of, path_of, token
+from local.serving import Server
 
 Json = dict[str, Any]
 
 # The page size of Azure ML is not documented.
 _PAGE_SIZE = 30
+WORKSPACE = (
+    "/subscriptions/5ac1d0de-0000-4000-8000-3b1f0e2d9c11/resourceGroups/ml-prod"
+    "/providers/Microsoft.MachineLearningServices/workspaces/prod"
+)
 _TYPE = "Microsoft.MachineLearningServices/workspaces/models"
 _MODELS = re.compile(
     r"(?P<workspace>/subscriptions/[^/]+/resourceGroups/(?P<group>[^/]+)"
@@ -28,12 +33,6 @@ _MODELS = re.compile(
 )
 _VIEWS = {"activeonly": {False}, "archivedonly": {True}, "all": {False, True}}
 _ORDERS = {"": None, "createdtime asc": False, "createdtime desc": True}  # whether the newest is first
-
-
-class _Refusal(Exception):  # noqa: N818  an answer
-    def __init__(self, status: int, code: str, message: str) -> None:
-        super().__init__(message)
-        self.response = _error(status, code, message)
 
 
 class AzureMl:
@@ -47,6 +46,7 @@ class AzureMl:
         self._workspaces: dict[str, dict[str, tuple[Json, dict[str, Json]]]] = {id_.lower(): {} for id_ in workspaces}
         self._faults = Faults()
         self._lock = threading.RLock()
+        self._local = {"POST /_local/versions": self._register, "POST /_local/faults": self._add_faults}
 
     def add_version(
         self,
@@ -100,27 +100,38 @@ class AzureMl:
     def __call__(self, request: Request) -> Response:
         """Answer a request."""
         if request.path == "/msi/token":
-            return _token(request)
+            return token(request)
+        if handler := self._local.get(f"{request.method} {request.path}"):
+            return handler(request)
         received = Received(request.method, request.path, request.get_data(as_text=True), request.query_string.decode())
         with self._lock:
             self.requests.append(received)
         return self._faults.take(request).answer(lambda: self._answer(request))
+
+    def _register(self, request: Request) -> Response:
+        for version in request.get_json(force=True):
+            self.add_version(**version, created=datetime.now(UTC))
+        return Response(status=204)
+
+    def _add_faults(self, request: Request) -> Response:
+        self.misbehave(*[Fault(**fields) for fields in request.get_json(force=True)])
+        return Response(status=204)
 
     def _version(self, workspace_id: str, model: str, version: str) -> Json:
         return self._workspaces[workspace_id.lower()][model][1][version]
 
     def _answer(self, request: Request) -> Response:
         try:
-            _check(request)
+            check(request)
             with self._lock:
-                return _json(self._read(request))
-        except _Refusal as refusal:
+                return json_of(self._read(request))
+        except Refusal as refusal:
             return refusal.response
         except ValueError:  # of $skip
-            return _error(400, "UserError", "The continuation token is not valid.")
+            return error(400, "UserError", "The continuation token is not valid.")
 
     def _read(self, request: Request) -> Json:
-        path = _path(request)
+        path = path_of(request)
         found = _MODELS.fullmatch(path)
         if "/eventsubscriptions/" in path.lower():
             return self._event_subscription(unquote(path))
@@ -132,17 +143,17 @@ class AzureMl:
         for subscription in self.event_subscriptions:
             if subscription["id"].lower() == id_.lower():
                 return subscription
-        raise _Refusal(404, "ResourceNotFound", f"The Resource '{id_}' was not found.")
+        raise Refusal(404, "ResourceNotFound", f"The Resource '{id_}' was not found.")
 
     def _one_version(self, request: Request, version: str) -> Json:
         for item in self._items(request):
             if item["name"] == version:
                 return item
-        raise _Refusal(404, "UserError", f"Model version {version} was not found.")
+        raise Refusal(404, "UserError", f"Model version {version} was not found.")
 
     def _list(self, request: Request) -> Json:
-        view = _choice(_VIEWS, request, "listViewType", "ActiveOnly")
-        newest_first = _choice(_ORDERS, request, "$orderBy", "")
+        view = choice(_VIEWS, request, "listViewType", "ActiveOnly")
+        newest_first = choice(_ORDERS, request, "$orderBy", "")
         items = [item for item in self._items(request) if item["properties"]["isArchived"] in view]
         if newest_first is not None:
             items.sort(key=lambda item: item["systemData"]["createdAt"], reverse=newest_first)
@@ -152,56 +163,24 @@ class AzureMl:
         page: Json = {"value": items[start:end]}
         if end < len(items):
             query = urlencode({**request.args.to_dict(), "$skip": hex(end)}, safe="$", quote_via=quote)
-            page["nextLink"] = f"{request.host_url.rstrip('/')}{_path(request)}?{query}"
+            page["nextLink"] = f"{request.host_url.rstrip('/')}{path_of(request)}?{query}"
         return page
 
     def _items(self, request: Request) -> list[Json]:
-        found = _MODELS.fullmatch(_path(request))
+        found = _MODELS.fullmatch(path_of(request))
         if not found or request.method != "GET":
-            raise _Refusal(404, "InvalidResourceType", "The resource type could not be found in the namespace.")
+            raise Refusal(404, "InvalidResourceType", "The resource type could not be found in the namespace.")
         models = self._workspaces.get(unquote(found["workspace"]).lower())
         if models is None:
             name = f"'Microsoft.MachineLearningServices/workspaces/{found['name']}'"
             message = f"The Resource {name} under resource group '{found['group']}' was not found."
-            raise _Refusal(404, "ResourceNotFound", message)
+            raise Refusal(404, "ResourceNotFound", message)
         if found["model"] is None:
             return [container for _, (container, _) in sorted(models.items())]
         model = unquote(found["model"])
         if model not in models:
-            raise _Refusal(404, "UserError", f"Model container {model} was not found.")
+            raise Refusal(404, "UserError", f"Model container {model} was not found.")
         return list(models[model][1].values())
-
-
-def _token(request: Request) -> Response:
-    """Answer as the identity endpoint of an App Service, which azure-identity finds in IDENTITY_ENDPOINT.
-
-    https://learn.microsoft.com/azure/app-service/overview-managed-identity#rest-endpoint-reference
-    """
-    if "X-IDENTITY-HEADER" not in request.headers:
-        return _error(400, "invalid_request", "The header X-IDENTITY-HEADER is missing.")
-    expires = int(time.time()) + 3600
-    resource = request.args.get("resource", "")
-    return _json({"access_token": "local", "expires_on": str(expires), "resource": resource, "token_type": "Bearer"})
-
-
-def _check(request: Request) -> None:
-    if not request.headers.get("Authorization", "").startswith("Bearer "):
-        raise _Refusal(401, "AuthenticationFailed", "Authentication failed. The 'Authorization' header is missing.")
-    if "api-version" not in request.args:
-        message = "The api-version query parameter (?api-version=) is required for all requests."
-        raise _Refusal(400, "MissingApiVersionParameter", message)
-
-
-def _path(request: Request) -> str:
-    # As it was sent: a quoted slash is part of a name.
-    return urlsplit(request.environ["REQUEST_URI"]).path
-
-
-def _choice(choices: Mapping[str, Any], request: Request, name: str, default: str) -> Any:
-    value = request.args.get(name, default)
-    if value.lower() not in choices:
-        raise _Refusal(400, "UserError", f"{name} cannot be {value}.")
-    return choices[value.lower()]
 
 
 def _resource(id_: str, name: str, type_: str, created: datetime) -> Json:
@@ -216,9 +195,25 @@ def _resource(id_: str, name: str, type_: str, created: datetime) -> Json:
     }
 
 
-def _error(status: int, code: str, message: str) -> Response:
-    return _json({"error": {"code": code, "message": message}}, status)
+def sample() -> AzureMl:
+    """Return an Azure ML with the versions of the sample events."""
+    azure_ml, now = AzureMl([WORKSPACE]), datetime.now(UTC)
+    tags, properties = {"area": "diabetes", "type": "regression"}, {"type": "test"}
+    for version in ("20", "21"):
+        model = "sklearn_regression_model"
+        azure_ml.add_version(WORKSPACE, model, version, created=now, tags=tags, properties=properties)
+    azure_ml.add_version(WORKSPACE, "fraud_model", "3", created=now, tags={"stage": "production"})
+    return azure_ml
 
 
-def _json(body: object, status: int = 200) -> Response:
-    return Response(json.dumps(body), status, mimetype="application/json")
+def main() -> None:
+    """Serve until interrupted."""
+    parser = argparse.ArgumentParser(prog="python -m local.azure_ml", description="Serve a local Azure ML.")
+    parser.add_argument("--port", type=int, default=0, help="port to listen on; default: a free one")
+    with Server(sample(), parser.parse_args().port) as server:
+        print(f"Azure ML at {server.url}", flush=True)
+        server.wait()
+
+
+if __name__ == "__main__":
+    main()

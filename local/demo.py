@@ -17,7 +17,7 @@ import requests
 
 from local import azurite
 from local.azure_devops import AzureDevOps, sample
-from local.azure_ml import AzureMl
+from local.azure_ml import WORKSPACE, AzureMl
 from local.program import functions_host
 from local.serving import Server
 from model_release import app as app_module
@@ -26,10 +26,6 @@ from model_release.domain.history import HistoryEntry, HistoryQuery
 from model_release.errors import ConfigurationError
 from model_release.store.history import History
 
-WORKSPACE = (
-    "/subscriptions/5ac1d0de-0000-4000-8000-3b1f0e2d9c11/resourceGroups/ml-prod"
-    "/providers/Microsoft.MachineLearningServices/workspaces/prod"
-)
 WEBHOOK = "/runtime/webhooks/EventGrid?functionName=model_registered"
 _PATIENCE_SECONDS = 10
 _WIDTH = 80

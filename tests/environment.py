@@ -19,8 +19,7 @@ from werkzeug.wrappers import Request, Response
 
 from local import azurite
 from local.azure_devops import AzureDevOps, sample
-from local.azure_ml import AzureMl
-from local.demo import WORKSPACE
+from local.azure_ml import WORKSPACE, AzureMl
 from local.serving import Server
 from model_release.app import Services, build
 from model_release.domain.claims import Claim, State

@@ -17,7 +17,7 @@ from local.azure_devops import AzureDevOps, definition_token, sample
 from local.azure_devops_faults import Fault
 from local.azure_devops_pipelines import pipeline_token
 from local.azure_devops_releases import SELECTED, build_artifact, model_artifact
-from local.demo import WORKSPACE
+from local.azure_ml import WORKSPACE
 from local.event_subscriptions import as_az_shows, event_filter, event_subscription
 from local.serving import Server
 from model_release.__main__ import main

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from local import azure_ml
-from local.demo import WORKSPACE
+from local.azure_ml import WORKSPACE
 from local.serving import Server
 from model_release.__main__ import main
 from tests.environment import BOTH, EVENTS, Environment, event
