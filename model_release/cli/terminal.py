@@ -21,6 +21,8 @@ from model_release.text import visible
 
 _T = TypeVar("_T")
 
+_SIGN_IN = ("IDENTITY_ENDPOINT", "IDENTITY_HEADER")
+
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
@@ -46,6 +48,8 @@ def environment(folder: Path = Path()) -> dict[str, str]:
     values = content.get("Values", {}) if isinstance(content, dict) else None
     if not isinstance(values, dict):
         raise click.ClickException(f"{path} has no object `Values`; copy local.settings.sample.json")
+    # azure-identity reads them from the environment only.
+    os.environ.update({name: values[name] for name in _SIGN_IN if name in values and name not in os.environ})
     return {**values, **os.environ}
 
 

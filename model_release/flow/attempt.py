@@ -72,18 +72,17 @@ class Attempts:
         for guard in guards:
             guarded = guard(attempt)
             if isinstance(guarded, AttemptResult):
-                return attempt, guarded
+                return _ended(attempt, guarded)
             attempt = guarded
         claim, plan, event = attempt.claim, _plan(attempt), attempt.event
         try:
             # It compares the deadline immediately before it sends the request.
             created = self.azure_devops.create(plan, event, claim.marker, attempt.deadline, claim.definition_id)
         except AzureDevOpsError as error:
-            return attempt, self._failed(_STATES.get(type(error), State.UNKNOWN), str(error), claim, error)
+            return _ended(attempt, self._failed(_STATES.get(type(error), State.UNKNOWN), str(error), claim, error))
         matched = f"route {plan.route} matches {event.model}:{event.version}"
-        log_reason = f"restarted manually; {matched}" if claim.idempotency_key else matched
-        reason = "; ".join(filter(None, [log_reason, attempt.matched_with]))
-        return attempt, AttemptResult(State.STARTED, reason, created=created, log_reason=log_reason)
+        reason = f"restarted manually; {matched}" if claim.idempotency_key else matched
+        return _ended(attempt, AttemptResult(State.STARTED, reason, created=created))
 
     def wait(self, result: AttemptResult, until: datetime) -> bool:
         """Wait for the next attempt of a claim that waits, if it is due until then; return whether it is."""
@@ -217,6 +216,14 @@ class Attempts:
     def _failed(self, state: State, reason: str, claim: Claim, error: AzureDevOpsError) -> AttemptResult:
         next_attempt = self.clock() + pause(error, claim, self.first_retry)
         return AttemptResult(state, reason, next_attempt, unavailable=not isinstance(error, RefusedError))
+
+
+def _ended(attempt: OpenAttempt, result: AttemptResult) -> tuple[OpenAttempt, AttemptResult]:
+    """Add to the reason with what a person's start was matched."""
+    if attempt.matched_with:
+        reason, log_reason = f"{result.reason}; {attempt.matched_with}", result.log_reason or result.reason
+        result = replace(result, reason=reason, log_reason=log_reason)
+    return attempt, result
 
 
 def _plan(attempt: OpenAttempt) -> Plan:

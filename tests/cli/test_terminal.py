@@ -1,5 +1,6 @@
 """The settings of this machine."""
 
+import os
 from pathlib import Path
 
 import click
@@ -15,6 +16,17 @@ def test_environment_variables_override_local_settings(tmp_path: Path, monkeypat
     values = environment(tmp_path)
 
     assert (values["AML_WORKSPACES"], values["RELEASE_MAP"]) == ("file", "variable")
+
+
+def test_the_identity_of_local_settings_is_used_to_sign_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "local.settings.json").write_text('{"Values": {"IDENTITY_ENDPOINT": "a", "IDENTITY_HEADER": "b"}}')
+    monkeypatch.setenv("IDENTITY_ENDPOINT", "variable")
+    monkeypatch.setenv("IDENTITY_HEADER", "")
+    monkeypatch.delenv("IDENTITY_HEADER")
+
+    environment(tmp_path)
+
+    assert (os.environ["IDENTITY_ENDPOINT"], os.environ["IDENTITY_HEADER"]) == ("variable", "b")
 
 
 @pytest.mark.parametrize(

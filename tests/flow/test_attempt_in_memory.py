@@ -80,8 +80,7 @@ def test_a_release_is_created_with_the_marker_before_the_deadline(process: Proce
     ended, result = process.attempts.run(attempt)
     claim = ended.claim
 
-    reason = "route churn matches churn:20"
-    assert result == AttemptResult(State.STARTED, reason, created=CREATED, log_reason=reason)
+    assert result == AttemptResult(State.STARTED, "route churn matches churn:20", created=CREATED)
     assert process.azure_devops.created == [(a_plan(), attempt.event, claim.marker, 1090, 7)]
     assert claim.definition_id == 7
     assert process.claims.get(claim.partition, claim.row) == claim

@@ -355,6 +355,17 @@ def test_a_pending_version_that_is_tried_now_has_the_tags_of_now(process: Proces
     assert "(stage = now)" in entry.reason
 
 
+def test_a_superseded_version_that_a_person_starts_shows_its_tags(process: Process, azure_ml: ScriptedAzureMl) -> None:
+    for version in ("20", "19"):
+        azure_ml.register(version, created=NOON - MINUTE, stage="now")
+    register(process)
+
+    (entry,) = process.start_release.match_again(unrecorded(WORKSPACE, "churn", "19"))
+
+    assert (entry.state, entry.log_reason) == (State.SUPERSEDED, "version 20 was sent first")
+    assert "(stage = now)" in entry.reason
+
+
 def test_a_withdrawn_version_is_not_restarted_while_no_route_leads_to_its_target(
     process: Process, azure_ml: ScriptedAzureMl
 ) -> None:

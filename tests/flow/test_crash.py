@@ -49,7 +49,7 @@ RUN_STEPS = [
     *STEPS[17:],
 ]
 
-# A thread of its own reads the version from Azure ML, beside the storage steps.
+# A thread of its own reads the version from Azure ML, during the storage steps.
 CONFIRM = len(STEPS)
 ALL_STEPS = {
     kind: [*steps, *[("azure_ml", "GET", "read the version")] * (CONFIRM + 1 - len(steps))]

@@ -35,7 +35,7 @@ def test_template_sample_code_and_documentation_have_the_same_settings() -> None
     storage_by_identity = {name for name in code if name.startswith("AzureWebJobsStorage__")}
 
     assert template_settings() - PLATFORM == code - OTHER_STORAGE
-    assert sample - {"FUNCTIONS_WORKER_RUNTIME"} == code - storage_by_identity
+    assert sample - {"FUNCTIONS_WORKER_RUNTIME", "IDENTITY_ENDPOINT", "IDENTITY_HEADER"} == code - storage_by_identity
     assert listed == code - {"AzureWebJobsStorage__tableServiceUri"}
     assert described == code
 
