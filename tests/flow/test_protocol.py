@@ -124,7 +124,7 @@ def _send(env: Environment, app: Services, start: str) -> tuple[State, str]:
         (entry,) = app.start_release.registered(event(version=version))
     else:
         entry = restart(env, int(version), f"by-hand-{version}", app)
-    return entry.state, entry.reason
+    return entry.state, entry.reason.partition("; matched with")[0]
 
 
 @BOTH
