@@ -42,6 +42,12 @@ class Confirmed:
     routing: Routing
     matched_with: str = ""
 
+    @property
+    def why_nothing(self) -> Reason:
+        """Why a version that a person starts matches no route, and with which tags it was matched."""
+        why = self.routing.why_nothing
+        return Reason(f"{why.text}; {self.matched_with}", why.for_log)
+
 
 Ask = Callable[[], Confirmed | NotConfirmed]
 

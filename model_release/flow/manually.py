@@ -1,7 +1,6 @@
 """What a person starts is matched with what Azure ML has now."""
 
 from model_release.domain.events import ModelRegistered, Workspace
-from model_release.domain.routing import Reason
 from model_release.domain.targets import Target
 from model_release.errors import RefusedError, TemporaryError
 from model_release.flow.confirm import Ask, Confirmed, NotConfirmed
@@ -26,9 +25,3 @@ def not_routed(target: Target, now: Confirmed) -> RefusedError:
     why = f"its routes lead to {others}" if others else now.routing.why_nothing.text
     problem = f"no route for {now.event.model}:{now.event.version} leads to {target} now: {why}; {now.matched_with}"
     return RefusedError(problem, "change the release map and deploy it, or change the tags in Azure ML")
-
-
-def why_nothing(now: Confirmed) -> Reason:
-    """Return why a version that a person starts matches no route, and with which tags."""
-    why = now.routing.why_nothing
-    return Reason(f"{why.text}; {now.matched_with}", why.for_log)

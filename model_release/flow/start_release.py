@@ -84,8 +84,7 @@ class StartRelease:
         now = manually.confirmed_now(self._ask(event, by_hand=True))
         if now.routing.plans:
             return self._attempt_all(now.routing.plans, Cause(now.event, lambda: now), log_entry)
-        why, found = manually.why_nothing(now), now.event
-        return [log_entry(self.recorder.ignore(why, found.subject, found.id, found, again=True))]
+        return [log_entry(self.recorder.ignore(now.why_nothing, event.subject, event.id, now.event, again=True))]
 
     def restart(self, claim: Claim, idempotency_key: str) -> list[HistoryEntry]:
         """Start a version again, an older one too; repeating the key starts nothing more.
