@@ -79,7 +79,7 @@ def build(home: Path, target: Path, python: str) -> Summary:
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(home / name, target / name)
     install(home, target / LIBRARIES, python)
-    compiler = _compile(home, target, python)
+    compiler = compile_all(interpreter(home, python), target)
     sizes = [path.stat().st_size for path in target.rglob("*") if path.is_file()]
     libraries = len(list((target / LIBRARIES).glob("*.dist-info")))
     return Summary(python, compiler, libraries, len(sizes), sum(sizes), time.monotonic() - began)
@@ -111,23 +111,25 @@ def _matches(path: Path, name: str, pattern: str) -> bool:
     return fnmatch.fnmatchcase(name if "/" in bare else path.name, bare)
 
 
-def _compile(home: Path, target: Path, python: str) -> str:
-    """Write bytecode that is not compared with its source; return the full version of Python, or "" without it."""
+def interpreter(home: Path, python: str) -> str:
+    """Return the path of a Python of this version, such as 3.13, or "" if this machine has none at hand."""
     places = [sys.executable, str(home / f".venv-{python}" / "bin" / "python"), shutil.which(f"python{python}")]
-    for interpreter in filter(None, places):
-        version = _version(interpreter)
-        if version.startswith(f"{python}."):
-            # Isolated, because variables of the environment change where bytecode is written.
-            command = [interpreter, *_COMPILE, "-s", str(target), "-p", _MOUNTED, str(target)]
-            run(command, "A file cannot be compiled.")
-            return version
-    return ""
+    return next((path for path in places if path and _version(path).startswith(f"{python}.")), "")
 
 
-def _version(interpreter: str) -> str:
-    script = "import platform; print(platform.python_version())"
+def compile_all(path: str, folder: Path) -> str:
+    """Write bytecode that is not compared with its source; return the full version of Python, or "" without a path."""
+    if not path:
+        return ""
+    # Isolated, because variables of the environment change where bytecode is written.
+    run([path, *_COMPILE, "-s", str(folder), "-p", _MOUNTED, str(folder)], "A file cannot be compiled.")
+    return _version(path)
+
+
+def _version(path: str) -> str:
+    command = [path, "-c", "import platform; print(platform.python_version())"]
     try:
-        return subprocess.run([interpreter, "-c", script], capture_output=True, text=True, check=False).stdout.strip()
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
     except OSError:
         return ""
 
