@@ -98,7 +98,7 @@ test-package: $(READY) ## Test that package, with all libraries from the index.
 
 # The libraries of the lock that the package has, for the Python of the app.
 APP_PYTHON = $(shell $(PYTHON) -c 'from infra.hooks import prepackage as p; print(p.app_python(p.HOME))')
-build/libraries.txt: $(TOOLS)/.ready requirements.txt infra/modules/app.bicep
+build/libraries.txt: $(TOOLS)/.ready requirements.txt infra/main.bicep
 	@mkdir -p build
 	@$(TOOLS)/bin/uv pip compile --quiet --no-header --no-annotate --generate-hashes --no-deps \
 	  --python-version $(APP_PYTHON) --python-platform x86_64-manylinux_2_28 requirements.txt --output-file $@

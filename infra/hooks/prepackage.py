@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,18 +58,22 @@ class Summary:
         )
 
 
-def app_python(home: Path, wanted: str | None = None) -> str:
-    """Return the version of Python that the template gives the app; raises PackageError if another one is wanted."""
-    template = home / "infra" / "modules" / "app.bicep"
-    found = re.search(r"name: 'python'\s+version: '(\d+\.\d+)'", template.read_text(encoding="utf-8"))
+def app_python(home: Path, wanted: str | None = None, environment: Mapping[str, str] = os.environ) -> str:
+    """Return the version of Python that the app runs; raises PackageError if another one is wanted.
+
+    azd passes the variable that it also deploys with; the default is that of the template.
+    """
+    template = home / "infra" / "main.bicep"
+    found = re.search(r"param appPythonVersion string = '([\d.]+)'", template.read_text(encoding="utf-8"))
     if not found:
-        raise PackageError(f"{template} has no version of Python; add `runtime: {{name: 'python', version: '3.13'}}`.")
-    if wanted and wanted != found[1]:
+        raise PackageError(f"{template} has no `param appPythonVersion string = '3.13'`; add it.")
+    version = environment.get("APP_PYTHON_VERSION") or found[1]
+    if wanted and wanted != version:
         raise PackageError(
-            f"The app runs Python {found[1]}, so a package for Python {wanted} has no functions there. Leave out "
-            "--python, or change `version` in infra/modules/app.bicep and run `make infra ARGS=--write`."
+            f"The app runs Python {version}, so a package for Python {wanted} has no functions there. Leave out "
+            f"--python, or run `azd env set APP_PYTHON_VERSION {wanted}` and `azd up`."
         )
-    return found[1]
+    return version
 
 
 def build(home: Path, target: Path, python: str) -> Summary:

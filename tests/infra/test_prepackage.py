@@ -63,7 +63,7 @@ def project(copied: Callable[[], Path]) -> Path:
 
 
 def run_in_azure(project: Path, python: str) -> None:
-    edit(project / "infra/modules/app.bicep", r"(name: 'python'\s+version: )'[\d.]+'", rf"\1'{python}'")
+    edit(project / "infra/main.bicep", r"(param appPythonVersion string = )'[\d.]+'", rf"\1'{python}'")
 
 
 def edit(path: Path, pattern: str, replacement: str) -> None:
@@ -74,7 +74,7 @@ def edit(path: Path, pattern: str, replacement: str) -> None:
 
 def make(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "infra.hooks.prepackage", *arguments]
-    environment = os.environ | {"PATH": "/nowhere"}
+    environment = os.environ | {"PATH": "/nowhere", "APP_PYTHON_VERSION": ""}
     return subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
 
 
@@ -146,10 +146,11 @@ def test_a_package_for_another_python_than_that_of_the_app_is_refused(project: P
     run_in_azure(project, "3.13")
 
     assert refusal(project, "--python", "3.11") == (
-        "The app runs Python 3.13, so a package for Python 3.11 has no functions there. Leave out --python, or change "
-        "`version` in infra/modules/app.bicep and run `make infra ARGS=--write`.\n"
+        "The app runs Python 3.13, so a package for Python 3.11 has no functions there. Leave out --python, or run "
+        "`azd env set APP_PYTHON_VERSION 3.11` and `azd up`.\n"
     )
-    assert app_python(project, "3.13") == "3.13"
+    assert app_python(project, "3.13", {}) == "3.13"
+    assert app_python(project, None, {"APP_PYTHON_VERSION": "3.14"}) == "3.14"
 
 
 def test_a_library_that_is_not_locked_is_refused(project: Path) -> None:
