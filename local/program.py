@@ -17,12 +17,20 @@ HOME = Path(__file__).parent.parent
 class Program:
     """A running program; `ready_after` is in seconds. Raises RuntimeError if it prints no address."""
 
-    def __init__(self, arguments: Sequence[str], environment: Mapping[str, str], log: IO[str] | None = None) -> None:
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        environment: Mapping[str, str],
+        log: IO[str] | None = None,
+        *,
+        python: Sequence[str] = (sys.executable,),
+        folder: Path = HOME,
+    ) -> None:
         """Run `python ARGUMENTS` with these additions to the environment; its log is lost without a file."""
         self.began = time.monotonic()
         self._process = subprocess.Popen(
-            [sys.executable, *arguments],
-            cwd=HOME,
+            [*python, *arguments],
+            cwd=folder,
             env={**os.environ, **environment},
             stdout=subprocess.PIPE,
             stderr=log or subprocess.DEVNULL,

@@ -14,7 +14,7 @@ LEFT_OUT = [
     "__pycache__/a.pyc", "model_release/__pycache__/a.pyc",
     "bench/speed.py", "docs/deploy.md", "infra/check.py", "infra/main.json", "local/demo.py", "tests/conftest.py",
     "model_release/cli/check/command.py", "local.settings.json", "local.settings.sample.json",
-    "README.md", "Makefile", "azure.yaml", "pyproject.toml", "requirements-dev.txt",
+    "README.md", "Makefile", "azure.yaml", "pyproject.toml", "requirements.in", "requirements-dev.txt",
 ]  # fmt: skip
 PACKED = [
     "function_app.py", "host.json", "requirements.txt", "release_map.yaml", "triggers/http.py",
