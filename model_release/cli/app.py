@@ -19,6 +19,7 @@ STYLES = {
     "started": "green",
     "starting": "cyan",
     "waiting": "yellow",
+    "held": "yellow",
     "unknown": "yellow",
     "refused": "red",
     "abandoned": "red",

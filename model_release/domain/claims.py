@@ -20,6 +20,7 @@ class State(StrEnum):
 
     STARTING = "starting"
     WAITING = "waiting"
+    HELD = "held"
     REFUSED = "refused"
     UNKNOWN = "unknown"
     STARTED = "started"
@@ -42,6 +43,7 @@ class State(StrEnum):
 MEANING: Mapping[State, str] = {
     State.STARTING: "A worker is processing the claim, or was cut off.",
     State.WAITING: "Nothing was created; the sweep tries again.",
+    State.HELD: "A pin keeps the version back; it is tried again at most hourly.",
     State.REFUSED: "Nothing was created, and a person must change something; the sweep tries again.",
     State.UNKNOWN: "A release may have been created; the sweep looks for its marker.",
     State.STARTED: "The release exists.",
@@ -53,6 +55,7 @@ MEANING: Mapping[State, str] = {
 TRANSITIONS: Mapping[State, frozenset[State]] = {
     State.STARTING: frozenset(State) - {State.IGNORED},
     State.WAITING: frozenset({State.STARTING}),
+    State.HELD: frozenset({State.STARTING}),
     State.REFUSED: frozenset({State.STARTING}),
     State.UNKNOWN: frozenset({State.STARTING}),
     State.STARTED: frozenset(),
@@ -100,8 +103,9 @@ class Claim:
     still be carried out. `definition_id` is the ID of the definition or pipeline that the request was sent to, 0 before
     the first request. `registered_at` is when Azure ML registered the version, NEVER before it confirmed this.
     `nonce` is the random part of the marker, which nobody can plant in a release of another claim.
-    `attempt` is the number of the latest attempt. `idempotency_key` belongs to a person's start,
-    `sibling_targets` are the other targets of the event, `trace_parent` is the span that inserted the claim.
+    `attempt` is the number of the latest attempt. `idempotency_key` belongs to a person's start, `by` and `comment` are
+    who started it and why, and `pins` is whether it was started with a pin. `pinned_until` is when a pin last kept it
+    back. `sibling_targets` are the other targets of the event, `trace_parent` is the span that inserted the claim.
     """
 
     partition: str
@@ -130,6 +134,11 @@ class Claim:
     release_name: str = ""
     release_url: str = ""
     idempotency_key: str = ""
+    by: str = ""
+    by_verified: bool = False
+    comment: str = ""
+    pins: bool = False
+    pinned_until: datetime = NEVER
     sibling_targets: str = ""
     trace_parent: str = ""
     attempts: tuple[Attempt, ...] = ()

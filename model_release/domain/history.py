@@ -8,6 +8,18 @@ from model_release.domain.claims import NEVER, Claim, State
 
 
 @dataclass(frozen=True)
+class ByHand:
+    """Who does something manually, and why; only if `by_verified`, the platform signed the person in."""
+
+    by: str = ""
+    by_verified: bool = False
+    comment: str = ""
+
+
+NOBODY = ByHand()
+
+
+@dataclass(frozen=True)
 class HistoryEntry:
     """One entry of the history; the last three values, of this attempt only, are not stored.
 
@@ -28,6 +40,9 @@ class HistoryEntry:
     release_id: int = 0
     release_name: str = ""
     release_url: str = ""
+    by: str = ""
+    by_verified: bool = False
+    comment: str = ""
     milliseconds: int = field(default=0, compare=False)
     log_reason: str = field(default="", compare=False)
     unavailable: bool = field(default=False, compare=False)
@@ -56,6 +71,9 @@ class HistoryEntry:
             release_id=claim.release_id,
             release_name=claim.release_name,
             release_url=claim.release_url,
+            by=claim.by,
+            by_verified=claim.by_verified,
+            comment=claim.comment,
         )
 
 
