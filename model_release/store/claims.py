@@ -17,7 +17,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
 from typing import Any
 
@@ -77,12 +77,11 @@ class Claims:
         *,
         registration: str = "",
         by_hand: ByHand = NOBODY,
-        pins: bool = False,
     ) -> Leased:
         """Build the claim of a plan, leased by this worker; writes nothing.
 
         `siblings` are the digests of targets; `registration` is only for a version that was registered anew; `by_hand`
-        and `pins` are only for a person's start.
+        is only for a person's start.
         """
         deadline, now = self._lease.deadline(self._monotonic()), self._clock()
         claim = Claim(
@@ -105,10 +104,8 @@ class Claims:
             worker=uuid.uuid4().hex,
             nonce=secrets.token_hex(8),
             idempotency_key=idempotency_key,
-            by=by_hand.by,
-            by_verified=by_hand.by_verified,
-            comment=by_hand.comment,
-            pins=pins,
+            **asdict(by_hand),
+            newest_only=plan.newest_only,
             sibling_targets=" ".join(siblings),
             trace_parent=trace_parent(),
         )

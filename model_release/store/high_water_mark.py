@@ -58,15 +58,17 @@ _PIN = tuple(field.name for field in fields(Pin))
 
 @dataclass(frozen=True)
 class Obstacle:
-    """What keeps a version from being sent: a version that was sent before, or one that is in flight.
+    """What keeps a version from being sent: a version that was sent before, one that is in flight, or else a pin.
 
-    `brought_by` is the row of the claim of the version that was sent.
+    `brought_by` is the row of the claim of the version that was sent. A start with a pin that was removed has an
+    obstacle without any of them.
     """
 
     sent: str = ""
     in_flight: str = ""
     manually: bool = False
     brought_by: str = ""
+    pin: Pin | None = None
 
 
 class HighWaterMarks:
@@ -105,6 +107,10 @@ class HighWaterMarks:
         if claim.state.final and mark and mark.in_flight == claim.row:
             self._remembered[at] = replace(mark, in_flight_until=NEVER)
 
+    def kept_back(self, claim: Claim) -> Obstacle | None:
+        """Return the pin that keeps a version back whose target has no mark."""
+        return self._kept_back(self._read(claim.partition, claim.target_digest).pin, claim)
+
     def pin(self, partition: str, target_digest: str) -> Pin | None:
         """Read the pin of a model and target."""
         return self._read(partition, target_digest).pin
@@ -137,6 +143,8 @@ class HighWaterMarks:
         by_hand, now = bool(claim.idempotency_key), self._clock()
         if not by_hand and mark.number > int(claim.version) and mark.version != gone:
             return Obstacle(sent=mark.version, brought_by=mark.brought_by)
+        if kept_back := self._kept_back(mark.pin, claim):
+            return kept_back
         # The same version, started manually: one read decides both questions.
         same_by_hand = not by_hand and mark.version == claim.version and mark.brought_by != claim.row
         named = {mark.in_flight} if mark.in_flight_until > now else set()
@@ -149,6 +157,16 @@ class HighWaterMarks:
             if other.in_flight(now) or (is_same_by_hand and other.state.may_be_created):
                 return Obstacle(in_flight=other.version)
         return None
+
+    def _kept_back(self, pin: Pin | None, claim: Claim) -> Obstacle | None:
+        if claim.pins or pin is None:
+            is_its_own = not claim.pins or (pin and pin.start == claim.row)
+            return None if is_its_own else Obstacle(pin=pin)
+        if pin.start and pin.version == claim.version and not claim.idempotency_key:
+            start = self._claims.find(claim.partition, pin.start)
+            if start and start.state is State.STARTED:
+                return Obstacle(sent=start.version, manually=True)
+        return Obstacle(pin=pin)
 
     def _read(self, partition: str, target_digest: str) -> Mark:
         found = self._table.find(partition, target_digest)

@@ -79,8 +79,8 @@ class _NoRowBeforeTheClaim(StartRelease):
 
 
 class _RestartsWithoutMark(Attempts):
-    def _high_water_mark(self, attempt: OpenAttempt) -> Guarded:
-        return attempt if attempt.claim.idempotency_key else super()._high_water_mark(attempt)
+    def _high_water_mark_and_pin(self, attempt: OpenAttempt) -> Guarded:
+        return attempt if attempt.claim.idempotency_key else super()._high_water_mark_and_pin(attempt)
 
 
 class _BelievesNames(Targets):

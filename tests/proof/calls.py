@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from model_release.domain.claims import Claim
 from model_release.domain.events import parse
+from model_release.domain.history import ByHand
 from model_release.errors import RefusedError, TemporaryError
-from model_release.flow import set_back as flow
+from model_release.flow import steer as flow
 from tests.proof.devops import DEFINITION
 from tests.proof.services import MODEL, WORKSPACE, Process, body, caught_up
 
@@ -77,7 +78,7 @@ class Calls:
     def set_mark_back(self, version: int) -> None:
         def set_mark_back(process: Process, claim: Claim) -> None:
             with suppress(RefusedError):
-                flow.set_mark_back(claim, "somebody", "a mistake", process.app)
+                flow.set_mark_back(claim, ByHand("somebody", comment="a mistake"), process.app)
 
         self._spawn(f"set mark back to {version}", self._on_a_claim(version, set_mark_back))
 
