@@ -92,6 +92,7 @@ def _model_version(req: func.HttpRequest, start_release: StartRelease) -> func.H
     for detail in details:
         detail["workspace_name"] = detail["workspace"].rpartition("/")[2]
         detail["action"] = link(req, "", workspace=detail["workspace"])
+        detail["pins"] = link(req, f"../../pins/{quote(detail['model'])}")
     done = req.params.get("done", "")
     return page(
         req,

@@ -113,6 +113,19 @@ def test_a_form_leads_to_the_model_version(env: Environment, api: Api) -> None:
     assert api.page(f"pins/{answer.headers['Location']}").answer.status_code == 200
 
 
+def test_the_page_names_newer_versions_and_the_pin_and_can_remove_it(env: Environment, api: Api) -> None:
+    register(env, 20)
+    start(api, pin="yes", **WHO)
+    register(env, 21)
+
+    text = " ".join(api.page(VERSION_20).text.split())
+
+    assert "Newer versions are pending here: 21 (held). They are held while the pin remains." in text
+    assert "is pinned here since" in text
+    assert "by alice (stated): 21 regressed on EU" in text
+    assert "Remove the pin, and start nothing" in text
+
+
 @SIGNS_IN
 def test_the_person_is_verified_only_if_the_platform_signs_people_in(env: Environment, *, signs_in: bool) -> None:
     register(env, 20)
