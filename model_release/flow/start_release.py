@@ -26,10 +26,6 @@ from model_release.tracing import traced
 Log = Callable[[HistoryEntry], HistoryEntry]
 
 
-def _unlogged(entry: HistoryEntry) -> HistoryEntry:
-    return entry
-
-
 @dataclass(frozen=True)
 class StartRelease:
     """Starts the releases of an event; its fields are its collaborators."""
@@ -90,9 +86,8 @@ class StartRelease:
     def restart(self, claim: Claim, idempotency_key: str, who: ByHand = NOBODY) -> list[HistoryEntry]:
         """Start a version again, an older one too, or pin and start it; repeating the key starts nothing more.
 
-        Raises RefusedError if no route leads to the target any more, the version is not registered, or another one is
-        pinned, TemporaryError if the target or Azure ML cannot be read, and ClaimLeasedError while the same key is
-        processed.
+        Raises RefusedError if no route leads to the target, or the version is not registered, or another one is pinned,
+        TemporaryError if target or Azure ML cannot be read, and ClaimLeasedError while the same key is processed.
         """
         event = self._parse(claim.event)
         ask, recorded = self._ask(event, by_hand=True), Confirmed(event, self._route(event)) if who.pins else None
@@ -116,9 +111,8 @@ class StartRelease:
     def _parse(self, body: str) -> ModelRegistered:
         """Read an event; the name of a workspace of ours has the letter case of the setting."""
         event = parse(body)
-        return replace(
-            event, workspace=next((ours for ours in self.workspaces if ours == event.workspace), event.workspace)
-        )
+        workspace = next((ours for ours in self.workspaces if ours == event.workspace), event.workspace)
+        return replace(event, workspace=workspace)
 
     @traced("match")
     def _route(self, event: ModelRegistered) -> Routing:
@@ -130,7 +124,7 @@ class StartRelease:
             event, lambda found: routing if routing and found is event else self._route(found), manually=by_hand
         )
 
-    def _attempt_all(self, plans: tuple[Plan, ...], cause: Cause, log: Log = _unlogged) -> list[HistoryEntry]:
+    def _attempt_all(self, plans: tuple[Plan, ...], cause: Cause, log: Log = lambda entry: entry) -> list[HistoryEntry]:
         """Attempt every plan, whatever happens to the others; raises the failures of all as one."""
         entries: list[HistoryEntry] = []
         failures: list[Exception] = []

@@ -71,6 +71,7 @@ class Calls:
         key = self._simulation.choice(("pin-one", "pin-two"))
 
         def pin(process: Process, claim: Claim) -> None:
+            self._by_hand()
             try:
                 process.app.restart(claim, key, ByHand("somebody", comment="why", pins=True))
             except (RefusedError, TemporaryError) as error:
@@ -78,7 +79,7 @@ class Calls:
             else:
                 self._promise(version, key)
 
-        self._spawn(f"pin {version} with {key}", self._on_a_claim(version, pin))
+        self._spawn(f"restart {key} of {version} with a pin", self._on_a_claim(version, pin))
 
     def pin_what_is_out(self, _: int = 0) -> None:
         def pin(process: Process) -> None:
