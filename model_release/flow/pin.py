@@ -7,6 +7,7 @@ from model_release.domain.history import ByHand
 from model_release.errors import RefusedError
 from model_release.flow.record import Recorder
 from model_release.store.high_water_mark import Pin
+from model_release.store.targets import Resolved
 
 HELD_FOR = timedelta(hours=1)
 
@@ -23,10 +24,11 @@ def pinned(pin: Pin) -> str:
     return f"{pin.version} is pinned since {pin.since:%Y-%m-%d %H:%M} UTC by {pin.by}: {pin.comment}"
 
 
-def pin_or_refuse(claim: Claim, idempotency_key: str, by_hand: ByHand, recorder: Recorder) -> None:
+def pin_or_refuse(claim: Claim, idempotency_key: str, by_hand: ByHand, recorder: Recorder, target: Resolved) -> None:
     """Write the pin of a person's start, before anything else of it is written; a repeated start writes none.
 
-    Raises RefusedError if the start has no pin and the line has one, or if the version may be on its way already.
+    Raises RefusedError if the start has no pin and the line has one, if the version may be on its
+    way already, or if its target has no ID yet: then nothing was sent there, and the map may name it otherwise later.
     """
     start = claim_row(claim.version, claim.target_digest, idempotency_key)
     if recorder.claims.find(claim.partition, start):
@@ -36,6 +38,8 @@ def pin_or_refuse(claim: Claim, idempotency_key: str, by_hand: ByHand, recorder:
         return
     if claim.state.may_be_created:
         raise RefusedError(f"version {claim.version} may have been created", "try again when its state is known")
+    if not target.definition_id:
+        raise RefusedError(f"Azure DevOps has never resolved {claim.target}", "start the version without a pin first")
     pin = Pin(claim.version, start, recorder.clock(), by_hand.by, by_hand.by_verified, by_hand.comment)
     recorder.marks.set_pin(claim.partition, claim.target_digest, pin)
 

@@ -93,7 +93,7 @@ class StartRelease:
         ask, recorded = self._ask(event, by_hand=True), Confirmed(event, self._route(event)) if who.pins else None
         now = manually.confirmed_now(ask, recorded)
         if plan := self.attempts.plan_for(claim, now.routing.plans):
-            pin_or_refuse(claim, idempotency_key, who, self.recorder)
+            pin_or_refuse(claim, idempotency_key, who, self.recorder, self.targets.last_resolved(plan.target))
             return self._attempt_all((plan,), Cause(now.event, ask, idempotency_key, by_hand=True, who=who), log_entry)
         raise manually.not_routed(claim.target, now)
 

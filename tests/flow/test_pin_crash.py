@@ -3,11 +3,12 @@
 import pytest
 import requests
 
+from local.azure_ml import AzureMl
 from model_release.domain.claims import State
 from model_release.domain.history import ByHand
 from model_release.errors import ClaimLeasedError
 from model_release.flow.steer import read_lines
-from tests.environment import Environment, event, register
+from tests.environment import WORKSPACE, Environment, event, register
 from tests.flow.interruptions import claims_of
 from tests.flow.test_crash import Killer, through_a_process
 
@@ -29,6 +30,13 @@ class WriteKiller(Killer):
     def __call__(self, server: str, method: str, path: str, when: str) -> None:
         if method not in ("GET", "OPTIONS"):
             super().__call__(server, method, path, when)
+
+
+@pytest.fixture(autouse=True)
+def registered(env: Environment, azure_ml: AzureMl) -> None:
+    """Register the versions in Azure ML, which confirms them."""
+    for version in ("20", "21"):
+        azure_ml.add_version(WORKSPACE, "sklearn_regression_model", version, created=env.clock())
 
 
 @pytest.mark.parametrize("step", range(1, len(WRITES)), ids=[name for _, _, name in WRITES[1:]])
