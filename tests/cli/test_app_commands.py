@@ -374,7 +374,7 @@ def test_a_version_is_started_with_a_pin_and_the_pin_is_removed(env: Environment
     assert "This pins it: newer versions are held until `unpin`." in started
     assert "UTC by alice (stated): 21 regressed on EU. The app refuses this" in moved.stderr
     assert "Newer versions are pending here: 23 (held), 22 (held). They are held until `unpin`." in moved.stderr
-    assert "Pending at fraud/Deploy sklearn model: 22 (held), 23 (held)." in removed
+    assert "Pending at fraud/1: 22 (held), 23 (held)." in removed
     assert "This removes the pin and starts the newest version that is held." in removed
     assert env.versions == ["20", "21", "20", "23"]
 
@@ -394,7 +394,7 @@ def test_what_is_out_is_pinned_and_kept(env: Environment, terminal: Terminal) ->
     assert [entry["state"] for entry in entries] == ["started", "superseded"]
     assert env.versions == ["20"]
     for command, code, error in (
-        (("unpin", MODEL, *why), 1, f"{MODEL} is not pinned at fraud/Deploy sklearn model."),
+        (("unpin", MODEL, *why), 1, f"{MODEL} is not pinned at fraud/1."),
         (("pin", "churn", *why), 1, "churn has no claim"),
         (("start", V20, "--pin", "--yes"), 2, "--pin needs --comment"),
     ):

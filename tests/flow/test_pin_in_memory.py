@@ -424,3 +424,14 @@ def test_what_was_held_is_released_newest_first_however_its_attempts_fell(seed: 
 
     assert process.azure_devops.versions == ["20", "20", "23"]
     assert {states(process)[version] for version in ("21", "22")} == {"superseded"}
+
+
+def test_a_version_is_not_pinned_at_a_target_that_was_never_resolved(process: Process) -> None:
+    waiting(process, "20")
+
+    with pytest.raises(
+        RefusedError, match=r"^Azure DevOps has never resolved p/train; start the version without a pin"
+    ):
+        start(process, "20")
+
+    assert process.marks.pin(PARTITION, DIGEST) is None
