@@ -55,13 +55,14 @@ def _now() -> datetime:
 
 @dataclass(frozen=True)
 class Services:
-    """The services that the triggers call."""
+    """The services that the triggers call; `signs_people_in` is whether App Service authentication is on."""
 
     start_release: StartRelease
     sweep: Sweep
     catch_up: CatchUp
     history: History
     health: Health
+    signs_people_in: bool = False
 
 
 def build(
@@ -114,6 +115,8 @@ def build(
             clock,
             read.confirm_models,
         ),
+        # Set by the platform. https://learn.microsoft.com/azure/app-service/reference-app-settings
+        signs_people_in=environment.get("WEBSITE_AUTH_ENABLED", "").strip().casefold() == "true",
     )
 
 

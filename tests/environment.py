@@ -32,7 +32,7 @@ from model_release.store.claims import Claims
 from model_release.store.history import History
 from model_release.store.table import TABLE_NAME
 from tests.proxy import Proxy
-from triggers import health, missed_models, model_registered, releases, unfinished_releases
+from triggers import health, missed_models, model_registered, pins, releases, unfinished_releases
 
 Size = Callable[[int, int], int]
 EVENTS = Path(__file__).parent / "events"
@@ -211,7 +211,9 @@ class Environment:
         model_registered.add_to(app, services.start_release)
         unfinished_releases.add_to(app, services.sweep)
         missed_models.add_to(app, services.catch_up)
-        releases.add_to(app, services.start_release, services.history)
+        signs_people_in = services.signs_people_in
+        releases.add_to(app, services.start_release, services.history, signs_people_in=signs_people_in)
+        pins.add_to(app, services.sweep, signs_people_in=signs_people_in)
         health.add_to(app, services.health)
         return app
 

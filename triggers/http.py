@@ -1,15 +1,19 @@
 """HTTP: how requests are read and answered, as a page or as JSON."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import azure.functions as func
 from azure.core.exceptions import AzureError
 
+from model_release.domain.history import ByHand
 from model_release.errors import ConfigurationError
-from model_release.text import service_problem
+from model_release.text import service_problem, shorten
+
+# The texts of a person, and how many characters each may have.
+_MOST_CHARACTERS = {"by": 100, "comment": 500}
 
 
 class HttpError(Exception):
@@ -72,6 +76,29 @@ def body(request: func.HttpRequest) -> dict[str, str]:
         return dict(parse_qsl(text))
     except (ValueError, AttributeError, RecursionError) as error:
         raise HttpError(400, "the body is not a form or a JSON object") from error
+
+
+def by_hand(request: func.HttpRequest, asked: Mapping[str, str], *, signs_people_in: bool) -> ByHand:
+    """Read who asks, and why; the platform's name of the person has precedence if it signs people in.
+
+    Otherwise this header comes from the caller, as the field `by` does.
+    https://learn.microsoft.com/azure/app-service/configure-authentication-user-identities
+    """
+    headers = (request.headers.get(f"X-MS-CLIENT-PRINCIPAL-{name}", "") for name in ("NAME", "ID"))
+    principal = next(filter(None, headers), "").strip()
+    verified = signs_people_in and bool(principal)
+    stated = asked.get("by", "").strip() or principal
+    return ByHand(principal if verified else stated, verified, asked.get("comment", "").strip())
+
+
+def problems_of(who: ByHand, *, least: int = 0) -> list[str]:
+    """Return what is wrong with the texts of a person; each has at least so many characters."""
+    texts = {"by": who.by, "comment": who.comment}
+    return [
+        f"{name}: {shorten(text)!r} is not {least} to {_MOST_CHARACTERS[name]} printable characters"
+        for name, text in texts.items()
+        if not (not text or text.isprintable()) or not least <= len(text) <= _MOST_CHARACTERS[name]
+    ]
 
 
 def link(request: func.HttpRequest, path: str, **values: str) -> str:

@@ -1,6 +1,5 @@
 """HTTP: the history and the detail of a model version, as pages and as JSON, and what a person does with a claim."""
 
-import re
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -9,30 +8,35 @@ from urllib.parse import quote
 
 import azure.functions as func
 
-from model_release.domain.claims import Claim, RecordedVersion, State
+from model_release.domain.claims import RecordedVersion, State
 from model_release.domain.events import NAME, Workspace, parse
-from model_release.domain.history import HistoryEntry
 from model_release.domain.routing import match
 from model_release.errors import ClaimLeasedError, RefusedError, TemporaryError
 from model_release.flow import manually
-from model_release.flow.set_back import set_mark_back
 from model_release.flow.start_release import StartRelease
-from model_release.log import log_entry
 from model_release.store.history import History
 from model_release.text import shorten
 from model_release.web import views
 from model_release.web.history_query import read_query
 from model_release.web.views import ModelVersionDetail
-from triggers.http import HttpError, answered, body, is_foreign, json_answer, link, page, wants_json
+from triggers.http import (
+    HttpError,
+    answered,
+    body,
+    by_hand,
+    is_foreign,
+    json_answer,
+    link,
+    page,
+    wants_json,
+)
+from triggers.manual import do
 
-_IDEMPOTENCY_KEY = re.compile(r"[A-Za-z0-9-]{8,64}")
-# The texts of a person who sets the high-water mark back, and how many characters each may have.
-_MOST_CHARACTERS = {"by": 100, "comment": 500}
 _MARK_SET_BACK = "mark_set_back"
 _FILTERS = ("model", "state", "since", "until", "ignored")
 
 
-def add_to(app: func.FunctionApp, start_release: StartRelease, history: History) -> None:
+def add_to(app: func.FunctionApp, start_release: StartRelease, history: History, *, signs_people_in: bool) -> None:
     """Add the functions `releases` and `model_version`."""
 
     @app.route("releases", methods=["GET"], auth_level=func.AuthLevel.FUNCTION)
@@ -41,8 +45,9 @@ def add_to(app: func.FunctionApp, start_release: StartRelease, history: History)
 
     @app.route("releases/{model}/{version}", methods=["GET", "POST"], auth_level=func.AuthLevel.FUNCTION)
     def model_version(req: func.HttpRequest) -> func.HttpResponse:
-        answer = _start if req.method == "POST" else _model_version
-        return answered(req, lambda: answer(req, start_release))
+        if req.method == "POST":
+            return answered(req, lambda: _start(req, start_release, signs_people_in=signs_people_in))
+        return answered(req, lambda: _model_version(req, start_release))
 
 
 def _history(req: func.HttpRequest, history: History) -> func.HttpResponse:
@@ -72,14 +77,16 @@ def _history(req: func.HttpRequest, history: History) -> func.HttpResponse:
 
 
 def _model_version(req: func.HttpRequest, start_release: StartRelease) -> func.HttpResponse:
-    details = [views.detail(detail) for detail in _recorded(req, start_release)]
-    if not details:
+    recorded = _recorded(req, start_release)
+    if not recorded:
         return _not_recorded(req, start_release)
+    details = [views.detail(detail, _lines(detail, start_release)) for detail in recorded]
     if wants_json(req):
         return json_answer({"model_versions": details})
     for detail in details:
         detail["workspace_name"] = detail["workspace"].rpartition("/")[2]
         detail["action"] = link(req, "", workspace=detail["workspace"])
+        detail["pins"] = link(req, f"../../pins/{quote(detail['model'])}")
     done = req.params.get("done", "")
     return page(
         req,
@@ -101,7 +108,14 @@ def _not_recorded(req: func.HttpRequest, start_release: StartRelease) -> func.Ht
     return page(req, "not_recorded", 404, model=model, version=version, actions=actions)
 
 
-def _start(req: func.HttpRequest, start_release: StartRelease) -> func.HttpResponse:
+def _lines(detail: ModelVersionDetail, start_release: StartRelease) -> views.Lines:
+    """Read the pin and the pending rows of each target of a model version."""
+    lines = {(claim.partition, claim.target_digest) for claim in detail.recorded.claims}
+    recorder = start_release.recorder
+    return {at[1]: (recorder.marks.pin(*at), recorder.pending.of_line(*at)) for at in lines}
+
+
+def _start(req: func.HttpRequest, start_release: StartRelease, *, signs_people_in: bool) -> func.HttpResponse:
     if is_foreign(req):
         raise HttpError(403, "a page of another site sent this request")
     asked = body(req)
@@ -109,7 +123,8 @@ def _start(req: func.HttpRequest, start_release: StartRelease) -> func.HttpRespo
     if len(details) > 1:
         raise HttpError(400, f"several workspaces may have this version; set `workspace` to one of {_choices(details)}")
     try:
-        entries = _do(asked, details[0], start_release)
+        who = by_hand(req, asked, signs_people_in=signs_people_in)
+        entries = do(asked, who, details[0], start_release)
     except ClaimLeasedError as error:
         # Pressing a button twice shows what the first request does.
         if not wants_json(req):
@@ -128,60 +143,6 @@ def _start(req: func.HttpRequest, start_release: StartRelease) -> func.HttpRespo
 def _see(req: func.HttpRequest, detail: ModelVersionDetail, done: str) -> func.HttpResponse:
     location = link(req, "", workspace=detail.registered.workspace.id, done=done)
     return func.HttpResponse(status_code=303, headers={"Location": location})
-
-
-def _do(asked: Mapping[str, str], detail: ModelVersionDetail, start_release: StartRelease) -> list[HistoryEntry]:
-    """Restart a claim with an idempotency key, try a pending claim now without one, and match again without a claim.
-
-    A restart with the key of the request that inserted the claim starts nothing.
-
-    `set_mark_back` sets the high-water mark back to the claim's version and starts nothing.
-    """
-    if "set_mark_back" in asked:
-        return _set_mark_back(asked, detail, start_release)
-    key, idempotency_key = asked.get("claim", ""), asked.get("idempotency_key", "")
-    if idempotency_key and not _IDEMPOTENCY_KEY.fullmatch(idempotency_key):
-        raise HttpError(400, "`idempotency_key` is not 8 to 64 letters, digits and '-'; use a new one for each restart")
-    event_id = f"started manually: {idempotency_key}"
-    if not key:
-        event = detail.registered
-        return start_release.match_again(replace(event, id=event_id) if idempotency_key else event)
-    claim = _claim(key, detail)
-    if not idempotency_key and not claim.state.final:
-        return start_release.try_now(claim, by_hand=True)
-    if not idempotency_key or claim.event_id == event_id:
-        return [HistoryEntry.of(claim)]
-    if not claim.state.final:
-        raise HttpError(409, f"this claim is {claim.state}; to try it now, leave out `idempotency_key`")
-    return start_release.restart(claim, idempotency_key)
-
-
-def _set_mark_back(
-    asked: Mapping[str, str], detail: ModelVersionDetail, start_release: StartRelease
-) -> list[HistoryEntry]:
-    """Set the high-water mark back to the version of the claim; raises HttpError with every problem of the request."""
-    problems = []
-    if asked["set_mark_back"] != "yes":
-        problems.append(f"set_mark_back: {shorten(asked['set_mark_back'])!r} is not 'yes'")
-    if not asked.get("claim"):
-        problems.append("`set_mark_back` needs the `claim` of the version")
-    if "idempotency_key" in asked:
-        problems.append("`set_mark_back` starts nothing; leave out `idempotency_key`")
-    texts = {name: asked.get(name, "").strip() for name in _MOST_CHARACTERS}
-    for name, most in _MOST_CHARACTERS.items():
-        if not (texts[name].isprintable() and 1 <= len(texts[name]) <= most):
-            problems.append(f"{name}: {shorten(texts[name])!r} is not 1 to {most} printable characters")
-    if problems:
-        raise HttpError(400, "; ".join(problems))
-    entries = set_mark_back(_claim(asked["claim"], detail), texts["by"], texts["comment"], start_release)
-    return [log_entry(entry) for entry in entries]
-
-
-def _claim(key: str, detail: ModelVersionDetail) -> Claim:
-    for claim in detail.recorded.claims:
-        if claim.key == key:
-            return claim
-    raise HttpError(404, f"{detail.registered.model}:{detail.registered.version} has no claim {shorten(key)}")
 
 
 def _recorded(req: func.HttpRequest, start_release: StartRelease) -> list[ModelVersionDetail]:

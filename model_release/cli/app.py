@@ -1,5 +1,6 @@
 """The app's HTTP API (docs/openapi.yaml), and what the commands that use it share."""
 
+import getpass
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
@@ -19,6 +20,7 @@ STYLES = {
     "started": "green",
     "starting": "cyan",
     "waiting": "yellow",
+    "held": "yellow",
     "unknown": "yellow",
     "refused": "red",
     "abandoned": "red",
@@ -50,7 +52,25 @@ workspace_option = click.option(
 target_option = click.option(
     "--target", help="PROJECT/DEFINITION as `show` prints it, if the version has claims on several targets."
 )
+comment_option = click.option("--comment", required=True, help="Why, for the history: 1 to 500 characters.")
 yes_option = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+
+
+def user() -> str:
+    """Return the name of the signed-in user of this machine; raises click.UsageError if it has none."""
+    try:
+        return getpass.getuser()
+    # Python before 3.13 raises KeyError if the user has no name, and ImportError on Windows.
+    except (OSError, KeyError, ImportError) as error:
+        raise click.UsageError("This machine has no name for the signed-in user; set --by.") from error
+
+
+by_option = click.option(
+    "--by",
+    default=user,
+    show_default="the name of the signed-in user of this machine",
+    help="Who you are, for the history: 1 to 100 characters.",
+)
 
 
 def _model_version(_: click.Context, __: click.Parameter, text: str) -> tuple[str, str]:
@@ -94,6 +114,15 @@ class AppClient:
         """Start a model version or set a high-water mark back; return the history entries."""
         path, workspace = _path(detail["model"], detail["version"]), detail["workspace"]
         return list(self._request("POST", path, {"workspace": workspace}, json=body)["entries"])
+
+    def lines(self, model: str, **query: str | None) -> list[Json]:
+        """Return what was started last of a model, its pin and what is pending, at each target."""
+        return list(self._request("GET", f"/api/pins/{quote(model)}", query)["lines"])
+
+    def steer(self, line: Json, **body: str) -> list[Json]:
+        """Pin what is out, or remove the pin; return the history entries."""
+        body |= {"workspace": line["workspace"], "target": line["target"]}
+        return list(self._request("POST", f"/api/pins/{quote(line['model'])}", {}, json=body)["entries"])
 
     def _request(
         self, method: str, path: str, query: Mapping[str, Any], missing: dict[str, Any] | None = None, **body: Any
@@ -165,6 +194,12 @@ def confirm(effect: str, *, yes: bool) -> None:
     click.echo(visible(effect), err=True)
     if not yes:
         click.confirm("Continue?", abort=True, err=True)
+
+
+def pinned(pin: Json) -> str:
+    """Describe a pin."""
+    verified = "" if pin["by_verified"] else " (stated)"
+    return f"{pin['version']} is pinned since {utc(pin['since'])} UTC by {pin['by']}{verified}: {pin['comment']}"
 
 
 def show_entries(entries: list[Json], *, as_json: bool) -> None:

@@ -9,9 +9,9 @@ from model_release.cli.explain import explain
 from model_release.cli.history import history
 from model_release.cli.migrate.command import migrate
 from model_release.cli.send import send
-from model_release.cli.set_mark_back import set_mark_back
 from model_release.cli.show import show
 from model_release.cli.start import start
+from model_release.cli.steer import pin, set_mark_back, unpin
 from model_release.errors import ConfigurationError, ModelReleaseError
 
 
@@ -34,5 +34,5 @@ def main() -> None:
     """Run a command."""
 
 
-for command in (check, explain, history, migrate, send, set_mark_back, show, start):
+for command in (check, explain, history, migrate, pin, send, set_mark_back, show, start, unpin):
     main.add_command(command)

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from model_release.cli.app import STYLES, AppClient, key_option, model_version_argument, url_option, utc
+from model_release.cli.app import STYLES, AppClient, key_option, model_version_argument, pinned, url_option, utc
 from model_release.cli.terminal import as_json, show_json, show_table
 from model_release.text import visible
 
@@ -48,6 +48,9 @@ def _show_claim(claim: dict[str, Any]) -> None:
         "Reason": claim["reason"],
         "Release": release and f"{release['name']}  {release['url']}",
         "Route": claim["route"],
+        "By": claim["by"] and f"{claim['by']}{'' if claim['by_verified'] else ' (stated)'}",
+        "Comment": claim["comment"],
+        "Pin": claim["pin"] and pinned(claim["pin"]),
         "Claimed": f"{utc(claim['created'])} UTC",
         "Next attempt": claim["next_attempt"] and f"{utc(claim['next_attempt'])} UTC",
     }

@@ -8,10 +8,12 @@ import click
 from model_release.cli.app import (
     AppClient,
     Json,
+    by_option,
     claim_on,
     confirm,
     key_option,
     model_version_argument,
+    pinned,
     show_entries,
     target_option,
     the_one,
@@ -33,6 +35,9 @@ _STARTED_OR_PENDING = (State.STARTED, State.STARTING, State.WAITING, State.UNKNO
     "--idempotency-key",
     help="8 to 64 letters, digits and '-'; a second call with the same key starts nothing. Default: a new key.",
 )
+@click.option("--pin", is_flag=True, help="Keep this version at the target until `unpin`; newer versions are held.")
+@click.option("--comment", default="", help="Why, for the history: up to 500 characters. With --pin it is required.")
+@by_option
 @yes_option
 @url_option
 @key_option
@@ -43,6 +48,9 @@ def start(
     workspace: str | None,
     target: str | None,
     idempotency_key: str | None,
+    pin: bool,
+    comment: str,
+    by: str,
     yes: bool,
     url: str,
     key: str | None,
@@ -51,22 +59,28 @@ def start(
     """Start a release for a model version manually, even if one exists.
 
     A claim that is not final is tried now. A version without a claim is read from Azure ML and matched with the release
-    map, also if no event announced it.
+    map, also if no event announced it. With --pin, also a claim that is not final is started, and stays.
     The exit code is 1 if no release is started and none is pending.
     """
+    if pin and not comment.strip():
+        raise click.UsageError("--pin needs --comment: why is the version kept?")
     app = AppClient(url, key)
     detail = the_one(app.find(*model_version, workspace))
     claim = claim_on(target, detail["claims"])
-    confirm(_effect(detail, claim), yes=yes)
-    body = {"claim": claim["claim"]} if claim else {}
-    if claim is None or claim["final"]:
+    if pin and claim is None:
+        raise click.ClickException("This version has no claim, so it cannot be pinned. Start it first.")
+    confirm("\n".join([_effect(detail, claim, pin=pin), *_consequences(claim, pin=pin)]), yes=yes)
+    body = {"by": by, "comment": comment} | ({"claim": claim["claim"]} if claim else {})
+    if claim is None or claim["final"] or pin:
         body["idempotency_key"] = idempotency_key or str(uuid.uuid4())
+    if pin:
+        body["pin"] = "yes"
     entries = app.post(detail, **body)
     show_entries(entries, as_json=as_json)
     sys.exit(not any(entry["state"] in _STARTED_OR_PENDING for entry in entries))
 
 
-def _effect(detail: Json, claim: Json | None) -> str:
+def _effect(detail: Json, claim: Json | None, *, pin: bool) -> str:
     name = f"{detail['model']}:{detail['version']}"
     if "routes" not in detail:
         return f"{name} is not recorded\nThis reads it from Azure ML, and starts a release if a route matches it."
@@ -80,7 +94,7 @@ def _effect(detail: Json, claim: Json | None) -> str:
             "This matches it with its tags in Azure ML now."
         )
     state = f"{name} at {claim['target']} is {claim['state']}: {claim['reason']}"
-    if not claim["final"]:
+    if not (claim["final"] or pin):
         return f"{state}\nThis tries it now."
     releases = [
         f"  {one['release']['name']}  {one['release']['url']}"
@@ -89,3 +103,19 @@ def _effect(detail: Json, claim: Json | None) -> str:
     ]
     existing = " in addition to:" if releases else "."
     return "\n".join([state, f"This starts another release{existing}", *releases])
+
+
+def _consequences(claim: Json | None, *, pin: bool) -> list[str]:
+    """Say what a start does to the pin and to the newer versions that are pending at its target."""
+    if claim is None:
+        return []
+    said = []
+    if claim["pin"]:
+        instead = "This moves the pin." if pin else "The app refuses this: run `unpin`, or set --pin to move the pin."
+        said.append(f"{pinned(claim['pin'])}. {instead}")
+    elif pin:
+        said.append("This pins it: newer versions are held until `unpin`.")
+    if newer := ", ".join(f"{one['version']} ({one['state']})" for one in claim["newer"]):
+        then = "held until `unpin`" if pin or claim["pin"] else "released after it, and replace it; --pin holds them"
+        said.append(f"Newer versions are pending here: {newer}. They are {then}.")
+    return said

@@ -20,6 +20,7 @@ class State(StrEnum):
 
     STARTING = "starting"
     WAITING = "waiting"
+    HELD = "held"
     REFUSED = "refused"
     UNKNOWN = "unknown"
     STARTED = "started"
@@ -42,17 +43,19 @@ class State(StrEnum):
 MEANING: Mapping[State, str] = {
     State.STARTING: "A worker is processing the claim, or was cut off.",
     State.WAITING: "Nothing was created; the sweep tries again.",
+    State.HELD: "A pin keeps the version back; it is tried again at most hourly.",
     State.REFUSED: "Nothing was created, and a person must change something; the sweep tries again.",
     State.UNKNOWN: "A release may have been created; the sweep looks for its marker.",
     State.STARTED: "The release exists.",
-    State.SUPERSEDED: "A newer version was sent to the target first.",
-    State.WITHDRAWN: "No route leads to the target any more, or Azure ML does not have the version.",
+    State.SUPERSEDED: "A newer version was sent to the target first, or a person kept an older one there.",
+    State.WITHDRAWN: "No route leads to the target, Azure ML does not have the version, or a person decided otherwise.",
     State.ABANDONED: "All attempts failed for seven days.",
     State.IGNORED: "The event started nothing; it has no claim.",
 }
 TRANSITIONS: Mapping[State, frozenset[State]] = {
     State.STARTING: frozenset(State) - {State.IGNORED},
     State.WAITING: frozenset({State.STARTING}),
+    State.HELD: frozenset({State.STARTING}),
     State.REFUSED: frozenset({State.STARTING}),
     State.UNKNOWN: frozenset({State.STARTING}),
     State.STARTED: frozenset(),
@@ -79,7 +82,8 @@ class AttemptResult:
 
     `next_attempt` only if the state is not final; `in_flight_until` if an earlier attempt sent the request; `instead`
     are the plans that replace a withdrawn claim; `log_reason` if the reason contains values of tags or properties;
-    `unavailable` if Azure DevOps or Azure ML did not answer, so that other claims may end in the same way.
+    `unavailable` if Azure DevOps or Azure ML did not answer, so that other claims may end in the same way; `absent` if
+    Azure ML does not have the version, so that other versions need not wait for it.
     """
 
     state: State
@@ -90,6 +94,7 @@ class AttemptResult:
     instead: tuple[Plan, ...] = ()
     log_reason: str = ""
     unavailable: bool = field(default=False, compare=False)
+    absent: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -100,8 +105,10 @@ class Claim:
     still be carried out. `definition_id` is the ID of the definition or pipeline that the request was sent to, 0 before
     the first request. `registered_at` is when Azure ML registered the version, NEVER before it confirmed this.
     `nonce` is the random part of the marker, which nobody can plant in a release of another claim.
-    `attempt` is the number of the latest attempt. `idempotency_key` belongs to a person's start,
-    `sibling_targets` are the other targets of the event, `trace_parent` is the span that inserted the claim.
+    `attempt` is the number of the latest attempt. `idempotency_key` belongs to a person's start, `by` and `comment` are
+    who started it and why, and `pins` is whether it was started with a pin. `pinned_until` is when a pin last kept the
+    claim back, `newest_only` the order of its target. `sibling_targets` are the other targets of the event,
+    `trace_parent` is the span that inserted the claim.
     """
 
     partition: str
@@ -130,6 +137,12 @@ class Claim:
     release_name: str = ""
     release_url: str = ""
     idempotency_key: str = ""
+    by: str = ""
+    by_verified: bool = False
+    comment: str = ""
+    pins: bool = False
+    pinned_until: datetime = NEVER
+    newest_only: bool = False
     sibling_targets: str = ""
     trace_parent: str = ""
     attempts: tuple[Attempt, ...] = ()
@@ -143,6 +156,11 @@ class Claim:
     def registered(self) -> datetime:
         """When the version was registered; at the latest, if Azure ML has not said so."""
         return self.registered_at if self.registered_at > NEVER else self.created + CLOCK_DIFFERENCE
+
+    @property
+    def waits_since(self) -> datetime:
+        """When the seven days began that it may be attempted: the time for which a pin kept it back does not count."""
+        return max(self.created, self.pinned_until)
 
     @property
     def target(self) -> Target:

@@ -8,8 +8,29 @@ from model_release.domain.claims import NEVER, Claim, State
 
 
 @dataclass(frozen=True)
+class ByHand:
+    """Who does something manually, and why; only if `by_verified`, the platform signed the person in.
+
+    `pins`: the version that is started is pinned.
+    """
+
+    by: str = ""
+    by_verified: bool = False
+    comment: str = ""
+    pins: bool = False
+
+    @classmethod
+    def of(cls, claim: Claim) -> Self:
+        """Return who started a claim, and why."""
+        return cls(claim.by, claim.by_verified, claim.comment, claim.pins)
+
+
+NOBODY = ByHand()
+
+
+@dataclass(frozen=True)
 class HistoryEntry:
-    """One entry of the history; the last three values, of this attempt only, are not stored.
+    """One entry of the history; the last four values, of this attempt only, are not stored.
 
     `log_reason` is the reason without values of tags and properties, empty if the reason has none.
     """
@@ -28,9 +49,13 @@ class HistoryEntry:
     release_id: int = 0
     release_name: str = ""
     release_url: str = ""
+    by: str = ""
+    by_verified: bool = False
+    comment: str = ""
     milliseconds: int = field(default=0, compare=False)
     log_reason: str = field(default="", compare=False)
     unavailable: bool = field(default=False, compare=False)
+    absent: bool = field(default=False, compare=False)
 
     @property
     def model_version(self) -> tuple[str, str]:
@@ -56,6 +81,9 @@ class HistoryEntry:
             release_id=claim.release_id,
             release_name=claim.release_name,
             release_url=claim.release_url,
+            by=claim.by,
+            by_verified=claim.by_verified,
+            comment=claim.comment,
         )
 
 

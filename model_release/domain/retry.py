@@ -54,7 +54,7 @@ class Availability:
 
 def is_too_old(claim: Claim, now: datetime) -> bool:
     """Whether nothing may be created for the claim any more."""
-    return now - claim.created >= ABANDON_AFTER
+    return now - claim.waits_since >= ABANDON_AFTER
 
 
 def abandoned(state: State, reason: str) -> AttemptResult:
@@ -63,7 +63,10 @@ def abandoned(state: State, reason: str) -> AttemptResult:
 
 
 def abandon(claim: Claim, result: AttemptResult, now: datetime) -> AttemptResult:
-    """Replace the result of a claim that is too old, unless a release may exist: it is searched for first."""
-    if result.state.final or result.state is State.UNKNOWN or not is_too_old(claim, now):
+    """Replace the result of a claim that is too old, unless a pin keeps it back.
+
+    If its release may exist, it is searched for first.
+    """
+    if result.state.final or result.state in (State.UNKNOWN, State.HELD) or not is_too_old(claim, now):
         return result
     return abandoned(result.state, result.reason)

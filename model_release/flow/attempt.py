@@ -13,6 +13,7 @@ from model_release.domain.routing import NO_ROUTING, Routing
 from model_release.domain.targets import Plan
 from model_release.errors import AzureDevOpsError, RefusedError, TemporaryError
 from model_release.flow.confirm import Ask, Confirm, Confirmed
+from model_release.flow.pin import kept_back
 from model_release.store.claims import Claims, Clock
 from model_release.store.high_water_mark import HighWaterMarks, Obstacle
 from model_release.store.targets import Targets
@@ -67,7 +68,7 @@ class Attempts:
             self._throttled,
             self._routed,
             self._target,
-            self._high_water_mark,
+            self._high_water_mark_and_pin,
         )
         for guard in guards:
             guarded = guard(attempt)
@@ -81,7 +82,8 @@ class Attempts:
         except AzureDevOpsError as error:
             return _ended(attempt, self._failed(_STATES.get(type(error), State.UNKNOWN), str(error), claim, error))
         matched = f"route {plan.route} matches {event.model}:{event.version}"
-        reason = f"restarted manually; {matched}" if claim.idempotency_key else matched
+        manually = "pinned and restarted manually" if claim.pins else "restarted manually"
+        reason = f"{manually}; {matched}" if claim.idempotency_key else matched
         return _ended(attempt, AttemptResult(State.STARTED, reason, created=created))
 
     def wait(self, result: AttemptResult, until: datetime) -> bool:
@@ -101,7 +103,7 @@ class Attempts:
         """Find the release that an earlier attempt may have created."""
         before, claim = attempt.before, attempt.claim
         # Without an ID no request was ever sent.
-        if before is None or before.state is State.WAITING or not before.definition_id:
+        if before is None or before.state in (State.WAITING, State.HELD) or not before.definition_id:
             return attempt
         # A refusal proves that nothing was created. If that is ever wrong, the release is adopted, not created again.
         kept = State.UNKNOWN if before.state.may_be_created else State.REFUSED
@@ -146,11 +148,14 @@ class Attempts:
             return AttemptResult(State.WITHDRAWN, confirmed.reason)
         wait = max(self.first_retry, confirmed.retry_after or timedelta())
         next_attempt = now + min(wait, LONGEST_RETRY)
-        return AttemptResult(State.WAITING, confirmed.reason, next_attempt, unavailable=not confirmed.absent)
+        is_absent = confirmed.absent
+        return AttemptResult(State.WAITING, confirmed.reason, next_attempt, unavailable=not is_absent, absent=is_absent)
 
     def _throttled(self, attempt: OpenAttempt) -> Guarded:
         until = self.throttle.throttled_until()
-        return AttemptResult(State.WAITING, _throttling(until), until) if until > self.clock() else attempt
+        if until <= self.clock():
+            return attempt
+        return AttemptResult(State.WAITING, _throttling(until), until, unavailable=True)
 
     def _routed(self, attempt: OpenAttempt) -> Guarded:
         """Select the plan for the claim's target; without one, the claim is withdrawn for what the map plans now."""
@@ -166,7 +171,8 @@ class Attempts:
         if not routing.plans:
             return AttemptResult(State.WITHDRAWN, routing.why_nothing.text, log_reason=routing.why_nothing.log)
         targets = ", ".join(str(plan.target) for plan in routing.plans)
-        return AttemptResult(State.WITHDRAWN, f"the route's target is now {targets}", instead=routing.plans)
+        instead = () if claim.pins else routing.plans
+        return AttemptResult(State.WITHDRAWN, f"the route's target is now {targets}", instead=instead)
 
     def _target(self, attempt: OpenAttempt) -> Guarded:
         """Resolve the target, and write its ID into the claim before a request is sent to it."""
@@ -178,24 +184,25 @@ class Attempts:
             return self._failed(_STATES.get(type(error), State.WAITING), str(error), claim, error)
         if resolved.target_digest != claim.target_digest:
             reason = f"{plan.target} is another name of a target that has its own claim"
-            return AttemptResult(State.WITHDRAWN, reason, instead=(plan,))
-        if resolved.definition_id == claim.definition_id:
-            return attempt
-        return replace(attempt, claim=self.claims.update(claim, replace(claim, definition_id=resolved.definition_id)))
+            return AttemptResult(State.WITHDRAWN, reason, instead=() if claim.pins else (plan,))
+        known = replace(claim, definition_id=resolved.definition_id, newest_only=plan.newest_only)
+        return attempt if known == claim else replace(attempt, claim=self.claims.update(claim, known))
 
-    def _high_water_mark(self, attempt: OpenAttempt) -> Guarded:
-        if not _plan(attempt).newest_only or attempt.event.number is None:
-            return attempt
-        obstacle = self.marks.advance(attempt.claim)
-        if obstacle and self._begins_a_line(attempt, obstacle):
+    def _high_water_mark_and_pin(self, attempt: OpenAttempt) -> Guarded:
+        """Write the claim into the row that has both, unless one of them is an obstacle; without order, ask the pin."""
+        has_order = _plan(attempt).newest_only and attempt.event.number is not None
+        obstacle = self.marks.advance(attempt.claim) if has_order else self.marks.kept_back(attempt.claim)
+        if obstacle and has_order and self._begins_a_line(attempt, obstacle):
             obstacle = self.marks.advance(attempt.claim, gone=obstacle.sent)
         if obstacle is None:
             return attempt
         if obstacle.sent:
             manually = " manually" if obstacle.manually else " first"
             return AttemptResult(State.SUPERSEDED, f"version {obstacle.sent} was sent{manually}")
-        reason = f"version {obstacle.in_flight} is still being created"
-        return AttemptResult(State.WAITING, reason, self.clock() + SOON)
+        if obstacle.in_flight:
+            reason = f"version {obstacle.in_flight} is still being created"
+            return AttemptResult(State.WAITING, reason, self.clock() + SOON)
+        return kept_back(attempt.claim, obstacle.pin, self.clock())
 
     def _begins_a_line(self, attempt: OpenAttempt, obstacle: Obstacle) -> bool:
         """Whether the version was registered after the newer one that was sent, and that one is gone."""

@@ -10,7 +10,7 @@ from functools import cache, partial
 from model_release.azure_ml.models import AzureMl, AzureMlError, ModelVersion
 from model_release.domain.claims import Claim, registration_row
 from model_release.domain.events import MODEL_REGISTERED, ModelRegistered, Workspace, parse
-from model_release.domain.history import HistoryEntry
+from model_release.domain.history import NOBODY, ByHand, HistoryEntry
 from model_release.domain.routing import Reason, Routing
 from model_release.domain.targets import Plan
 from model_release.errors import EventError
@@ -56,7 +56,7 @@ Ask = Callable[[], Confirmed | NotConfirmed]
 class Cause:
     """Why plans are attempted: an event, how to confirm it, and the last part of its claims' rows.
 
-    Only if `delivered`, the event is delivered again. `by_hand`: a person asked for this attempt.
+    Only if `delivered`, the event is delivered again. `by_hand`: a person asked for this attempt; `who` started it.
     """
 
     event: ModelRegistered
@@ -65,6 +65,7 @@ class Cause:
     registration: str = ""
     delivered: bool = False
     by_hand: bool = False
+    who: ByHand = NOBODY
 
 
 class Confirm:

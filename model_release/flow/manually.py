@@ -11,10 +11,15 @@ def unrecorded(workspace: Workspace, model: str, version: str) -> ModelRegistere
     return ModelRegistered(f"started manually: {model} {version}", workspace, model, version, {}, {}, body="")
 
 
-def confirmed_now(confirmed: Ask) -> Confirmed:
-    """Wait for the answer to a person; raises RefusedError, or TemporaryError if Azure ML cannot be read."""
+def confirmed_now(confirmed: Ask, recorded: Confirmed | None = None) -> Confirmed:
+    """Wait for the answer to a person; raises RefusedError, or TemporaryError if Azure ML cannot be read.
+
+    A start with a pin holds also then: it goes on with what is `recorded`, and each attempt asks again.
+    """
     answer = confirmed()
     if isinstance(answer, NotConfirmed):
+        if recorded and not answer.absent:
+            return recorded
         raise (RefusedError if answer.absent else TemporaryError)(answer.reason, answer.fix)
     return answer
 

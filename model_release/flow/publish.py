@@ -112,6 +112,9 @@ def outcome_event(claim: Claim, attempt: Attempt) -> dict[str, Any]:
             "attempt": attempt.number,
             "release": _release(claim) if attempt.state is State.STARTED else None,
             "event_id": claim.event_id,
+            "by": claim.by or None,
+            "by_verified": claim.by_verified,
+            "comment": claim.comment or None,
         },
     }
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from model_release.domain.claims import TRANSITIONS, Attempt, AttemptResult, Claim, State
 from model_release.domain.events import ModelRegistered
-from model_release.domain.history import HistoryEntry
+from model_release.domain.history import ByHand, HistoryEntry
 from model_release.domain.retry import abandon
 from model_release.domain.routing import Reason
 from model_release.domain.targets import NOTHING_CREATED
@@ -63,7 +63,8 @@ class Recorder:
         self.write_history(recorded, etag)
         if recorded.state.final and (has_pending_row or recorded.attempt > 1):
             self.pending.delete(recorded.partition, recorded.row)
-        return replace(HistoryEntry.of(recorded), log_reason=result.log_reason, unavailable=result.unavailable)
+        entry = replace(HistoryEntry.of(recorded), log_reason=result.log_reason)
+        return replace(entry, unavailable=result.unavailable, absent=result.absent)
 
     def write_history(self, claim: Claim, etag: str) -> None:
         """Write the history entry of a claim until it equals the claim; the etag is that of the entry before."""
@@ -80,9 +81,10 @@ class Recorder:
         entry = HistoryEntry.of(claim)
         return replace(entry, reason=f"already recorded: {entry.reason}", log_reason="already recorded")
 
-    def set_back(self, claim: Claim, reason: str) -> HistoryEntry:
-        """Record that a person set the high-water mark back to the version of a claim."""
+    def note(self, claim: Claim, reason: str, by_hand: ByHand) -> HistoryEntry:
+        """Record what a person did with the line of a claim."""
         entry = replace(HistoryEntry.of(claim), time=self.clock(), reason=reason[:_REASON_CHARACTERS])
+        entry = replace(entry, by=by_hand.by, by_verified=by_hand.by_verified, comment=by_hand.comment)
         self.history.write_alone(entry)
         return entry
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from model_release.domain.claims import AttemptResult, Claim, RecordedVersion, State
 from model_release.domain.events import ModelRegistered, Workspace, parse
-from model_release.domain.history import HistoryEntry
+from model_release.domain.history import NOBODY, ByHand, HistoryEntry
 from model_release.domain.release_map import ReleaseMap
 from model_release.domain.retry import PATIENCE
 from model_release.domain.routing import Reason, Routing, route
@@ -14,7 +14,8 @@ from model_release.domain.targets import Plan
 from model_release.errors import EventError
 from model_release.flow import manually
 from model_release.flow.attempt import Attempts, OpenAttempt
-from model_release.flow.confirm import Ask, Cause, as_confirmed, besides, registered_anew
+from model_release.flow.confirm import Ask, Cause, Confirmed, as_confirmed, besides, registered_anew
+from model_release.flow.pin import pin_or_refuse
 from model_release.flow.record import Recorder
 from model_release.log import all_of, log_entry
 from model_release.store.claims import Claims
@@ -23,10 +24,6 @@ from model_release.store.targets import Targets
 from model_release.tracing import traced
 
 Log = Callable[[HistoryEntry], HistoryEntry]
-
-
-def _unlogged(entry: HistoryEntry) -> HistoryEntry:
-    return entry
 
 
 @dataclass(frozen=True)
@@ -86,16 +83,18 @@ class StartRelease:
             return self._attempt_all(now.routing.plans, Cause(now.event, lambda: now), log_entry)
         return [log_entry(self.recorder.ignore(now.why_nothing, event.subject, event.id, now.event, again=True))]
 
-    def restart(self, claim: Claim, idempotency_key: str) -> list[HistoryEntry]:
-        """Start a version again, an older one too; repeating the key starts nothing more.
+    def restart(self, claim: Claim, idempotency_key: str, who: ByHand = NOBODY) -> list[HistoryEntry]:
+        """Start a version again, an older one too, or pin and start it; repeating the key starts nothing more.
 
-        Raises RefusedError if no route leads to the target any more, or the version is not registered, TemporaryError
-        if the target or Azure ML cannot be read, and ClaimLeasedError while the same key is processed.
+        Raises RefusedError if no route leads to the target, or the version is not registered, or another one is pinned,
+        TemporaryError if target or Azure ML cannot be read, and ClaimLeasedError while the same key is processed.
         """
-        now = manually.confirmed_now(self._ask(self._parse(claim.event), by_hand=True))
+        event = self._parse(claim.event)
+        ask, recorded = self._ask(event, by_hand=True), Confirmed(event, self._route(event)) if who.pins else None
+        now = manually.confirmed_now(ask, recorded)
         if plan := self.attempts.plan_for(claim, now.routing.plans):
-            cause = Cause(now.event, lambda: now, idempotency_key, by_hand=True)
-            return self._attempt_all((plan,), cause, log_entry)
+            pin_or_refuse(claim, idempotency_key, who, self.recorder, self.targets.last_resolved(plan.target))
+            return self._attempt_all((plan,), Cause(now.event, ask, idempotency_key, by_hand=True, who=who), log_entry)
         raise manually.not_routed(claim.target, now)
 
     @traced("attempt")
@@ -106,14 +105,14 @@ class StartRelease:
         confirmed, leased = self._ask(event, by_hand=by_hand), self.claims.acquire(claim)
         opened = OpenAttempt(leased.claim, claim, leased.deadline, event, confirmed, by_hand=by_hand)
         attempt, result = self.attempts.run(opened)
-        return self._end(attempt, result, Cause(event, confirmed, claim.idempotency_key, by_hand=by_hand), began)
+        cause = Cause(event, confirmed, claim.idempotency_key, by_hand=by_hand, who=ByHand.of(claim))
+        return self._end(attempt, result, cause, began)
 
     def _parse(self, body: str) -> ModelRegistered:
         """Read an event; the name of a workspace of ours has the letter case of the setting."""
         event = parse(body)
-        return replace(
-            event, workspace=next((ours for ours in self.workspaces if ours == event.workspace), event.workspace)
-        )
+        workspace = next((ours for ours in self.workspaces if ours == event.workspace), event.workspace)
+        return replace(event, workspace=workspace)
 
     @traced("match")
     def _route(self, event: ModelRegistered) -> Routing:
@@ -125,7 +124,7 @@ class StartRelease:
             event, lambda found: routing if routing and found is event else self._route(found), manually=by_hand
         )
 
-    def _attempt_all(self, plans: tuple[Plan, ...], cause: Cause, log: Log = _unlogged) -> list[HistoryEntry]:
+    def _attempt_all(self, plans: tuple[Plan, ...], cause: Cause, log: Log = lambda entry: entry) -> list[HistoryEntry]:
         """Attempt every plan, whatever happens to the others; raises the failures of all as one."""
         entries: list[HistoryEntry] = []
         failures: list[Exception] = []
@@ -143,9 +142,8 @@ class StartRelease:
     def _attempt(self, plan: Plan, siblings: list[str], cause: Cause) -> list[HistoryEntry]:
         began = self.monotonic()
         target = self.targets.last_resolved(plan.target)
-        leased = self.claims.new(
-            plan, cause.event, target, siblings, cause.idempotency_key, registration=cause.registration
-        )
+        key, registration = cause.idempotency_key, cause.registration
+        leased = self.claims.new(plan, cause.event, target, siblings, key, registration=registration, by_hand=cause.who)
         self.attempts.throttle.read_ahead()
         # The sweep must know of the claim before it exists if nobody delivers its event again, or if the target is new:
         # a later delivery may find the target, and its claims, under another name.

@@ -1,15 +1,15 @@
 """The sweep: take up the claims that are pending."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from operator import attrgetter
 from queue import Empty, SimpleQueue
 
 from azure.core.exceptions import AzureError
 
+from model_release.domain.claims import Claim, State
 from model_release.domain.history import HistoryEntry
 from model_release.domain.retry import Availability
 from model_release.errors import ClaimLeasedError
@@ -19,7 +19,7 @@ from model_release.log import log_entry, log_sweep
 from model_release.store.claims import Claims, Clock
 from model_release.store.history import History
 from model_release.store.last_sweep import LastSweep
-from model_release.store.pending import Due, Pending
+from model_release.store.pending import Due, Line, Pending
 from model_release.store.throttle import Throttle
 
 logger = logging.getLogger(__name__)
@@ -72,8 +72,8 @@ class Sweep:
     def _run(self) -> list[HistoryEntry]:
         now = self.clock()
         until = now + min(SWEEP_TIME, self.lease / 3)
-        due = () if self.throttle.throttled_until() > now else self.pending.due()
-        entries = self._attempt_all(sorted(due, key=attrgetter("next_attempt")), until)
+        due = [] if self.throttle.throttled_until() > now else self.pending.due()
+        entries = self._attempt_all(due, until)
         try:
             self.history.prune()
         except AzureError:
@@ -84,11 +84,11 @@ class Sweep:
             self.publisher.publish(lambda: self.clock() < until)
         return entries
 
-    def _attempt_all(self, due: list[Due], until: datetime) -> list[HistoryEntry]:
-        """Attempt one claim after the other until Azure DevOps answers, and then several at once."""
-        left: SimpleQueue[Due] = SimpleQueue()
-        for one in due:
-            left.put(one)
+    def _attempt_all(self, due: list[Line], until: datetime) -> list[HistoryEntry]:
+        """Attempt one line after the other until Azure DevOps answers, and then several at once."""
+        left: SimpleQueue[Line] = SimpleQueue()
+        for line in due:
+            left.put(line)
         availability = Availability()
         ended = self._attempt_some(left, availability, until, alone=True)
         if availability.answers:
@@ -96,33 +96,43 @@ class Sweep:
                 workers = [pool.submit(self._attempt_some, left, availability, until) for _ in range(SWEEP_THREADS)]
             for worker in workers:
                 ended += worker.result()
-        entries = []
-        for end in ended:
-            # Logged here: the host drops what is logged in a thread that it does not know.
-            if isinstance(end, HistoryEntry):
-                entries.append(log_entry(end))
-            elif not isinstance(end, ClaimLeasedError):
-                logger.error("an attempt failed; the next sweep repeats it", exc_info=end)
-        return entries
+        # Logged here: the host drops what is logged in a thread that it does not know.
+        return logged(ended)
 
     def _attempt_some(
-        self, left: SimpleQueue[Due], availability: Availability, until: datetime, *, alone: bool = False
+        self, left: SimpleQueue[Line], availability: Availability, until: datetime, *, alone: bool = False
     ) -> list[HistoryEntry | Exception]:
         ended: list[HistoryEntry | Exception] = []
         while not (availability.is_unavailable or (alone and availability.answers)) and self.clock() < until:
             try:
-                entries = self._take_up(left.get_nowait())
+                line = left.get_nowait()
             except Empty:
                 break
-            except Exception as error:  # noqa: BLE001  logged by the caller
-                ended.append(error)
-                continue
-            if entries:
-                availability.note(unavailable=entries[-1].unavailable)
-            ended += entries
+            ended += self.take_up(line, availability, until)
         return ended
 
-    def _take_up(self, due: Due) -> list[HistoryEntry]:
+    def take_up(self, line: Line, availability: Availability, until: datetime) -> list[HistoryEntry | Exception]:
+        """Attempt the claims of a line in their order, up to the first that the others wait for."""
+        ended: list[HistoryEntry | Exception] = []
+        for due in line:
+            # Where the throttle begins or ends here, no version may pass another one.
+            if availability.is_unavailable or self.clock() >= until or self.throttle.throttled_until() > self.clock():
+                break
+            try:
+                entries = self._take_up(due, has_turn=due.has_order and len(line) > 1)
+            except Exception as error:  # noqa: BLE001  logged by the caller
+                ended.append(error)
+                if due.has_order and isinstance(error, (ClaimLeasedError, AzureError)):
+                    break
+                continue
+            ended += entries
+            if entries:
+                availability.note(unavailable=entries[-1].unavailable)
+                if _others_wait(due, entries[-1]):
+                    break
+        return ended
+
+    def _take_up(self, due: Due, *, has_turn: bool) -> list[HistoryEntry]:
         claim = self.claims.find(due.partition, due.row)
         if claim is None:
             # It was cut off before its claim was inserted, or is about to insert it.
@@ -130,6 +140,29 @@ class Sweep:
         elif claim.state.final:
             self.start_release.recorder.write_history(claim, self.history.etag(claim))
             self.pending.delete(due.partition, due.row)
-        elif claim.next_attempt <= self.clock() and self.throttle.throttled_until() <= self.clock():
+        elif claim.next_attempt <= self.clock() or self._may_go_early(claim, has_turn=has_turn):
             return self.start_release.resume(claim)
         return []
+
+    def _may_go_early(self, claim: Claim, *, has_turn: bool) -> bool:
+        """Whether a claim may be attempted before it is due: at its turn, or once no pin keeps it back."""
+        if claim.state is State.HELD:
+            return self.start_release.attempts.marks.pin(claim.partition, claim.target_digest) is None
+        return has_turn
+
+
+def logged(ended: Iterable[HistoryEntry | Exception]) -> list[HistoryEntry]:
+    """Log how attempts ended, and return the entries; what failed is attempted again by the next sweep."""
+    entries = []
+    for end in ended:
+        if isinstance(end, HistoryEntry):
+            entries.append(log_entry(end))
+        elif not isinstance(end, ClaimLeasedError):
+            logger.error("an attempt failed; the next sweep repeats it", exc_info=end)
+    return entries
+
+
+def _others_wait(due: Due, entry: HistoryEntry) -> bool:
+    """Whether the attempt of a claim ended so that the other versions of its line must wait for the next one."""
+    may_still_go = entry.state in (State.WAITING, State.UNKNOWN) and not entry.absent
+    return entry.unavailable or (due.has_order and due.newest_only and may_still_go)

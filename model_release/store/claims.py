@@ -17,7 +17,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
 from typing import Any
 
@@ -34,6 +34,7 @@ from model_release.domain.claims import (
     claim_row,
 )
 from model_release.domain.events import ModelRegistered, Workspace
+from model_release.domain.history import NOBODY, ByHand
 from model_release.domain.lease import Lease
 from model_release.domain.targets import Plan
 from model_release.errors import ClaimLeasedError
@@ -75,10 +76,12 @@ class Claims:
         idempotency_key: str = "",
         *,
         registration: str = "",
+        by_hand: ByHand = NOBODY,
     ) -> Leased:
         """Build the claim of a plan, leased by this worker; writes nothing.
 
-        `siblings` are the digests of targets; `registration` is only for a version that was registered anew.
+        `siblings` are the digests of targets; `registration` is only for a version that was registered anew; `by_hand`
+        is only for a person's start.
         """
         deadline, now = self._lease.deadline(self._monotonic()), self._clock()
         claim = Claim(
@@ -101,6 +104,8 @@ class Claims:
             worker=uuid.uuid4().hex,
             nonce=secrets.token_hex(8),
             idempotency_key=idempotency_key,
+            **asdict(by_hand),
+            newest_only=plan.newest_only,
             sibling_targets=" ".join(siblings),
             trace_parent=trace_parent(),
         )
@@ -133,6 +138,7 @@ class Claims:
             in_flight_until=self._lease.in_flight_until(now),
             worker=uuid.uuid4().hex,
             attempt=claim.attempt + 1,
+            pinned_until=now if claim.state is State.HELD else claim.pinned_until,
         )
         return Leased(self.update(claim, acquired), deadline)
 

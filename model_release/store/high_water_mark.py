@@ -4,9 +4,11 @@
 |---|---|---|
 | `claim HASH MODEL` | `TARGET` | version, and the row of the claim that brought it |
 | | | the row of the claim that may have a request in flight, and until when |
+| | | the pin: version, the row of the claim of its start, who set it, when and why |
 
 A claim writes itself into the mark before its request is sent. The write is conditional and follows a read of the claim
-in the mark, so at most one request is in flight. The version only grows, and so does the time of one claim.
+in the mark, so at most one request is in flight. The version only grows, and so does the time of one claim. A target
+with another order has a row for its pin only.
 """
 
 from contextlib import suppress
@@ -22,27 +24,51 @@ from model_release.store.table import Table
 
 
 @dataclass(frozen=True)
-class Mark:
-    """A high-water mark; `brought_by` and `in_flight` are rows of claims."""
+class Pin:
+    """A person's choice that a version stays; `start` is the row of the start's claim, empty without a start."""
 
     version: str
-    brought_by: str
-    in_flight: str
-    in_flight_until: datetime
+    start: str
+    since: datetime
+    by: str = ""
+    by_verified: bool = False
+    comment: str = ""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A high-water mark; `brought_by` and `in_flight` are rows of claims, `version` is empty if none was sent."""
+
+    version: str = ""
+    brought_by: str = ""
+    in_flight: str = ""
+    in_flight_until: datetime = NEVER
+    pin: Pin | None = None
     etag: str = ""
+
+    @property
+    def number(self) -> int:
+        """The version as a number, less than every version if none was sent."""
+        return int(self.version) if self.version else -1
+
+
+_VALUES = ("version", "brought_by", "in_flight", "in_flight_until")
+_PIN = tuple(field.name for field in fields(Pin))
 
 
 @dataclass(frozen=True)
 class Obstacle:
-    """What keeps a version from being sent: a version that was sent before, or one that is in flight.
+    """What keeps a version from being sent: a version that was sent before, one that is in flight, or else a pin.
 
-    `brought_by` is the row of the claim of the version that was sent.
+    `brought_by` is the row of the claim of the version that was sent. A start with a pin that was removed has an
+    obstacle without any of them.
     """
 
     sent: str = ""
     in_flight: str = ""
     manually: bool = False
     brought_by: str = ""
+    pin: Pin | None = None
 
 
 class HighWaterMarks:
@@ -64,8 +90,8 @@ class HighWaterMarks:
         mark, is_fresh = self._remembered.get(at), False
         while True:
             if mark is None:
-                mark, is_fresh = self._read(claim), True
-            if mark and (obstacle := self._obstacle(mark, claim, gone)):
+                mark, is_fresh = self._read(*at), True
+            if obstacle := self._obstacle(mark, claim, gone):
                 if is_fresh:
                     return obstacle
             else:
@@ -81,21 +107,44 @@ class HighWaterMarks:
         if claim.state.final and mark and mark.in_flight == claim.row:
             self._remembered[at] = replace(mark, in_flight_until=NEVER)
 
+    def kept_back(self, claim: Claim) -> Obstacle | None:
+        """Return the pin that keeps a version back whose target has no mark."""
+        return self._kept_back(self._read(claim.partition, claim.target_digest).pin, claim)
+
+    def pin(self, partition: str, target_digest: str) -> Pin | None:
+        """Read the pin of a model and target."""
+        return self._read(partition, target_digest).pin
+
+    def set_pin(self, partition: str, target_digest: str, pin: Pin) -> None:
+        """Write a pin, in place of another one."""
+        while (mark := self._read(partition, target_digest)).pin != pin:
+            with suppress(ResourceExistsError, ResourceModifiedError):
+                self._save(partition, target_digest, mark, **_pin_values(pin))
+
+    def remove_pin(self, partition: str, target_digest: str, pin: Pin) -> bool:
+        """Remove this pin; return whether the line has no pin now: another person may have set another one."""
+        while (mark := self._read(partition, target_digest)).pin == pin:
+            with suppress(ResourceModifiedError):
+                self._save(partition, target_digest, mark, pin_version="")
+        return mark.pin is None
+
     def set_back(self, claim: Claim) -> None:
         """Set a newer mark back to the claim's version."""
-        while (mark := self._read(claim)) and int(mark.version) > int(claim.version):
+        while (mark := self._read(claim.partition, claim.target_digest)).number > int(claim.version):
             with suppress(ResourceModifiedError):
-                self._change(claim, mark, replace(mark, version=claim.version, brought_by=claim.row))
+                self._save(claim.partition, claim.target_digest, mark, version=claim.version, brought_by=claim.row)
 
     def newer_sent(self, claim: Claim) -> str:
         """Return the version of the mark if it is newer than the claim's, otherwise an empty text."""
-        mark = self._read(claim)
-        return mark.version if mark and int(mark.version) > int(claim.version) else ""
+        mark = self._read(claim.partition, claim.target_digest)
+        return mark.version if mark.number > int(claim.version) else ""
 
     def _obstacle(self, mark: Mark, claim: Claim, gone: str) -> Obstacle | None:
         by_hand, now = bool(claim.idempotency_key), self._clock()
-        if not by_hand and int(mark.version) > int(claim.version) and mark.version != gone:
+        if not by_hand and mark.number > int(claim.version) and mark.version != gone:
             return Obstacle(sent=mark.version, brought_by=mark.brought_by)
+        if kept_back := self._kept_back(mark.pin, claim):
+            return kept_back
         # The same version, started manually: one read decides both questions.
         same_by_hand = not by_hand and mark.version == claim.version and mark.brought_by != claim.row
         named = {mark.in_flight} if mark.in_flight_until > now else set()
@@ -109,37 +158,45 @@ class HighWaterMarks:
                 return Obstacle(in_flight=other.version)
         return None
 
-    def _read(self, claim: Claim) -> Mark | None:
-        found = self._table.find(claim.partition, claim.target_digest)
+    def _kept_back(self, pin: Pin | None, claim: Claim) -> Obstacle | None:
+        if claim.pins or pin is None:
+            is_its_own = not claim.pins or (pin and pin.start == claim.row)
+            return None if is_its_own else Obstacle(pin=pin)
+        if pin.start and pin.version == claim.version and not claim.idempotency_key:
+            start = self._claims.find(claim.partition, pin.start)
+            if start and start.state is State.STARTED:
+                return Obstacle(sent=start.version, manually=True)
+        return Obstacle(pin=pin)
+
+    def _read(self, partition: str, target_digest: str) -> Mark:
+        found = self._table.find(partition, target_digest)
         if found is None:
-            return None
-        values = {field.name: found[field.name] for field in fields(Mark) if field.name != "etag"}
-        return Mark(**values, etag=str(found.metadata["etag"]))
+            return Mark()
+        values = {name: found[name] for name in _VALUES}
+        pin = Pin(**{name: found[f"pin_{name}"] for name in _PIN}) if found.get("pin_version") else None
+        return Mark(**values, pin=pin, etag=str(found.metadata["etag"]))
 
-    def _write(self, mark: Mark | None, claim: Claim, gone: str) -> Mark:
+    def _write(self, mark: Mark, claim: Claim, gone: str) -> Mark:
         written = _advanced(mark, claim, gone)
-        if mark:
-            return self._change(claim, mark, written)
-        etag = self._table.insert(claim.partition, claim.target_digest, **_values(written))
-        return replace(written, etag=etag)
+        values = {name: getattr(written, name) for name in _VALUES}
+        return replace(written, etag=self._save(claim.partition, claim.target_digest, mark, **values))
 
-    def _change(self, claim: Claim, mark: Mark, written: Mark) -> Mark:
-        etag = self._table.change(claim.partition, claim.target_digest, mark.etag, **_values(written))
-        return replace(written, etag=etag)
-
-
-def _values(mark: Mark) -> dict[str, Any]:
-    values = asdict(mark)
-    del values["etag"]
-    return values
+    def _save(self, partition: str, target_digest: str, before: Mark, **values: Any) -> str:
+        """Write some values, unless the row has changed; the others stay as they are."""
+        if before.etag:
+            return self._table.change(partition, target_digest, before.etag, **values)
+        new = {name: getattr(before, name) for name in _VALUES}
+        return self._table.insert(partition, target_digest, **new | values)
 
 
-def _advanced(mark: Mark | None, claim: Claim, gone: str) -> Mark:
-    new = Mark(claim.version, claim.row, claim.row, claim.in_flight_until)
-    if mark is None:
-        return new
-    if int(mark.version) >= int(claim.version) and mark.version != gone:
-        new = replace(new, version=mark.version, brought_by=mark.brought_by)
+def _advanced(mark: Mark, claim: Claim, gone: str) -> Mark:
+    new = replace(mark, in_flight=claim.row, in_flight_until=claim.in_flight_until)
+    if mark.number < int(claim.version) or mark.version == gone:
+        new = replace(new, version=claim.version, brought_by=claim.row)
     if mark.in_flight == claim.row:
         new = replace(new, in_flight_until=max(mark.in_flight_until, claim.in_flight_until))
     return new
+
+
+def _pin_values(pin: Pin) -> dict[str, Any]:
+    return {f"pin_{name}": value for name, value in asdict(pin).items()}

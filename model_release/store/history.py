@@ -26,7 +26,7 @@ _HISTORY = "history"
 _IGNORED = "ignored"
 _PRUNED_AT_ONCE = 100
 _LAST = 10**16 - 1
-_NOT_STORED = ("milliseconds", "log_reason", "unavailable")
+_NOT_STORED = ("milliseconds", "log_reason", "unavailable", "absent")
 
 
 class History:

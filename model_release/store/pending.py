@@ -2,21 +2,24 @@
 
 | partition | row | for |
 |---|---|---|
-| `pending` | the claim's key | the claim's partition and row, and when it is due |
+| `pending` | the claim's key | the claim's partition and row, when it is due, its state, and the order of its target |
 
 The row is written before the claim. It is deleted once the claim is final and recorded, or if the claim does not exist
 and no function can be running any more that would insert it.
 """
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
+from operator import attrgetter
 from typing import Any
 
 from azure.core.exceptions import ResourceExistsError, ResourceModifiedError, ResourceNotFoundError
+from azure.data.tables import TableEntity
 
-from model_release.domain.claims import Claim, claim_key
+from model_release.domain.claims import Claim, State, claim_key
 from model_release.store.claims import Clock
 from model_release.store.table import Table
 
@@ -27,13 +30,32 @@ _PENDING = "pending"
 
 @dataclass(frozen=True)
 class Due:
-    """A pending row that is due: its claim, when this was claimed, since when it is due, and the row's own etag."""
+    """A pending row: its claim, since when this waits, when and in which state it is due, and the row's own etag.
+
+    `newest_only` is the order of its target, `manually` whether a person started it.
+    """
 
     partition: str
     row: str
     created: datetime
     next_attempt: datetime
+    state: State
+    newest_only: bool
+    manually: bool
     etag: str
+
+    @property
+    def version(self) -> str:
+        """The version of its claim."""
+        return self.row.split(" ")[0]
+
+    @property
+    def has_order(self) -> bool:
+        """Whether its turn depends on the versions of the same line that are pending."""
+        return self.version.isdecimal() and not self.manually
+
+
+Line = tuple[Due, ...]
 
 
 @dataclass(frozen=True)
@@ -75,17 +97,58 @@ class Pending:
         with suppress(ResourceModifiedError, ResourceNotFoundError):
             self._table.delete(_PENDING, claim_key(due.partition, due.row), due.etag)
 
-    def due(self) -> Iterator[Due]:
-        """Read the rows that are due."""
-        condition = "PartitionKey eq @pending and next_attempt le @now"
-        for row in self._table.query(condition, pending=_PENDING, now=self._clock()):
-            yield Due(row["partition"], row["row"], row["created"], row["next_attempt"], str(row.metadata["etag"]))
+    def due(self) -> list[Line]:
+        """Read the lines with a claim that is due, each in its order: with `newest` the newest version first.
+
+        The other versions of such a line are part of it, because their turn may come before or after the one that is
+        due. Starts of persons come first, and only if they are due. A version without order is a line of its own.
+        """
+        now = self._clock()
+        rows = map(_due, self._table.query("PartitionKey eq @pending", pending=_PENDING))
+        lines = defaultdict(list)
+        for row in rows:
+            alone = "" if row.has_order or row.manually else row.row
+            lines[row.partition, row.row.split(" ")[1], alone].append(row)
+        due = [found for line in lines.values() if (found := _in_order(line, now))]
+        return sorted(due, key=lambda line: min(one.next_attempt for one in line))
+
+    def of_line(self, partition: str, target_digest: str) -> Line:
+        """Read all rows of a line, in their order."""
+        condition = "PartitionKey eq @pending and partition eq @partition"
+        rows = map(_due, self._table.query(condition, pending=_PENDING, partition=partition))
+        return _in_order([row for row in rows if row.row.split(" ")[1] == target_digest])
 
     def count(self) -> PendingCount:
-        """Count the pending claims."""
-        rows = list(self._table.query("PartitionKey eq @pending", pending=_PENDING, select=["created"]))
+        """Count the pending claims, without those that a pin keeps back."""
+        condition = "PartitionKey eq @pending and state ne @held"
+        rows = list(self._table.query(condition, pending=_PENDING, held=State.HELD.value, select=["created"]))
         return PendingCount(len(rows), min((row["created"] for row in rows), default=None))
 
 
 def _values(claim: Claim, due: datetime) -> dict[str, Any]:
-    return {"partition": claim.partition, "row": claim.row, "created": claim.created, "next_attempt": due}
+    return {
+        "partition": claim.partition,
+        "row": claim.row,
+        "created": claim.waits_since,
+        "next_attempt": due,
+        "state": claim.state.value,
+        "newest_only": claim.newest_only,
+        "manually": bool(claim.idempotency_key),
+    }
+
+
+def _due(row: TableEntity) -> Due:
+    names = (field.name for field in fields(Due) if field.name not in ("state", "etag"))
+    values = {name: row[name] for name in names}
+    return Due(**values, state=State(row["state"]), etag=str(row.metadata["etag"]))
+
+
+def _in_order(rows: Iterable[Due], now: datetime | None = None) -> Line:
+    """Order the rows of a line; with a time, only what is to be attempted then."""
+    by_time = sorted(rows, key=attrgetter("created"))
+    alone = [row for row in by_time if not row.has_order and (now is None or row.next_attempt <= now)]
+    versions = sorted((row for row in by_time if row.has_order), key=lambda row: int(row.version))
+    if now and not any(row.next_attempt <= now for row in versions):
+        return tuple(alone)
+    # The order of the newest version counts: the release map may have changed.
+    return (*alone, *(reversed(versions) if versions and versions[-1].newest_only else versions))

@@ -1,6 +1,6 @@
 """The history and model versions as plain values, the same for the pages and for JSON (pure)."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -9,6 +9,12 @@ from model_release.domain.claims import NEVER, Attempt, Claim, RecordedVersion, 
 from model_release.domain.events import ModelRegistered, read_json
 from model_release.domain.history import HistoryEntry, HistoryPage
 from model_release.domain.routing import Match
+from model_release.flow.steer import LineNow
+from model_release.store.high_water_mark import Pin
+from model_release.store.pending import Due, Line
+
+# The pin and the pending rows of each line, by the digest of the target.
+Lines = Mapping[str, tuple[Pin | None, Line]]
 
 
 @dataclass(frozen=True)
@@ -43,25 +49,27 @@ def entry(one: HistoryEntry) -> dict[str, Any]:
         "next_attempt": _next_attempt(one),
         "release": _release(one),
         "event_id": one.event_id,
+        **_who(one),
     }
 
 
-def detail(one: ModelVersionDetail) -> dict[str, Any]:
-    """Show all that is recorded of a model version."""
+def detail(one: ModelVersionDetail, lines: Lines) -> dict[str, Any]:
+    """Show all that is recorded of a model version, and the pins and pending versions of its lines."""
     ignored = one.recorded.ignored
     return {
         "workspace": one.registered.workspace.id,
         "model": one.registered.model,
         "version": one.registered.version,
         "ignored": {"state": State.IGNORED.value, "reason": ignored} if ignored else None,
-        "claims": [claim(one) for one in one.recorded.claims],
+        "claims": [claim(one, *lines[one.target_digest]) for one in one.recorded.claims],
         "routes": routes(one.matches),
         "event": read_json(one.recorded.event),
     }
 
 
-def claim(one: Claim) -> dict[str, Any]:
-    """Show the claim of a model version on one target."""
+def claim(one: Claim, pinned: Pin | None, pending: Line) -> dict[str, Any]:
+    """Show the claim of a model version on one target, and the newer versions that are pending there."""
+    newer = [row for row in pending if _is_newer(row, one)]
     return {
         "claim": one.key,
         "target": str(one.target),
@@ -76,7 +84,39 @@ def claim(one: Claim) -> dict[str, Any]:
         "next_attempt": _next_attempt(one),
         "release": _release(one),
         "attempts": [_attempt(attempt) for attempt in one.attempts],
+        **_who(one),
+        "pins": one.pins,
+        "pin": pin(pinned),
+        "newer": [{"version": row.version, "state": row.state.value} for row in newer],
     }
+
+
+def line(one: LineNow) -> dict[str, Any]:
+    """Show a model at a target: what was started last, its pin, and what is pending."""
+    return {
+        "workspace": one.newest.workspace,
+        "model": one.newest.model,
+        "target": str(one.newest.target),
+        "version": one.out.version if one.out else None,
+        "started": _time(one.out.attempts[-1].time) if one.out else None,
+        "release": _release(one.out) if one.out else None,
+        "pin": pin(one.pin),
+        "is_kept": one.is_kept,
+        "pending": [
+            {"version": claim.version, "state": claim.state.value, "manually": bool(claim.idempotency_key)}
+            for claim in one.pending
+        ],
+    }
+
+
+def pin(one: Pin | None) -> dict[str, Any] | None:
+    """Show a pin."""
+    return {"version": one.version, "since": since(one), **_who(one)} if one else None
+
+
+def since(one: Pin | None) -> str:
+    """Show when a pin was set, empty without a pin."""
+    return _time(one.since) if one else ""
 
 
 def routes(matches: Iterable[Match]) -> list[dict[str, Any]]:
@@ -86,6 +126,16 @@ def routes(matches: Iterable[Match]) -> list[dict[str, Any]]:
 
 def _attempt(one: Attempt) -> dict[str, Any]:
     return {"attempt": one.number, "time": _time(one.time), "state": one.state.value, "reason": one.reason}
+
+
+def _is_newer(row: Due, than: Claim) -> bool:
+    if row.version.isdecimal() and than.version.isdecimal():
+        return int(row.version) > int(than.version)
+    return row.row != than.row and row.created > than.created
+
+
+def _who(one: Claim | HistoryEntry | Pin) -> dict[str, Any]:
+    return {"by": one.by or None, "by_verified": one.by_verified, "comment": one.comment or None}
 
 
 def _release(one: Claim | HistoryEntry) -> dict[str, Any] | None:

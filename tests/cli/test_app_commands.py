@@ -362,6 +362,57 @@ def test_the_mark_is_set_back_after_confirmation(env: Environment, terminal: Ter
     assert env.versions == ["99999", "26"]
 
 
+def test_a_version_is_started_with_a_pin_and_the_pin_is_removed(env: Environment, terminal: Terminal) -> None:
+    register(env, 20, 21)
+    pin = ("start", V20, "--pin", "--comment", "21 regressed on EU", "--by", "alice")
+
+    started = words(terminal.run(*pin, given="y\n"))
+    register(env, 22, 23)
+    moved = terminal.run("start", V20, "--by", "bob", given="n\n")
+    removed = words(terminal.run("unpin", MODEL, "--comment", "fixed", "--by", "bob", given="y\n", width=200))
+
+    assert "This pins it: newer versions are held until `unpin`." in started
+    assert "UTC by alice (stated): 21 regressed on EU. The app refuses this" in moved.stderr
+    assert "Newer versions are pending here: 23 (held), 22 (held). They are held until `unpin`." in moved.stderr
+    assert "Pending at fraud/1: 22 (held), 23 (held)." in removed
+    assert "This removes the pin and starts the newest version that is held." in removed
+    assert env.versions == ["20", "21", "20", "23"]
+
+
+def test_what_is_out_is_pinned_and_kept(env: Environment, terminal: Terminal) -> None:
+    register(env, 20)
+    why = ("--comment", "why", "--by", "alice", "--yes")
+
+    (pinned,) = terminal.json("pin", MODEL, *why)["entries"]
+    register(env, 21)
+    refused = terminal.run("start", f"{MODEL}:21", "--yes")
+    entries = terminal.json("unpin", MODEL, "--keep", *why)["entries"]
+
+    assert (pinned["by"], pinned["comment"]) == ("alice", "why")
+    assert refused.exit_code == 1
+    assert "Error: 20 is pinned since" in refused.stderr
+    assert [entry["state"] for entry in entries] == ["started", "superseded"]
+    assert env.versions == ["20"]
+    for command, code, error in (
+        (("unpin", MODEL, *why), 1, f"{MODEL} is not pinned at fraud/1."),
+        (("pin", "churn", *why), 1, "churn has no claim"),
+        (("start", V20, "--pin", "--yes"), 2, "--pin needs --comment"),
+    ):
+        done = terminal.run(*command)
+        assert (done.exit_code, error in done.stderr) == (code, True), done.stderr
+
+
+def test_a_plain_start_names_the_newer_versions_that_replace_it(env: Environment, terminal: Terminal) -> None:
+    register(env, 20)
+    env.azure_devops.misbehave(Fault(**POST, status=429, times=1))
+    register(env, 24)
+
+    done = terminal.run("start", V20, given="n\n")
+
+    assert "Newer versions are pending here: 24 (waiting)." in done.stderr
+    assert "They are released after it, and replace it; --pin holds them." in done.stderr
+
+
 def test_the_signed_in_user_sets_the_mark_back_by_default(
     env: Environment, terminal: Terminal, monkeypatch: pytest.MonkeyPatch
 ) -> None:

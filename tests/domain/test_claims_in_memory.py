@@ -33,6 +33,12 @@ def test_a_claim_is_at_its_first_attempt_and_has_created_nothing() -> None:
         "release_name": "",
         "release_url": "",
         "idempotency_key": "",
+        "by": "",
+        "by_verified": False,
+        "comment": "",
+        "pins": False,
+        "pinned_until": NEVER,
+        "newest_only": False,
         "sibling_targets": "",
         "trace_parent": "",
         "attempts": (),
@@ -48,6 +54,7 @@ def test_a_result_has_created_nothing_and_is_not_repeated() -> None:
         "instead": (),
         "log_reason": "",
         "unavailable": False,
+        "absent": False,
     }
 
 

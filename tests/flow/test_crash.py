@@ -1,6 +1,8 @@
 """A process is killed at each step of a release: after a redelivery and the sweep there is one release."""
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 
@@ -92,8 +94,9 @@ class Killer:
                 wait([self.process.sentinel])
 
 
-def deliver_to_a_process(env: Environment, killer: Killer) -> None:
-    """Deliver the event to a new process whose requests to storage, Azure DevOps and Azure ML pass the killer."""
+@contextmanager
+def through_a_process(env: Environment, killer: Killer) -> Iterator[str]:
+    """Serve the app in a new process whose requests to storage, Azure DevOps and Azure ML pass the killer."""
     storage = Proxy("storage", env.storage.upstream, gate=killer)
     azure_devops = Proxy("azure_devops", env.azure_devops_url, gate=killer)
     azure_ml = Proxy("azure_ml", env.settings()["AZURE_RESOURCE_MANAGER_URL"], gate=killer)
@@ -110,10 +113,15 @@ def deliver_to_a_process(env: Environment, killer: Killer) -> None:
         )
         with HostProcess(environment) as host:
             killer.process = host.process
-            try:
-                requests.post(host.url + WEBHOOK, data=event(), headers=NOTIFICATION)
-            except requests.ConnectionError:
+            yield host.url
+            if killer.when != "never":
                 host.process.join()
+
+
+def deliver_to_a_process(env: Environment, killer: Killer) -> None:
+    """Deliver the event to the process."""
+    with through_a_process(env, killer) as url, suppress(requests.ConnectionError):
+        requests.post(url + WEBHOOK, data=event(), headers=NOTIFICATION)
 
 
 @pytest.fixture(autouse=True)

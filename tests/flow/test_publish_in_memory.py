@@ -56,6 +56,9 @@ def test_an_event_is_built_as_documented(process: Process) -> None:
             "attempt": 1,
             "release": {"id": 9, "name": "Release-9", "url": "https://release/9"},
             "event_id": "event of 20",
+            "by": None,
+            "by_verified": False,
+            "comment": None,
         },
     }
 

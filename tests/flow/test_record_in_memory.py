@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from model_release.domain.claims import Attempt, AttemptResult, Claim, State
-from model_release.domain.history import HistoryEntry, HistoryQuery
+from model_release.domain.history import ByHand, HistoryEntry, HistoryQuery
 from model_release.domain.routing import Reason
 from tests.in_memory import CREATED, DAY, HOUR, MINUTE, NOON, SECOND, WORKSPACE, Process, an_event
 
@@ -240,7 +240,7 @@ def test_a_mark_that_a_person_set_back_has_an_entry_of_its_own(process: Process)
     process.later(HOUR)
     after = stored(process, claim)
 
-    entry = process.recorder.set_back(after, "r" * 5000)
+    entry = process.recorder.note(after, "r" * 5000, ByHand("alice", comment="why"))
 
-    assert entry == replace(HistoryEntry.of(after), time=NOON + HOUR, reason="r" * 4000)
+    assert entry == replace(HistoryEntry.of(after), time=NOON + HOUR, reason="r" * 4000, by="alice", comment="why")
     assert history(process) == [entry, HistoryEntry.of(after)]

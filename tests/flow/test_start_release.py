@@ -13,12 +13,13 @@ from azure.core.exceptions import AzureError
 from local.azure_devops_faults import Fault
 from model_release.domain.claims import State
 from model_release.domain.events import ModelRegistered
+from model_release.domain.history import ByHand
 from model_release.domain.routing import Reason, Routing
 from model_release.domain.targets import Created, Plan
 from model_release.errors import ClaimLeasedError
 from model_release.flow.attempt import OpenAttempt
 from model_release.flow.confirm import Confirmed
-from model_release.flow.set_back import set_mark_back
+from model_release.flow.steer import set_mark_back
 from tests.environment import BOTH, EVENTS, Environment, Size, event, sample_event
 from tests.in_memory import incompressible
 
@@ -625,7 +626,7 @@ def test_a_version_that_was_registered_by_mistake_supersedes_nothing_after_the_m
 
     _, registered = env.plan(event(version=25))
     (claim,) = env.claims.recorded(registered.workspace, registered.model, "25")["25"].claims
-    entry, withdrawn = set_mark_back(claim, "Ada", "a typing error", env.app.start_release)
+    entry, withdrawn = set_mark_back(claim, ByHand("Ada", comment="a typing error"), env.app.start_release)
     assert env.later(hours=2) == []
     (newer,) = remembers_the_mark.start_release.registered(event(version=26))
 

@@ -11,6 +11,7 @@ from azure.core.exceptions import ServiceRequestError
 
 from model_release.domain.claims import Claim, State
 from model_release.domain.history import HistoryEntry, HistoryQuery
+from model_release.domain.retry import Availability
 from model_release.errors import RefusedError, TemporaryError, UnknownOutcomeError
 from model_release.flow.sweep import SWEEP_THREADS, SWEEP_TIME, Sweep, sweep_threads
 from model_release.store.last_sweep import LastSweep, SweepRun
@@ -92,12 +93,12 @@ def test_nothing_is_attempted_while_requests_are_throttled(process: Process) -> 
 def test_a_claim_that_began_to_be_throttled_is_left(process: Process) -> None:
     waiting(process)
     process.later(MINUTE)
-    (due,) = process.pending.due()
+    (line,) = process.pending.due()
     process.throttle.extend(MINUTE)
 
-    assert process.sweep._take_up(due) == []
+    assert process.sweep.take_up(line, Availability(), NOON + HOUR) == []
     process.later(MINUTE)
-    assert len(process.sweep._take_up(due)) == 1
+    assert len(process.sweep.take_up(line, Availability(), NOON + HOUR)) == 1
 
 
 def test_a_claim_whose_next_attempt_is_later_than_its_row_is_left(process: Process) -> None:

@@ -6,15 +6,15 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from math import inf
 
-from model_release.domain.claims import NEVER, AttemptResult, Claim, State, target_digest
-from model_release.domain.history import HistoryEntry
+from model_release.domain.claims import NEVER, AttemptResult, Claim, State, claim_row, target_digest
+from model_release.domain.history import NOBODY, ByHand, HistoryEntry
 from model_release.domain.lease import Lease
 from model_release.domain.targets import Plan, Target, TargetId
 from model_release.flow.attempt import Attempts, Guarded, OpenAttempt
 from model_release.flow.confirm import Cause
 from model_release.flow.record import Recorder
 from model_release.flow.start_release import StartRelease
-from model_release.store.high_water_mark import HighWaterMarks, Mark
+from model_release.store.high_water_mark import HighWaterMarks, Mark, Obstacle, Pin
 from model_release.store.pending import Due, Pending
 from model_release.store.targets import Resolved, Targets
 from tests.proof.checks import Failure
@@ -79,13 +79,43 @@ class _NoRowBeforeTheClaim(StartRelease):
 
 
 class _RestartsWithoutMark(Attempts):
-    def _high_water_mark(self, attempt: OpenAttempt) -> Guarded:
-        return attempt if attempt.claim.idempotency_key else super()._high_water_mark(attempt)
+    def _high_water_mark_and_pin(self, attempt: OpenAttempt) -> Guarded:
+        return attempt if attempt.claim.idempotency_key else super()._high_water_mark_and_pin(attempt)
 
 
 class _BelievesNames(Targets):
     def resolve(self, target: Target, target_id: TargetId, *, confirmed: bool = False) -> Resolved:  # noqa: ARG002
         return super().resolve(target, target_id, confirmed=True)
+
+
+class _NoPins(HighWaterMarks):
+    def _kept_back(self, pin: Pin | None, claim: Claim) -> Obstacle | None:
+        return super()._kept_back(pin, claim) if claim.idempotency_key else None
+
+
+class _StartsWithoutTheirPin(HighWaterMarks):
+    def _kept_back(self, pin: Pin | None, claim: Claim) -> Obstacle | None:
+        return None if claim.pins else super()._kept_back(pin, claim)
+
+
+class _PinsReadAlone(HighWaterMarks):
+    def advance(self, claim: Claim, *, gone: str = "") -> Obstacle | None:
+        if kept_back := HighWaterMarks._kept_back(self, self.pin(claim.partition, claim.target_digest), claim):
+            return kept_back
+        return super().advance(claim, gone=gone)
+
+    def _kept_back(self, _: Pin | None, __: Claim) -> Obstacle | None:
+        return None
+
+
+class _PinsAfterTheStart(StartRelease):
+    def restart(self, claim: Claim, idempotency_key: str, by_hand: ByHand = NOBODY) -> list[HistoryEntry]:
+        entries = super().restart(claim, idempotency_key, replace(by_hand, pins=False))
+        if by_hand.pins:
+            start = claim_row(claim.version, claim.target_digest, idempotency_key)
+            pin = Pin(claim.version, start, self.recorder.clock(), by_hand.by, comment=by_hand.comment)
+            self.recorder.marks.set_pin(claim.partition, claim.target_digest, pin)
+        return entries
 
 
 @dataclass(frozen=True)
@@ -160,6 +190,22 @@ BUGS = (
         "9 a restart does not write the mark",
         Parts(attempts=_RestartsWithoutMark),
         _focus("deliver:20, restart:20, deliver:21, request lands", "late"),
+    ),
+    Bug("8 a registered version does not find the pin", Parts(marks=_NoPins), _focus("deliver:20, pin:20, deliver:21")),
+    Bug(
+        "8 a start goes on whose pin was moved",
+        Parts(marks=_StartsWithoutTheirPin),
+        _focus("deliver:20, deliver:21, pin:20, pin:21, two leases pass, sweep", "throttled, busy"),
+    ),
+    Bug(
+        "8 the pin is not written with the mark",
+        Parts(marks=_PinsReadAlone),
+        _focus("deliver:20, deliver:21, pin:20", at="update_entity, create_entity"),
+    ),
+    Bug(
+        "8 the pin is written after its start",
+        Parts(start_release=_PinsAfterTheStart),
+        _focus("deliver:20, pin:20, deliver:21", "busy"),
     ),
 )
 

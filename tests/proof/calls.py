@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from model_release.domain.claims import Claim
 from model_release.domain.events import parse
+from model_release.domain.history import ByHand
 from model_release.errors import RefusedError, TemporaryError
-from model_release.flow import set_back as flow
+from model_release.flow.steer import pin_what_is_out, read_lines, set_mark_back, unpin
 from tests.proof.devops import DEFINITION
 from tests.proof.services import MODEL, WORKSPACE, Process, body, caught_up
 
@@ -66,6 +67,41 @@ class Calls:
 
         self._spawn(f"restart {key} of {version}", self._on_a_claim(version, restart))
 
+    def pin(self, version: int) -> None:
+        key = self._simulation.choice(("pin-one", "pin-two"))
+
+        def pin(process: Process, claim: Claim) -> None:
+            self._by_hand()
+            try:
+                process.app.restart(claim, key, ByHand("somebody", comment="why", pins=True))
+            except (RefusedError, TemporaryError) as error:
+                self._simulation.note(f"start {key} of {version} is refused: {error}")
+            else:
+                self._promise(version, key)
+
+        self._spawn(f"restart {key} of {version} with a pin", self._on_a_claim(version, pin))
+
+    def pin_what_is_out(self, _: int = 0) -> None:
+        def pin(process: Process) -> None:
+            with suppress(RefusedError):
+                for line in read_lines(WORKSPACE, MODEL, process.app.recorder):
+                    pin_what_is_out(line, ByHand("somebody", comment="why"), process.app)
+
+        self._spawn("pin what is out", pin)
+
+    def unpin(self, *, keep: bool) -> None:
+        def remove(process: Process) -> None:
+            for line in read_lines(WORKSPACE, MODEL, process.app.recorder):
+                pending = {claim.row for claim in line.pending if not claim.idempotency_key}
+                began = len(self._simulation.organization.requests)
+                with suppress(RefusedError):
+                    unpin(line, ByHand("somebody", comment="why"), process.sweep, keep=keep)
+                    self._simulation.note(f"the pin is removed{' and the version kept' * keep}")
+                    if keep:
+                        self._simulation.checks.kept(pending, began)
+
+        self._spawn(f"unpin{' and keep' * keep}", remove)
+
     def try_now(self, version: int) -> None:
         def try_now(process: Process, claim: Claim) -> None:
             if not claim.state.final:
@@ -75,11 +111,11 @@ class Calls:
         self._spawn(f"try now {version}", self._on_a_claim(version, try_now))
 
     def set_mark_back(self, version: int) -> None:
-        def set_mark_back(process: Process, claim: Claim) -> None:
+        def set_back(process: Process, claim: Claim) -> None:
             with suppress(RefusedError):
-                flow.set_mark_back(claim, "somebody", "a mistake", process.app)
+                set_mark_back(claim, ByHand("somebody", comment="a mistake"), process.app)
 
-        self._spawn(f"set mark back to {version}", self._on_a_claim(version, set_mark_back))
+        self._spawn(f"set mark back to {version}", self._on_a_claim(version, set_back))
 
     def match_again(self, version: int) -> None:
         def match_again(process: Process) -> None:

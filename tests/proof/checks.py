@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from azure.data.tables import TableEntity
 
-from model_release.domain.claims import State, claim_key, marker_of, target_digest
+from model_release.domain.claims import Claim, State, claim_key, marker_of, target_digest
 from model_release.domain.history import HistoryEntry, HistoryQuery
 from model_release.domain.targets import Target
 from model_release.store.outbox import outcomes
@@ -20,11 +20,13 @@ from tests.proof.services import MODEL, WORKSPACE
 
 if TYPE_CHECKING:
     from tests.proof.simulation import Simulation
+    from tests.proof.workers import Worker
 
 KINDS = (
     "doubled",
     "lost",
     "backwards",
+    "unpinned",
     "stuck",
     "history differing",
     "outcomes missing",
@@ -32,8 +34,8 @@ KINDS = (
     "taken over",
     "error",
 )
-# This entry belongs to no claim.
-SET_BACK = "high-water mark set back from "
+# Such entries belong to no claim.
+NOTES = ("high-water mark set back from ", "pinned by ", "pin of ")
 # Values that differ in each schedule, or only by the time, do not make a state another one.
 _NOT_PART_OF_A_STATE = frozenset(
     ["PartitionKey", "RowKey", "worker", "reason", "attempts", "nonce", "event0", "trace_parent"]
@@ -62,6 +64,8 @@ class Checks:
         self._requests = simulation.organization.requests
         self._set_back_after = 0
         self._marks: dict[tuple[str, str], int] = {}
+        # The row of the start in each pin, the version, and the workers that ran when it was set or removed.
+        self._pins: dict[tuple[str, str], tuple[str, str, frozenset[Worker]]] = {}
         self._final: dict[tuple[str, str], str] = {}
         self.failures: list[Failure] = []
         # Version and idempotency key of what was acknowledged.
@@ -98,12 +102,14 @@ class Checks:
                 self.fail("doubled", f"one registration has two releases: {both}")
             elif line and not key and other.version > request.version and other.number > self._set_back_after:
                 self.fail("backwards", f"a lower version follows a higher one: {both}")
+            elif line and self._is_pinned(other) and not self._is_pinned(request):
+                self.fail("unpinned", f"carried out after a pinned start whose pin was not removed: {both}")
             elif line and other.number > request.number:
                 self.fail("backwards", f"carried out in another order than sent: {both}")
 
     def sent(self, request: Request) -> None:
         """Check that a registered version is not sent after a person's start of it, which brought the mark."""
-        organization, claim = self._simulation.organization, self._claim(request)
+        organization, claim = self._simulation.organization, self._claim(request)[1]
         # A person's start may have begun before the names meant the copy.
         by_hand = self._simulation.current.name.startswith(("restart", "try now"))
         organization.confirmed = organization.confirmed or (by_hand and organization.named != DEFINITION)
@@ -118,6 +124,25 @@ class Checks:
                 refused = any(one.answer is Answer.REFUSED_BUT_CREATED for one in self._requests)
                 if brought_by["idempotency_key"] and brought_by["state"] == State.STARTED and not refused:
                     self.fail("doubled", f"{request.version} is sent, and a person's start of it was created before")
+
+        self._look_at_marks()
+        at, claim = self._claim(request)
+        start, version, workers = self._pins.get((at[0], at[1].split(" ")[1]), ("", "", frozenset()))
+        allowed = start == at[1] if claim["pins"] else not version
+        if not allowed and self._simulation.current not in workers:
+            self.fail("unpinned", f"request {request.number} for {request.version} is sent although the pin forbids it")
+
+    @property
+    def is_pinned(self) -> bool:
+        """Whether a pin is set."""
+        self._look_at_marks()
+        return any(version for _, version, _ in self._pins.values())
+
+    def kept(self, pending: set[str], began: int) -> None:
+        """Check that nothing was sent for what a person closed while removing the pin."""
+        for request in self._requests[began:]:
+            if self._claim(request)[0][1] in pending:
+                self.fail("unpinned", f"request {request.number} for {request.version} is sent, and was closed")
 
     def acknowledged(self) -> None:
         """Check that what was acknowledged has a final claim or is pending, and that no final claim changes."""
@@ -140,9 +165,13 @@ class Checks:
         """Note when a person sets a mark back: lower versions may be created from then on."""
         for at, row in self._rows.items():
             if "brought_by" in row:
-                if int(row["version"]) < self._marks.get(at, 0):
+                number, version = int(row["version"] or 0), row.get("pin_version", "")
+                pin = (row["pin_start"], version) if version else ("", "")
+                if number < self._marks.get(at, 0):
                     self._set_back_after = len(self._requests)
-                self._marks[at] = int(row["version"])
+                self._marks[at] = number
+                if pin != self._pins.get(at, ("", ""))[:2]:
+                    self._pins[at] = *pin, frozenset(self._simulation.workers)
 
     def at_the_end(self) -> None:
         """Check the records after the recovery."""
@@ -154,20 +183,35 @@ class Checks:
             if str(version) not in recorded:
                 self.fail("lost", f"version {version} was acknowledged or listed, and is not recorded")
         for claim in claims:
-            if not claim.state.final:
+            if not claim.state.final and not (claim.state is State.HELD and self.is_pinned):
                 self.fail("stuck", f"the claim of {_named(claim.version, claim.idempotency_key)} is {claim.state}")
             created = [one for one in self._requests if one.landed and one.marker == claim.marker]
             if claim.state.final and (claim.state is State.STARTED) != bool(created):
                 self.fail("recorded wrongly", f"version {claim.version} is {claim.state} with {len(created)} releases")
-        if pending := sum(partition == "pending" for partition, _ in self._rows):
+        self._check_pins(claims)
+        if pending := sum(at[0] == "pending" and row["state"] != State.HELD for at, row in self._rows.items()):
             self.fail("stuck", f"{pending} pending rows are left")
         page = simulation.processes[0].history.page(HistoryQuery(limit=1000))
-        entries = [entry for entry in page.entries if not entry.reason.startswith(SET_BACK)]
+        entries = [entry for entry in page.entries if not entry.reason.startswith(NOTES)]
         if Counter(entries) != Counter(HistoryEntry.of(claim) for claim in claims):
             self.fail("history differing", _difference(entries, claims))
         wanted = {key for claim in claims for key in outcomes(claim)}
         if missing := wanted - simulation.published:
             self.fail("outcomes missing", ", ".join(sorted(missing)))
+
+    def _check_pins(self, claims: list[Claim]) -> None:
+        """Check that the start of each pin was started, unless its age, the map or another definition forbids it."""
+        if self._simulation.organization.named != DEFINITION:
+            return
+        for start, version, _ in self._pins.values():
+            found = next((claim for claim in claims if start and claim.row == start), None)
+            may_end = (State.STARTED, State.ABANDONED)
+            if found and found.state not in may_end and all(one.enabled for one in self._simulation.scenario.maps):
+                self.fail("unpinned", f"{version} is pinned, and its start is {found.state}")
+
+    def _is_pinned(self, request: Request) -> bool:
+        at, _ = self._claim(request)
+        return self._pins.get((at[0], at[1].split(" ")[1]), ("",))[0] == at[1]
 
     def _claims(self) -> Iterator[tuple[tuple[str, str], TableEntity]]:
         for at, row in self._rows.items():
@@ -175,12 +219,12 @@ class Checks:
                 yield at, row
 
     def _restart_key(self, request: Request) -> str:
-        return str(self._claim(request)["idempotency_key"])
+        return str(self._claim(request)[1]["idempotency_key"])
 
-    def _claim(self, request: Request) -> TableEntity:
+    def _claim(self, request: Request) -> tuple[tuple[str, str], TableEntity]:
         for at, row in self._claims():
             if marker_of(*at, row["nonce"]) == request.marker:
-                return row
+                return at, row
         raise AssertionError(f"request {request.number} has no claim")
 
 

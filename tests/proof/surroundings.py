@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from model_release.domain.claims import State
 from tests.proof.calls import Calls
 from tests.proof.devops import COPY
 from tests.proof.scenario import LEASE_MS
@@ -23,6 +24,7 @@ _RECOVERY = (61_000, 181_000, 361_000, *([3_601_000] * 12))
 # A person repeats each restart before its lease is over.
 _IMPATIENT = (121_000,) * 70
 _LATE_DELIVERIES = 0.3
+_UNPINNED = 0.7
 
 
 class Surroundings:
@@ -37,6 +39,7 @@ class Surroundings:
             "deliver": self._calls.deliver,
             "set mark back": self._calls.set_mark_back,
             "restart": self._restart,
+            "pin": self._calls.pin,
             "match again": self._calls.match_again,
             "try now": self._calls.try_now,
             "seconds pass": lambda seconds: simulation.pass_time(simulation.now + seconds * 1000),
@@ -50,6 +53,10 @@ class Surroundings:
             "one lease passes": lambda: self._leases_pass(1),
             "two leases pass": lambda: self._leases_pass(2),
             "restart": lambda: self._call(self._restart, self._calls.delivered),
+            "pin": lambda: self._call(self._calls.pin, self._calls.delivered),
+            "pin what is out": lambda: self._call(self._calls.pin_what_is_out, self._calls.delivered),
+            "unpin": lambda: self._call(lambda _: self._calls.unpin(keep=False), self._calls.delivered),
+            "keep": lambda: self._call(lambda _: self._calls.unpin(keep=True), self._calls.delivered),
             "try now": lambda: self._call(self._calls.try_now, self._calls.delivered),
             "match again": lambda: self._call(self._calls.match_again, self._calls.delivered),
             "set mark back": lambda: self._call(self._calls.set_mark_back, self._calls.delivered),
@@ -98,6 +105,10 @@ class Surroundings:
             for version in sorted(calls.delivered):
                 calls.deliver(version)
             self._repeat_until_done()
+        if simulation.checks.is_pinned and simulation.random.random() < _UNPINNED:
+            calls.unpin(keep=False)
+            simulation.run(lambda: False)
+            self._repeat_until_done()
         # A sweep with nothing to do changes nothing.
         calls.sweep()
         simulation.run(lambda: False)
@@ -120,7 +131,10 @@ class Surroundings:
                 return
 
     def _is_done(self) -> bool:
-        left = any(partition in ("pending", "outbox") for partition, _ in self._simulation.table.rows)
+        left = any(
+            partition == "outbox" or (partition == "pending" and row["state"] != State.HELD)
+            for (partition, _), row in self._simulation.table.rows.items()
+        )
         return not left and self._calls.acknowledged >= self._calls.delivered
 
     def _not_acknowledged(self) -> set[int]:

@@ -10,6 +10,7 @@ import pytest
 from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError, ServiceRequestError
 
 from model_release.domain.claims import NEVER, Attempt, Claim, RecordedVersion, State, target_digest
+from model_release.domain.history import ByHand
 from model_release.errors import ClaimLeasedError
 from model_release.store.claims import Leased
 from model_release.store.targets import Resolved
@@ -39,7 +40,8 @@ def process() -> Process:
 def test_a_new_claim_names_all_that_a_later_attempt_needs(process: Process) -> None:
     event = an_event()
 
-    leased = process.claims.new(a_plan(), event, Resolved("a-digest", 7), ["second", "third"], "a-key")
+    by_hand = ByHand("alice", by_verified=True, comment="21 regressed", pins=True)
+    leased = process.claims.new(a_plan(), event, Resolved("a-digest", 7), ["second", "third"], "a-key", by_hand=by_hand)
 
     assert re.fullmatch("[0-9a-f]{32}", leased.claim.worker)
     assert leased == Leased(
@@ -65,6 +67,11 @@ def test_a_new_claim_names_all_that_a_later_attempt_needs(process: Process) -> N
             nonce=leased.claim.nonce,
             next_attempt=NEVER,
             idempotency_key="a-key",
+            by="alice",
+            by_verified=True,
+            comment="21 regressed",
+            pins=True,
+            newest_only=True,
             sibling_targets="second third",
         ),
         deadline=1090,

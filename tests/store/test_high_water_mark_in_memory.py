@@ -7,7 +7,7 @@ import pytest
 from azure.core.exceptions import ServiceRequestError
 
 from model_release.domain.claims import NEVER, Claim, State, target_digest
-from model_release.store.high_water_mark import Obstacle
+from model_release.store.high_water_mark import Obstacle, Pin
 from tests.in_memory import MINUTE, NOON, PARTITION, SECOND, TARGET, Process, values
 
 DIGEST = target_digest(TARGET)
@@ -370,3 +370,49 @@ def test_a_lower_version_waits_for_the_request_of_a_version_that_is_gone(process
     process.marks.advance(process.inserted("20"))
 
     assert process.marks.advance(process.inserted("1"), gone="20") == Obstacle(in_flight="20")
+
+
+A_PIN = Pin("20", f"20 {DIGEST} a-key", NOON, "alice", by_verified=True, comment="21 regressed on EU")
+
+
+def test_a_pin_is_kept_in_the_row_of_a_mark_that_exists_and_of_one_that_does_not(process: Process) -> None:
+    process.marks.set_pin(PARTITION, DIGEST, A_PIN)
+
+    assert process.marks.pin(PARTITION, DIGEST) == A_PIN
+
+    claim = process.inserted()
+    process.marks.set_pin(PARTITION, DIGEST, replace(A_PIN, version="19"))
+
+    assert process.marks.pin(PARTITION, DIGEST) == replace(A_PIN, version="19")
+    assert process.marks.newer_sent(claim) == ""
+
+
+def test_a_mark_that_advances_keeps_its_pin(process: Process) -> None:
+    claim = process.inserted("21", "a-key")
+    process.marks.advance(claim)
+    pin = replace(A_PIN, start=claim.row)
+    process.marks.set_pin(PARTITION, DIGEST, pin)
+
+    assert mark(process)["version"] == "21"
+    process.marks.advance(replace(claim, pins=True))
+    assert process.marks.pin(PARTITION, DIGEST) == pin
+
+
+def test_only_the_pin_that_a_person_saw_is_removed(process: Process) -> None:
+    assert process.marks.remove_pin(PARTITION, DIGEST, A_PIN)
+    process.marks.set_pin(PARTITION, DIGEST, A_PIN)
+
+    assert not process.marks.remove_pin(PARTITION, DIGEST, replace(A_PIN, by="bob"))
+    assert process.marks.pin(PARTITION, DIGEST) == A_PIN
+    assert process.marks.remove_pin(PARTITION, DIGEST, A_PIN)
+    assert process.marks.pin(PARTITION, DIGEST) is None
+
+
+def test_a_pin_is_not_lost_if_the_row_changes_meanwhile(process: Process) -> None:
+    claim = process.inserted()
+    process.once("before create_entity", lambda: Process(shares=process).marks.advance(claim))
+
+    process.marks.set_pin(PARTITION, DIGEST, A_PIN)
+
+    assert process.marks.pin(PARTITION, DIGEST) == A_PIN
+    assert mark(process)["version"] == "20"

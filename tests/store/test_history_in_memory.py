@@ -62,7 +62,8 @@ def test_an_entry_is_read_as_it_was_written_without_what_is_for_the_log(process:
     entry = ignored(process, milliseconds=7, log_reason="for the log")
 
     (row,) = process.rows("ignored").values()
-    assert set(values(row)) == set(HistoryEntry.__dataclass_fields__) - {"milliseconds", "log_reason", "unavailable"}
+    for_the_log = {"milliseconds", "log_reason", "unavailable", "absent"}
+    assert set(values(row)) == set(HistoryEntry.__dataclass_fields__) - for_the_log
     (read,) = process.history.page(HistoryQuery(ignored=True)).entries
     assert read == entry
     assert (read.milliseconds, read.log_reason) == (0, "")

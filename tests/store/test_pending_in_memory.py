@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from azure.core.exceptions import ServiceRequestError
 
+from model_release.domain.claims import State
 from model_release.store.pending import LONGEST_FUNCTION, Due, PendingCount
 from tests.in_memory import MINUTE, NOON, PARTITION, SECOND, Process, values
 
@@ -23,7 +24,15 @@ def test_a_pending_row_names_its_claim_and_when_it_is_due(process: Process) -> N
 
     rows = {key: values(row) for key, row in process.rows("pending").items()}
     assert rows == {
-        claim.key: {"partition": PARTITION, "row": claim.row, "created": NOON, "next_attempt": NOON + MINUTE}
+        claim.key: {
+            "partition": PARTITION,
+            "row": claim.row,
+            "created": NOON,
+            "next_attempt": NOON + MINUTE,
+            "state": "starting",
+            "newest_only": True,
+            "manually": False,
+        }
     }
 
 
@@ -31,12 +40,14 @@ def test_a_row_is_due_from_its_time_on(process: Process) -> None:
     claim = process.inserted()
     process.pending.put(claim, NOON + MINUTE)
     process.later(MINUTE - SECOND)
-    assert list(process.pending.due()) == []
+    assert process.pending.due() == []
 
     process.later(SECOND)
 
     etag = process.rows("pending")[claim.key].metadata["etag"]
-    assert list(process.pending.due()) == [Due(PARTITION, claim.row, NOON, NOON + MINUTE, etag)]
+    assert process.pending.due() == [
+        (Due(PARTITION, claim.row, NOON, NOON + MINUTE, State.STARTING, newest_only=True, manually=False, etag=etag),)
+    ]
 
 
 def test_a_final_claim_is_deleted(process: Process) -> None:
@@ -60,7 +71,7 @@ def test_a_row_that_the_sweep_has_is_not_added(process: Process) -> None:
 
 def test_a_row_is_not_forgotten_while_a_function_may_insert_its_claim(process: Process) -> None:
     process.pending.put(process.new().claim, NOON)
-    (due,) = process.pending.due()
+    ((due,),) = process.pending.due()
 
     process.later(LONGEST_FUNCTION - SECOND)
     process.pending.forget(due)
@@ -82,13 +93,13 @@ def test_a_row_that_was_written_again_is_not_forgotten(process: Process) -> None
     claim = process.new().claim
     process.pending.put(claim, NOON)
     process.later(LONGEST_FUNCTION)
-    (due,) = process.pending.due()
+    ((due,),) = process.pending.due()
     process.pending.put(claim, NOON + MINUTE)
 
     process.pending.forget(due)
     assert process.rows("pending")
     process.later(MINUTE)
-    (due,) = process.pending.due()
+    ((due,),) = process.pending.due()
     process.pending.forget(due)
 
     assert not process.rows("pending")
@@ -97,7 +108,7 @@ def test_a_row_that_was_written_again_is_not_forgotten(process: Process) -> None
 
 def test_a_row_is_forgotten_only_if_storage_answers(process: Process) -> None:
     process.pending.put(process.new().claim, NOON)
-    (due,) = process.pending.due()
+    ((due,),) = process.pending.due()
     process.later(LONGEST_FUNCTION)
     process.fail("before delete_entity", ServiceRequestError("storage fails"))
 

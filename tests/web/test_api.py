@@ -75,7 +75,9 @@ class Api:
 
 
 def _validate_answer(value: Any, path: str, method: str, status: int) -> None:
-    described = "/releases/{model}/{version}" if path.startswith("releases/") else f"/{path.partition('?')[0]}"
+    of_a_model = {"releases/": "/releases/{model}/{version}", "pins/": "/pins/{model}"}
+    plain = f"/{path.partition('?')[0]}"
+    described = next((name for begin, name in of_a_model.items() if path.startswith(begin)), plain)
     answer = DESCRIPTION["paths"][described][method.lower()]["responses"][str(status)]
     _validate(value, _resolved(answer)["content"]["application/json"])
 

@@ -33,6 +33,7 @@ _SIGNS = {
     State.STARTED: "✓",
     State.STARTING: "▸",
     State.WAITING: "◷",
+    State.HELD: "‖",
     State.UNKNOWN: "?",
     State.REFUSED: "✕",
     State.SUPERSEDED: "↷",

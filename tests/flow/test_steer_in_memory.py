@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 from model_release.domain.claims import Claim, State, target_digest
-from model_release.domain.history import HistoryEntry, HistoryQuery
+from model_release.domain.history import ByHand, HistoryEntry, HistoryQuery
 from model_release.errors import ClaimLeasedError, RefusedError, TemporaryError
-from model_release.flow.set_back import set_mark_back
+from model_release.flow.steer import set_mark_back
 from model_release.store.high_water_mark import HighWaterMarks
 from tests.in_memory import CREATED, NOON, OTHER_TARGET, PARTITION, SECOND, TARGET, Process, a_plan
 
@@ -27,7 +27,7 @@ def mark(process: Process) -> str:
 
 
 def set_back(process: Process, claim: Claim) -> list[HistoryEntry]:
-    return set_mark_back(claim, "Ada", "a mistake", process.start_release)
+    return set_mark_back(claim, ByHand("Ada", comment="a mistake"), process.start_release)
 
 
 @pytest.fixture
@@ -47,7 +47,8 @@ def test_the_mark_is_set_back_and_the_newer_version_is_withdrawn(process: Proces
 
     assert mark(process) == "20"
     reason = "high-water mark set back from version 99999 by Ada: a mistake"
-    assert entry == replace(HistoryEntry.of(claim), time=NOON + SECOND, reason=reason)
+    noted = replace(HistoryEntry.of(claim), time=NOON + SECOND, reason=reason)
+    assert entry == replace(noted, by="Ada", comment="a mistake")
     newest = process.claims.get(PARTITION, f"99999 {target_digest(TARGET)}")
     assert withdrawn == HistoryEntry.of(newest)
     assert (newest.state, newest.reason) == (
