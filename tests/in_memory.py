@@ -113,6 +113,12 @@ class ScriptedAzureDevOps:
         self.found: list[tuple[Any, ...]] = []
         self.created: list[tuple[Any, ...]] = []
 
+    def reads_ahead(self, _: Target) -> bool:
+        return False
+
+    def read_ahead(self, _: Target, __: Callable[[], bool]) -> None:
+        """Send nothing: it remembers every target."""
+
     def identify(self, target: Target) -> TargetId:
         self.identified.append(target)
         if self.identifying and (error := self.identifying.pop(0)):

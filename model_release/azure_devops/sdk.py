@@ -10,13 +10,12 @@ from datetime import timedelta
 from typing import Any
 
 import requests
-from azure.core.credentials import TokenCredential
 from azure.core.exceptions import AzureError
-from msrest.authentication import Authentication, BasicAuthentication
 from msrest.exceptions import ClientException
 from yaml import YAMLError
 
 from model_release.azure_devops.answers import meaning_of, retry_after
+from model_release.azure_devops.sign_in import SignIn
 from model_release.errors import AzureDevOpsError, TemporaryError, UnknownOutcomeError
 from model_release.text import network_reason, shorten
 
@@ -24,8 +23,6 @@ from model_release.text import network_reason, shorten
 # https://github.com/microsoft/azure-devops-python-api/issues/90
 _CACHE = tempfile.TemporaryDirectory(prefix="azure-devops-")
 os.environ.setdefault("AZURE_DEVOPS_CACHE_DIR", _CACHE.name)
-
-_SCOPE = "499b84ac-1321-427f-aa17-267ca6975798/.default"
 
 
 @dataclass(frozen=True)
@@ -36,28 +33,10 @@ class PostRequest:
     body: str
 
 
-class EntraSignIn(Authentication):
-    """Signs each request with a token that is valid now; the SDK itself would keep the first token."""
-
-    def __init__(self, credential: TokenCredential) -> None:
-        self._credential = credential
-
-    def signed_session(self, session: requests.Session | None = None) -> requests.Session:
-        """Add the token; the SDK calls this before every request."""
-        session = session or requests.Session()
-        session.headers["Authorization"] = f"Bearer {self._credential.get_token(_SCOPE).token}"
-        return session
-
-
-def pat_sign_in(token: str) -> Authentication:
-    """Sign in with a personal access token."""
-    return BasicAuthentication("", token)
-
-
 class Sdk:
     """Builds the SDK's clients and translates their errors; safe to share among threads."""
 
-    def __init__(self, sign_in: Authentication, *, timeout: float, throttled: Callable[[timedelta], None]) -> None:
+    def __init__(self, sign_in: SignIn, *, timeout: float, throttled: Callable[[timedelta], None]) -> None:
         """`timeout` is in seconds for one request; `throttled` receives each Retry-After."""
         self._sign_in = sign_in
         self._timeout = timeout
@@ -65,7 +44,7 @@ class Sdk:
         self._last = threading.local()
         self._signed = requests.Session()
 
-    def client(self, kind: Callable[[str, Authentication], Any], url: str) -> Any:
+    def client(self, kind: Callable[[str, SignIn], Any], url: str) -> Any:
         """Build a client that times out, retries no request that changes something, and follows no redirect."""
         client = kind(url, self._sign_in)
         client.config.connection.timeout = (self._timeout / 4, self._timeout)

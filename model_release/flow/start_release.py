@@ -145,11 +145,14 @@ class StartRelease:
             plan, cause.event, target, siblings, cause.idempotency_key, registration=cause.registration
         )
         self.attempts.throttle.read_ahead()
-        # The sweep must know of the claim before it exists if nobody delivers its event again, or if the target is new:
-        # a later delivery may find the target, and its claims, under another name.
+        # The sweep must know of the claim first if nobody delivers its event again, or if the target is new: a later
+        # delivery may find the target, and its claims, under another name.
         may_be_left = not (cause.delivered and target.definition_id)
-        if may_be_left and not self.claims.find(leased.claim.partition, leased.claim.row):
-            self.pending.put(leased.claim, leased.claim.lease_until)
+        unread = may_be_left or self.attempts.azure_devops.reads_ahead(plan.target)
+        if unread and not self.claims.find(leased.claim.partition, leased.claim.row):
+            self.attempts.read_ahead(plan.target)
+            if may_be_left:
+                self.pending.put(leased.claim, leased.claim.lease_until)
         claim, inserted = self.claims.insert(leased.claim)
         before = None if inserted or self.claims.never_sent(claim) else claim
         if not inserted:
