@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple, Self
 
-from azure.core.messaging import CloudEvent
-
 from model_release.errors import EventError
 from model_release.text import shorten
 
@@ -145,10 +143,12 @@ def _envelope(content: Mapping[str, Any], problems: list[str]) -> _Envelope | No
     schema = "CloudEvents" if "specversion" in content else "Event Grid"
     try:
         if schema == "CloudEvents":
+            from azure.core.messaging import CloudEvent  # noqa: PLC0415  an app receives one of the schemas
+
             used = {name: content[name] for name in _CLOUD_EVENT if content.get(name) is not None}
             cloud: CloudEvent[Any] = CloudEvent.from_dict(used)
             return _Envelope(cloud.id, cloud.source, cloud.type, cloud.subject, cloud.data)
-        from azure.eventgrid import EventGridEvent  # noqa: PLC0415  only some subscriptions need it
+        from azure.eventgrid import EventGridEvent  # noqa: PLC0415  as above
 
         used = {name: value for name, value in content.items() if name.lower() not in ("eventtime", "event_time")}
         grid = EventGridEvent.from_dict(used)
