@@ -49,7 +49,7 @@ SENTENCES = (
     ),
     (
         "burst of 1,000, Azure DevOps at 150 ms, default worker threads: throughput",
-        "In trouble, a thousand events at once, {value} times as many are released in a second as by that one ({behind}).",
+        "In trouble, a thousand events at once, {value} times as many are released in a second as by it ({behind}).",
     ),
 )
 

@@ -19,7 +19,7 @@ from azure.data.tables import TableClient
 
 from model_release import settings
 from model_release.azure_devops.client import AzureDevOps
-from model_release.azure_devops.sign_in import EntraSignIn, PatSignIn, SignIn
+from model_release.azure_devops.session import EntraSignIn, PatSignIn, SignIn
 from model_release.azure_ml.models import AzureMl
 from model_release.domain import release_map
 from model_release.domain.lease import Lease

@@ -8,11 +8,13 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
-from model_release.azure_devops.sign_in import SignIn
+from model_release.azure_devops.session import SignIn
 from model_release.domain.events import ModelRegistered
 from model_release.domain.targets import Created, Plan, Target, TargetId
 from model_release.errors import RefusedError, TemporaryError, UnknownOutcomeError
+from model_release.settings import is_service
 from model_release.tracing import traced
 
 if TYPE_CHECKING:
@@ -184,7 +186,12 @@ class AzureDevOps:
     def _sdk(self) -> "Sdk":
         from model_release.azure_devops.sdk import Sdk  # noqa: PLC0415  slow to import, and read ahead
 
-        return Sdk(self._sign_in, timeout=self._timeout, throttled=self._throttled)
+        return Sdk(
+            self._sign_in,
+            timeout=self._timeout,
+            throttled=self._throttled,
+            is_service=is_service(urlsplit(self._url).hostname or ""),
+        )
 
     @cached_property
     def releases(self) -> "ReleaseTargets":

@@ -15,7 +15,7 @@ from msrest.exceptions import ClientException
 from yaml import YAMLError
 
 from model_release.azure_devops.answers import meaning_of, retry_after
-from model_release.azure_devops.sign_in import SignIn
+from model_release.azure_devops.session import Connections, SignIn
 from model_release.errors import AzureDevOpsError, TemporaryError, UnknownOutcomeError
 from model_release.text import network_reason, shorten
 
@@ -36,13 +36,16 @@ class PostRequest:
 class Sdk:
     """Builds the SDK's clients and translates their errors; safe to share among threads."""
 
-    def __init__(self, sign_in: SignIn, *, timeout: float, throttled: Callable[[timedelta], None]) -> None:
-        """`timeout` is in seconds for one request; `throttled` receives each Retry-After."""
+    def __init__(
+        self, sign_in: SignIn, *, timeout: float, throttled: Callable[[timedelta], None], is_service: bool
+    ) -> None:
+        """`timeout` is in seconds for one request; `throttled` receives each Retry-After; the rest as Connections."""
         self._sign_in = sign_in
         self._timeout = timeout
         self._throttled = throttled
         self._last = threading.local()
         self._signed = requests.Session()
+        self._connections = Connections(is_service=is_service)
 
     def client(self, kind: Callable[[str, SignIn], Any], url: str) -> Any:
         """Build a client that times out, retries no request that changes something, and follows no redirect."""
@@ -55,14 +58,18 @@ class Sdk:
         client.config.proxies.proxies = dict(found["proxies"])
         client.config.proxies.use_env_settings = False
         client.config.connection.verify = found["verify"]
-        # A repeated POST is a second release. The SDK keeps a reference to this object, so it is changed in place.
-        policy = client.config.retry_policy.policy
-        policy.connect = policy.total = 1
-        policy.read = policy.status = policy.other = policy.redirect = 0
-        policy.status_forcelist = frozenset()
-        policy.respect_retry_after_header = policy.raise_on_status = False
-        policy.allowed_methods = frozenset(["GET", "OPTIONS"])
+        client.config.session_configuration_callback = self._connect
         return client
+
+    def _connect(self, session: requests.Session, *_: Any, **request: Any) -> dict[str, Any]:
+        """Use the connections of all threads; the SDK has a session for each thread, and calls this with each request.
+
+        https://learn.microsoft.com/python/api/msrest/msrest.configuration.configuration
+        """
+        for protocol in ("https://", "http://"):
+            if session.adapters[protocol] is not self._connections:
+                session.mount(protocol, self._connections)
+        return request
 
     def post_request(self, client: Any, location: str, route: dict[str, Any], body: Any, model: str) -> PostRequest:
         """Build the POST request that a client would send."""

@@ -78,11 +78,12 @@ class Schema:
         elif not problem and isinstance(value, dict):
             below = [self._of_keys(value, rule, path, texts), _not_one_of(value, rule, path)]
         faults = [fault for part in below for fault in part]
-        if "format" in rule and value is not None and not (problem or faults):
+        # A check of several keys runs whatever else is wrong with them.
+        if "format" in rule and value is not None and not (problem or (faults and "properties" not in rule)):
             try:
                 self.formats[rule["format"]](value)
             except KeyFaultError as error:
-                faults = [(_below(path, error.key), str(error))]
+                faults.append((_below(path, error.key), str(error)))
             except ValueError as error:
                 problem = str(error)
         yield from [(path, problem)] if problem else faults

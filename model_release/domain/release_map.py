@@ -63,16 +63,6 @@ _BEGINNINGS = ascii_letters + digits
 _GLOB_PARTS = re.compile(r"\[!?\]?[^]]*\]|.", re.DOTALL)
 
 
-_FORMATS: Mapping[str, Callable[[Any], object]] = {
-    "branch": _check_branch,
-    "model": _check_model,
-    "parameters": _check_parameters,
-    "route": lambda route: _check_allow(_route(**route)),
-    "template": check_template,
-    "version": _check_version,
-}
-
-
 @dataclass(frozen=True)
 class ReleaseOptions:
     """The release definition of a route, and what is passed to a release."""
@@ -191,8 +181,15 @@ def schema() -> Schema:
     return Schema(json.loads(_SCHEMA_FILE.read_text("utf-8")), _FORMATS)
 
 
-def _check_allow(route: Route) -> None:
-    if faults := faults_of_allow(route.allow, route.options.templates):
+def _check_allow(route: Mapping[str, Any]) -> None:
+    allow = route.get("allow")
+    if not (isinstance(allow, dict) and all(isinstance(regex, str) for regex in allow.values())):
+        return
+    try:
+        templates = _route(**route).options.templates
+    except (TypeError, AttributeError, AssertionError):  # its target has faults of its own
+        templates = ()
+    if faults := faults_of_allow(allow, templates):
         raise KeyFaultError("; ".join(faults), "allow")
 
 
@@ -202,3 +199,13 @@ def _route(*, release: Any = None, pipeline: Any = None, **values: Any) -> Route
         release=ReleaseOptions(**release) if release else None,
         pipeline=PipelineOptions(**pipeline) if pipeline else None,
     )
+
+
+_FORMATS: Mapping[str, Callable[[Any], object]] = {
+    "branch": _check_branch,
+    "model": _check_model,
+    "parameters": _check_parameters,
+    "route": _check_allow,
+    "template": check_template,
+    "version": _check_version,
+}

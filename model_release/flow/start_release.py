@@ -140,10 +140,8 @@ class StartRelease:
     @traced("attempt")
     def _attempt(self, plan: Plan, siblings: list[str], cause: Cause) -> list[HistoryEntry]:
         began = self.monotonic()
-        target = self.targets.last_resolved(plan.target)
-        leased = self.claims.new(
-            plan, cause.event, target, siblings, cause.idempotency_key, registration=cause.registration
-        )
+        target, key = self.targets.last_resolved(plan.target), cause.idempotency_key
+        leased = self.claims.new(plan, cause.event, target, siblings, key, registration=cause.registration)
         self.attempts.throttle.read_ahead()
         # The sweep must know of the claim first if nobody delivers its event again, or if the target is new: a later
         # delivery may find the target, and its claims, under another name.
@@ -160,8 +158,7 @@ class StartRelease:
                 if anew := registered_anew(claim, cause):
                     return self._attempt(plan, siblings, anew)
                 return [self._timed(began, self.recorder.already_recorded(claim))]
-            leased = self.claims.acquire(claim)
-            claim = leased.claim
+            claim = (leased := self.claims.acquire(claim)).claim
         attempt = OpenAttempt(claim, before, leased.deadline, cause.event, cause.confirmed, by_hand=cause.by_hand)
         attempt, result = self.attempts.run(attempt)
         while cause.delivered and self.attempts.wait(result, claim.created + PATIENCE):

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from model_release.azure_devops.client import AzureDevOps
-from model_release.azure_devops.sign_in import EntraSignIn, PatSignIn
+from model_release.azure_devops.session import EntraSignIn, PatSignIn
 from model_release.domain.events import parse
 from model_release.domain.targets import Created, Plan, ReleasePlan, RunPlan, Target
 from tests.environment import Environment, event

@@ -7,11 +7,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import requests
 from azure.core.exceptions import AzureError, ClientAuthenticationError, ServiceRequestError, ServiceResponseError
 
 from local.azure_devops_faults import Fault
 from model_release.azure_devops.client import AzureDevOps
-from model_release.azure_devops.sign_in import PatSignIn
+from model_release.azure_devops.session import Connections, PatSignIn
 from model_release.errors import AzureDevOpsError, RefusedError, TemporaryError, UnknownOutcomeError
 from tests.azure_devops import broken_servers as broken
 from tests.azure_devops.plans import MARKER, PLAN, client, create, entra_sign_in, find_by_marker, release_plan
@@ -379,3 +380,30 @@ def test_requests_go_through_the_proxy_of_the_environment(env: Environment, monk
     monkeypatch.delenv("HTTP_PROXY")
 
     assert create(behind, release_plan()).name == "Release-1"
+
+
+def test_the_addresses_that_are_not_asked_for_are_those_of_the_service(env: Environment) -> None:
+    answer = requests.options(f"{env.azure_devops_url}/contoso/_apis", auth=("", "a token"))
+    listed = {one["id"]: one for one in answer.json()["value"]}
+    session = requests.Session()
+    session.mount("https://", Connections(is_service=True))
+
+    known = session.options("https://dev.azure.com/contoso/_apis").json()["value"]
+
+    for one in known:
+        versions = {"minVersion", "maxVersion", "releasedVersion"}
+        assert {key: one[key] for key in one.keys() - versions} == {
+            key: listed[one["id"]][key] for key in one.keys() - versions
+        }
+        assert (
+            listed[one["id"]]["minVersion"] <= one["minVersion"] <= one["maxVersion"] <= listed[one["id"]]["maxVersion"]
+        )
+
+
+def test_azure_devops_server_is_asked_for_its_addresses(env: Environment) -> None:
+    session = requests.Session()
+    session.mount("http://", Connections(is_service=False))
+
+    session.options(f"{env.azure_devops_url}/contoso/_apis", auth=("", "a token"))
+
+    assert [one.method for one in env.azure_devops.requests] == ["OPTIONS"]

@@ -17,7 +17,7 @@ from local.azure_devops_faults import Fault
 from local.serving import Server
 from model_release.__main__ import main
 from model_release.azure_devops.client import AzureDevOps as AzureDevOpsClient
-from model_release.azure_devops.sign_in import PatSignIn
+from model_release.azure_devops.session import PatSignIn
 from model_release.cli.migrate.triggers import OldDefinition
 from model_release.domain import release_map
 from model_release.domain.events import parse

@@ -111,7 +111,6 @@ NO_VERSION = "routes[0].pipeline.parameters: no parameter passes the version; ad
             ["routes[0].release.definition: found '3000000000', expected less than 2147483648"],
         ),
         (
-<<<<<<< HEAD
             {"release": RELEASE | {"description": "{tags.a}"}, "allow": {"tags.A": "[", "tags.b": "x", "model": "x"}},
             [
                 (
@@ -131,7 +130,7 @@ NO_VERSION = "routes[0].pipeline.parameters: no parameter passes the version; ad
             {"release": RELEASE | {"description": "{tags.a}"}, "allow": {"tags.a": 1}},
             ["routes[0].allow.tags.a: 1 must be text; write it in quotes"],
         ),
-=======
+        (
             {"release": RELEASE | {"definition": 0, "project": "", "variables": {"": "x"}}, "enabled": "true"},
             [
                 "routes[0].enabled: found the text 'true', expected true or false",
@@ -150,7 +149,6 @@ NO_VERSION = "routes[0].pipeline.parameters: no parameter passes the version; ad
                 "routes[0].release.manual_stages: found the text 'a', expected a list",
             ],
         ),
->>>>>>> f632a5a (Read the release map by its JSON schema, without pydantic)
     ],
 )
 def test_every_fault_of_a_route_is_reported_at_once(tmp_path: Path, route: dict[str, Any], faults: list[str]) -> None:

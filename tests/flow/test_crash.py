@@ -36,7 +36,6 @@ STORAGE = [
 ]
 AZURE_DEVOPS = {
     "release": [
-        ("OPTIONS", "read the API locations"),
         ("GET", "find the definition"),
         ("GET", "read earlier releases"),
         ("GET", "read artifact versions"),
@@ -44,7 +43,6 @@ AZURE_DEVOPS = {
     ],
     # A run has no artifacts, so no earlier runs are read.
     "pipeline": [
-        ("OPTIONS", "read the API locations"),
         ("GET", "find the pipeline"),
         ("POST", "create the run"),
     ],
