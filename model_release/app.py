@@ -9,17 +9,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import requests
 from azure.core.credentials import AccessToken, TokenCredential
 from azure.core.pipeline.transport import RequestsTransport
 from azure.data.tables import TableClient
-from msrest.authentication import Authentication
 
 from model_release import settings
 from model_release.azure_devops.client import AzureDevOps
-from model_release.azure_devops.sdk import EntraSignIn, pat_sign_in
+from model_release.azure_devops.session import EntraSignIn, PatSignIn, SignIn
 from model_release.azure_ml.models import AzureMl
 from model_release.domain import release_map
 from model_release.domain.lease import Lease
@@ -85,6 +85,7 @@ def build(
         sign_in(read.azure_devops_pat, credential),
         timeout=read.timeout.total_seconds(),
         throttled=throttle.extend,
+        threads=ThreadPoolExecutor(thread_name_prefix="azure-devops"),
     )
     azure_ml = AzureMl(credential, endpoint=read.resource_manager_url)
     confirm = Confirm(azure_ml if read.confirm_models else None, ThreadPoolExecutor(thread_name_prefix="confirm"))
@@ -130,9 +131,9 @@ def build_or_report(environment: Mapping[str, str] = os.environ) -> Services:
         return Services(instead, instead, instead, instead, instead)
 
 
-def sign_in(pat: str, credential: TokenCredential) -> Authentication:
+def sign_in(pat: str, credential: TokenCredential) -> SignIn:
     """Return the sign-in to Azure DevOps: with the personal access token, if there is one."""
-    return pat_sign_in(pat) if pat else EntraSignIn(credential)
+    return PatSignIn(pat) if pat else EntraSignIn(credential)
 
 
 class LazyCredential:
@@ -144,13 +145,17 @@ class LazyCredential:
     def __init__(self, client_id: str) -> None:
         """Take the client ID of a user-assigned identity, or an empty text."""
         self._client_id = client_id
+        self._lock = Lock()
 
     def get_token(self, *scopes: str, **options: Any) -> AccessToken:
         """Return a token that is valid now."""
-        return self._credential.get_token(*scopes, **options)
+        # From Python 3.12 on, threads may build a cached property at the same time, and each would acquire a token.
+        with self._lock:
+            credential = self._built
+        return credential.get_token(*scopes, **options)
 
     @cached_property
-    def _credential(self) -> TokenCredential:
+    def _built(self) -> TokenCredential:
         from azure.identity import DefaultAzureCredential  # noqa: PLC0415
 
         # By default one request may take minutes, longer than a claim's lease.

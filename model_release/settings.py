@@ -115,19 +115,24 @@ def azure_devops_url(text: str, token: str) -> str:
     parts = urlsplit(_url(text))
     segments = [segment for segment in parts.path.split("/") if segment]
     host = (parts.hostname or "").lower()
-    is_service = host.endswith(_SERVICE_HOSTS)
-    right = _organization(host, segments) if is_service else _collection(parts, segments)
+    in_service = host.endswith(_SERVICE_HOSTS)
+    right = _organization(host, segments) if in_service else _collection(parts, segments)
     if not right:
         raise InvalidValueError(f"{shorten(text)!r} does not name an organization", fix)
     given = f"{parts.scheme}://{'/'.join([parts.netloc, *segments])}"
     if given.lower() != right.lower():
-        kind = "an organization" if is_service else "a collection"
+        kind = "an organization" if in_service else "a collection"
         raise InvalidValueError(f"{shorten(text)!r} is not the address of {kind}", f"set it to {right}")
     # Without a token, one of Entra ID would be sent, which belongs to Azure DevOps Services.
-    if not (is_service or token or host in LOOPBACK):
+    if not (is_service(host) or token):
         problem = f"{shorten(text)!r} is not an address of Azure DevOps Services, and AZURE_DEVOPS_PAT is missing"
         raise InvalidValueError(problem, f"{fix}, or set AZURE_DEVOPS_PAT for Azure DevOps Server")
     return given
+
+
+def is_service(host: str) -> bool:
+    """Whether a host belongs to Azure DevOps Services, or is a local emulator of it."""
+    return host.lower().endswith(_SERVICE_HOSTS) or host in LOOPBACK
 
 
 def _organization(host: str, segments: Sequence[str]) -> str:

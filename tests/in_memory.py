@@ -16,7 +16,8 @@ from azure.data.tables import TableEntity
 from model_release.domain.claims import Claim, digest, target_digest
 from model_release.domain.events import MODEL_REGISTERED, ModelRegistered, Workspace, parse
 from model_release.domain.lease import Lease
-from model_release.domain.release_map import ReleaseMap
+from model_release.domain.map_file import MapFile
+from model_release.domain.release_map import ReleaseMap, build_map
 from model_release.domain.targets import Created, Plan, ReleasePlan, Target, TargetId
 from model_release.flow.attempt import Attempts
 from model_release.flow.catch_up import CatchUp
@@ -86,7 +87,7 @@ def a_map(*targets: Target, order: str = "newest", **route: Any) -> ReleaseMap:
     ]
     for one in routes:
         one["release"]["variables"] = {"ModelVersion": "{version}"}
-    return ReleaseMap.model_validate({"version": 1, "routes": routes})
+    return build_map(MapFile({"version": 1, "routes": routes}))
 
 
 @dataclass
@@ -111,6 +112,12 @@ class ScriptedAzureDevOps:
         self.identified: list[Target] = []
         self.found: list[tuple[Any, ...]] = []
         self.created: list[tuple[Any, ...]] = []
+
+    def reads_ahead(self, _: Target) -> bool:
+        return False
+
+    def read_ahead(self, _: Target, __: Callable[[], bool]) -> None:
+        """Send nothing: it remembers every target."""
 
     def identify(self, target: Target) -> TargetId:
         self.identified.append(target)

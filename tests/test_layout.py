@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pathspec
@@ -16,7 +17,7 @@ import yaml
 
 from model_release.app import HOME, build
 from model_release.domain.events import parse
-from model_release.domain.release_map import Route
+from model_release.domain.release_map import PipelineOptions
 from model_release.domain.routing import plan_run
 from tests.environment import Environment, event
 
@@ -182,11 +183,11 @@ def test_the_example_pipeline_runs_with_the_default_parameters_of_a_route(env: E
     declared = {parameter["name"]: parameter.get("default") for parameter in yaml.safe_load(text)["parameters"]}
     found = re.search(r"#   - model: .*\n#     pipeline: .*", text)
     assert found
-    options = Route(**yaml.safe_load(found[0].replace("#   ", "").replace("#", ""))[0]).pipeline
-    assert options
+    (route,) = yaml.safe_load(found[0].replace("#   ", "").replace("#", ""))
+    options = PipelineOptions(**route["pipeline"])
     env.azure_devops.add_pipeline(options.project, "Example", parameters=declared)
     registered = parse(event(model="churn_model"))
-    plan = plan_run(options.model_copy(update={"pipeline": "Example"}), "churn", registered, newest_only=True)
+    plan = plan_run(replace(options, pipeline="Example"), "churn", registered, newest_only=True)
 
     env.app.start_release.attempts.azure_devops.create(plan, registered, "marker", deadline=float("inf"))
 

@@ -1,25 +1,30 @@
 """Azure DevOps: find a target, create a release or run there once, and find it by its marker."""
 
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Executor, Future
 from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
-from msrest.authentication import Authentication
-
-from model_release.azure_devops.releases import ReleaseTargets
-from model_release.azure_devops.sdk import PostRequest, Sdk
+from model_release.azure_devops.session import SignIn
 from model_release.domain.events import ModelRegistered
 from model_release.domain.targets import Created, Plan, Target, TargetId
 from model_release.errors import RefusedError, TemporaryError, UnknownOutcomeError
+from model_release.settings import is_service
 from model_release.tracing import traced
 
 if TYPE_CHECKING:
     from model_release.azure_devops.pipelines import PipelineTargets
+    from model_release.azure_devops.releases import ReleaseTargets
+    from model_release.azure_devops.sdk import PostRequest, Sdk
 
 _REMEMBER_SECONDS = 300
+# A result that nobody waited for is not used later.
+_AHEAD_SECONDS = 60
 
 
 class AzureDevOps:
@@ -32,18 +37,23 @@ class AzureDevOps:
     def __init__(
         self,
         url: str,
-        sign_in: Authentication,
+        sign_in: SignIn,
         *,
         timeout: float,
         throttled: Callable[[timedelta], None] = lambda _: None,
         monotonic: Callable[[], float] = time.monotonic,
+        threads: Executor | None = None,
     ) -> None:
-        """`timeout` is in seconds for one request; `throttled` receives each Retry-After."""
-        self._sdk = Sdk(sign_in, timeout=timeout, throttled=throttled)
-        self.releases = ReleaseTargets(self._sdk, url)
+        """`timeout` is in seconds for one request; `throttled` receives each Retry-After; `threads` read ahead."""
+        self._sign_in = sign_in
+        self._timeout = timeout
+        self._throttled = throttled
         self._url = url
         self._monotonic = monotonic
+        self._threads = threads
+        self._lock = threading.RLock()
         self._memory: dict[str, tuple[float, Any]] = {}
+        self._ahead: dict[str, tuple[float, Future[Any]]] = {}
 
     @traced("create")
     def create(
@@ -85,9 +95,31 @@ class AzureDevOps:
     def find(self, target: Target) -> Any:
         """Read the target, or remember it for five minutes; raises RefusedError unless there is exactly one."""
         found = self._remembered(target)
-        if not found:
-            found = self._api(target).find(target)
-            self._memory[target.key] = self._monotonic() + _REMEMBER_SECONDS, found
+        if found is None and (ahead := self._ahead.get(target.key)) and self._monotonic() < ahead[0]:
+            try:
+                found = ahead[1].result()
+            finally:
+                self._ahead.pop(target.key, None)
+        return self._read(target) if found is None else found
+
+    def reads_ahead(self, target: Target) -> bool:
+        """Whether `read_ahead` would begin to read: this process has never read the target."""
+        return self._threads is not None and target.key not in self._memory
+
+    def read_ahead(self, target: Target, allowed: Callable[[], bool]) -> None:
+        """Begin to import the SDK, to acquire a token and to read the target; the next `find` waits for the result.
+
+        `allowed` is called in the thread that reads; without its permission nothing is sent.
+        """
+        with self._lock:
+            until, _ = self._ahead.get(target.key, (0, None))
+            if self._threads and self.reads_ahead(target) and until <= self._monotonic():
+                reading = self._threads.submit(lambda: self._read(target) if allowed() else None)
+                self._ahead[target.key] = self._monotonic() + _AHEAD_SECONDS, reading
+
+    def _read(self, target: Target) -> Any:
+        found = self._api(target).find(target)
+        self._memory[target.key] = self._monotonic() + _REMEMBER_SECONDS, found
         return found
 
     def _identified(self, target: Target, definition_id: int) -> Any:
@@ -96,7 +128,7 @@ class AzureDevOps:
             raise TemporaryError(f"the name {target} has come to mean ID {found.id} instead of {definition_id}")
         return found
 
-    def request(self, plan: Plan, event: ModelRegistered, marker: str) -> PostRequest:
+    def request(self, plan: Plan, event: ModelRegistered, marker: str) -> "PostRequest":
         """Build the request that `create` would send; creates nothing."""
         api, found = self._api(plan.target), self.find(plan.target)
         return api.post_request(found, plan.target, self._body(found, plan, event, marker))
@@ -146,7 +178,27 @@ class AzureDevOps:
         return self._api(plan.target).body(found, plan, event, marker)
 
     def _api(self, target: Target) -> "ReleaseTargets | PipelineTargets":
-        return self._pipelines if target.kind == "pipeline" else self.releases
+        # From Python 3.12 on, threads may build a cached property at the same time.
+        with self._lock:
+            return self._pipelines if target.kind == "pipeline" else self.releases
+
+    @cached_property
+    def _sdk(self) -> "Sdk":
+        from model_release.azure_devops.sdk import Sdk  # noqa: PLC0415  slow to import, and read ahead
+
+        return Sdk(
+            self._sign_in,
+            timeout=self._timeout,
+            throttled=self._throttled,
+            is_service=is_service(urlsplit(self._url).hostname or ""),
+        )
+
+    @cached_property
+    def releases(self) -> "ReleaseTargets":
+        """The release definitions of the organization."""
+        from model_release.azure_devops.releases import ReleaseTargets  # noqa: PLC0415  as above
+
+        return ReleaseTargets(self._sdk, self._url)
 
     @cached_property
     def _pipelines(self) -> "PipelineTargets":

@@ -10,13 +10,12 @@ from datetime import timedelta
 from typing import Any
 
 import requests
-from azure.core.credentials import TokenCredential
 from azure.core.exceptions import AzureError
-from msrest.authentication import Authentication, BasicAuthentication
 from msrest.exceptions import ClientException
 from yaml import YAMLError
 
 from model_release.azure_devops.answers import meaning_of, retry_after
+from model_release.azure_devops.session import Connections, SignIn
 from model_release.errors import AzureDevOpsError, TemporaryError, UnknownOutcomeError
 from model_release.text import network_reason, shorten
 
@@ -24,8 +23,6 @@ from model_release.text import network_reason, shorten
 # https://github.com/microsoft/azure-devops-python-api/issues/90
 _CACHE = tempfile.TemporaryDirectory(prefix="azure-devops-")
 os.environ.setdefault("AZURE_DEVOPS_CACHE_DIR", _CACHE.name)
-
-_SCOPE = "499b84ac-1321-427f-aa17-267ca6975798/.default"
 
 
 @dataclass(frozen=True)
@@ -36,36 +33,21 @@ class PostRequest:
     body: str
 
 
-class EntraSignIn(Authentication):
-    """Signs each request with a token that is valid now; the SDK itself would keep the first token."""
-
-    def __init__(self, credential: TokenCredential) -> None:
-        self._credential = credential
-
-    def signed_session(self, session: requests.Session | None = None) -> requests.Session:
-        """Add the token; the SDK calls this before every request."""
-        session = session or requests.Session()
-        session.headers["Authorization"] = f"Bearer {self._credential.get_token(_SCOPE).token}"
-        return session
-
-
-def pat_sign_in(token: str) -> Authentication:
-    """Sign in with a personal access token."""
-    return BasicAuthentication("", token)
-
-
 class Sdk:
     """Builds the SDK's clients and translates their errors; safe to share among threads."""
 
-    def __init__(self, sign_in: Authentication, *, timeout: float, throttled: Callable[[timedelta], None]) -> None:
-        """`timeout` is in seconds for one request; `throttled` receives each Retry-After."""
+    def __init__(
+        self, sign_in: SignIn, *, timeout: float, throttled: Callable[[timedelta], None], is_service: bool
+    ) -> None:
+        """`timeout` is in seconds for one request; `throttled` receives each Retry-After; the rest as Connections."""
         self._sign_in = sign_in
         self._timeout = timeout
         self._throttled = throttled
         self._last = threading.local()
         self._signed = requests.Session()
+        self._connections = Connections(is_service=is_service)
 
-    def client(self, kind: Callable[[str, Authentication], Any], url: str) -> Any:
+    def client(self, kind: Callable[[str, SignIn], Any], url: str) -> Any:
         """Build a client that times out, retries no request that changes something, and follows no redirect."""
         client = kind(url, self._sign_in)
         client.config.connection.timeout = (self._timeout / 4, self._timeout)
@@ -76,14 +58,18 @@ class Sdk:
         client.config.proxies.proxies = dict(found["proxies"])
         client.config.proxies.use_env_settings = False
         client.config.connection.verify = found["verify"]
-        # A repeated POST is a second release. The SDK keeps a reference to this object, so it is changed in place.
-        policy = client.config.retry_policy.policy
-        policy.connect = policy.total = 1
-        policy.read = policy.status = policy.other = policy.redirect = 0
-        policy.status_forcelist = frozenset()
-        policy.respect_retry_after_header = policy.raise_on_status = False
-        policy.allowed_methods = frozenset(["GET", "OPTIONS"])
+        client.config.session_configuration_callback = self._connect
         return client
+
+    def _connect(self, session: requests.Session, *_: Any, **request: Any) -> dict[str, Any]:
+        """Use the connections of all threads; the SDK has a session for each thread, and calls this with each request.
+
+        https://learn.microsoft.com/python/api/msrest/msrest.configuration.configuration
+        """
+        for protocol in ("https://", "http://"):
+            if session.adapters[protocol] is not self._connections:
+                session.mount(protocol, self._connections)
+        return request
 
     def post_request(self, client: Any, location: str, route: dict[str, Any], body: Any, model: str) -> PostRequest:
         """Build the POST request that a client would send."""

@@ -8,13 +8,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple, Self
 
-from azure.core.messaging import CloudEvent
-from azure.eventgrid import EventGridEvent, SystemEventNames
-
 from model_release.errors import EventError
 from model_release.text import shorten
 
-MODEL_REGISTERED = SystemEventNames.MachineLearningServicesModelRegisteredEventName.value
+MODEL_REGISTERED = "Microsoft.MachineLearningServices.ModelRegistered"
 # A row holds 1 MiB: so much for the compressed event, the rest for all other values.
 # https://learn.microsoft.com/rest/api/storageservices/understanding-the-table-service-data-model
 MAX_COMPRESSED_BYTES = 14 * 64_000
@@ -151,9 +148,13 @@ def _envelope(content: Mapping[str, Any], problems: list[str]) -> _Envelope | No
     schema = "CloudEvents" if "specversion" in content else "Event Grid"
     try:
         if schema == "CloudEvents":
+            from azure.core.messaging import CloudEvent  # noqa: PLC0415  an app receives one of the schemas
+
             used = {name: content[name] for name in _CLOUD_EVENT if content.get(name) is not None}
             cloud: CloudEvent[Any] = CloudEvent.from_dict(used)
             return _Envelope(cloud.id, cloud.source, cloud.type, cloud.subject, cloud.data)
+        from azure.eventgrid import EventGridEvent  # noqa: PLC0415  as above
+
         used = {name: value for name, value in content.items() if name.lower() not in ("eventtime", "event_time")}
         grid = EventGridEvent.from_dict(used)
         return _Envelope(grid.id, grid.topic, grid.event_type, grid.subject, grid.data)

@@ -1,23 +1,16 @@
-"""The release map: the team's file, its JSON schema, and every fault of it with its path."""
+"""The release map: the team's file as `release_map.schema.json` defines it, and every fault of it with its path."""
 
+import json
 import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from functools import cache
 from pathlib import Path
 from string import ascii_letters, digits
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    StringConstraints,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-)
-
-from model_release.domain import map_file
+from model_release.domain.map_file import KeyFaultError, MapFile, MapFileError, Schema, read
 from model_release.domain.placeholders import check_template, faults_of_allow, lower, passes_version
 from model_release.domain.targets import Target
 from model_release.errors import ConfigurationError, Fault
@@ -25,23 +18,23 @@ from model_release.errors import ConfigurationError, Fault
 COMPARISON = re.compile(r"(>=|<=|>|<)\s*(.*)")
 # A run is found by the value of this parameter, so the pipeline's YAML must declare it.
 MARKER_PARAMETER = "modelReleaseMarker"
+_SCHEMA_FILE = Path(__file__).parents[2] / "release_map.schema.json"
 
 
-def _check_parameters(parameters: dict[str, str]) -> dict[str, str]:
+def _check_parameters(parameters: Mapping[str, str]) -> None:
     if MARKER_PARAMETER.casefold() in {name.casefold() for name in parameters}:
         raise ValueError(f"{MARKER_PARAMETER} is reserved; remove it")
     if not passes_version(parameters):
         raise ValueError("no parameter passes the version; add one with the value '{version}'")
-    return parameters
 
 
-def _check_branch(branch: str) -> str:
+def _check_branch(branch: str) -> None:
     if not branch.startswith("refs/"):
         raise ValueError(f"{branch!r} is not a full branch name; write refs/heads/{branch}")
-    return branch
 
 
-def _check_version(pattern: str) -> str:
+def _check_version(version: int | str) -> None:
+    pattern = str(version)
     comparison = COMPARISON.fullmatch(pattern)
     if comparison:
         can_match = comparison[2].isdecimal() and (comparison[1] != "<" or int(comparison[2]) > 0)
@@ -50,14 +43,12 @@ def _check_version(pattern: str) -> str:
     if not can_match:
         known = "a version, a glob, or a comparison with a whole number: '>=3', '<=3', '>3' or '<3'"
         raise ValueError(f"{pattern!r} can never match a version; write {known}")
-    return pattern
 
 
-def _check_model(glob: str) -> str:
+def _check_model(glob: str) -> None:
     if not _can_match(glob):
         names = "letters, digits, '-', '_' and '.', beginning with a letter or digit"
         raise ValueError(f"{glob!r} can never match a model; names have {names}")
-    return glob
 
 
 def _can_match(glob: str) -> bool:
@@ -71,32 +62,16 @@ def _can_match(glob: str) -> bool:
 _BEGINNINGS = ascii_letters + digits
 _GLOB_PARTS = re.compile(r"\[!?\]?[^]]*\]|.", re.DOTALL)
 
-Text = Annotated[str, StringConstraints(min_length=1)]
-# IDs in Azure DevOps have 32 bits.
-Id = Annotated[int, Field(gt=0, lt=2**31)]
-Template = Annotated[str, AfterValidator(check_template)]
 
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class ReleaseOptions(_Strict):
+@dataclass(frozen=True)
+class ReleaseOptions:
     """The release definition of a route, and what is passed to a release."""
 
-    project: Text = Field(description="The Azure DevOps project.")
-    definition: Id | Text = Field(
-        description="The release definition: its exact name, \\folder\\name, or its numeric ID.",
-    )
-    variables: dict[Text, Template] = Field(
-        default={},
-        description="Variables of the definition to set; they must be settable at release time.",
-        examples=[{"Stage": "{tags.stage}"}],
-    )
-    manual_stages: list[Text] = Field(default=[], description="Stages that a person starts.")
-    description: Template = Field(
-        default="{model} {version}", description="The release's description; a marker is appended."
-    )
+    project: str
+    definition: int | str
+    variables: Mapping[str, str] = field(default_factory=dict)
+    manual_stages: Sequence[str] = ()
+    description: str = "{model} {version}"
 
     @property
     def target(self) -> Target:
@@ -109,19 +84,15 @@ class ReleaseOptions(_Strict):
         return (*self.variables.values(), self.description)
 
 
-class PipelineOptions(_Strict):
+@dataclass(frozen=True)
+class PipelineOptions:
     """The YAML pipeline of a route, and what is passed to a run."""
 
-    project: Text = Field(description="The Azure DevOps project.")
-    pipeline: Id | Text = Field(description="The pipeline: its exact name, \\folder\\name, or its numeric ID.")
-    branch: Annotated[Text, AfterValidator(_check_branch)] | None = Field(
-        default=None, description="The branch to run, such as refs/heads/main; default: the pipeline's default branch."
-    )
-    parameters: Annotated[dict[Text, Template], AfterValidator(_check_parameters)] = Field(
-        default={"modelName": "{model}", "modelVersion": "{version}"},
-        description="Parameters that the pipeline's YAML declares; one of them passes the version.",
-    )
-    stages_to_skip: list[Text] = Field(default=[], description="Stages that are not run.")
+    project: str
+    pipeline: int | str
+    branch: str | None = None
+    parameters: Mapping[str, str] = field(default_factory=lambda: {"modelName": "{model}", "modelVersion": "{version}"})
+    stages_to_skip: Sequence[str] = ()
 
     @property
     def target(self) -> Target:
@@ -134,49 +105,21 @@ class PipelineOptions(_Strict):
         return tuple(self.parameters.values())
 
 
-class Route(_Strict):
+@dataclass(frozen=True)
+class Route:
     """One rule of the release map."""
 
-    name: Text | None = Field(default=None, description="Shown in the history.")
-    model: Annotated[Text, AfterValidator(_check_model)] = Field(description="The model's name, or a glob (* ? [abc]).")
-    version: Annotated[int, Field(ge=0)] | Annotated[Text, AfterValidator(_check_version)] | None = Field(
-        default=None, description="A version, a glob, or a comparison of whole numbers such as '>=3'."
-    )
-    workspace: Text | None = Field(default=None, description="The name of the Azure ML workspace.")
-    tags: dict[Text, str] = Field(default={}, description="Tags that must all have these values.")
-    properties: dict[Text, str] = Field(default={}, description="Properties that must all have these values.")
-    order: Literal["newest", "every"] = Field(
-        default="newest",
-        description="newest: never start an older version after a newer one. every: start each version.",
-    )
+    model: str
+    name: str | None = None
+    version: int | str | None = None
+    workspace: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    properties: Mapping[str, str] = field(default_factory=dict)
+    order: Literal["newest", "every"] = "newest"
     enabled: bool = True
     release: ReleaseOptions | None = None
-    pipeline: PipelineOptions | None = Field(default=None, validate_default=True)
-
-    allow: dict[Text, Text] = Field(
-        default={},
-        description="For a placeholder, such as tags.stage, the regular expression that its whole value must match.",
-        examples=[{"tags.stage": "dev|test|prod"}],
-    )
-
-    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["release"]}, {"required": ["pipeline"]}]})
-
-    @field_validator("pipeline", mode="before")
-    @classmethod
-    def _check_one_target(cls, pipeline: Any, read: ValidationInfo) -> Any:
-        # A release with a fault is missing in `data`, and its fault is reported already.
-        release = read.data.get("release", pipeline is None)
-        if (pipeline is None) == (not release):
-            raise ValueError("a route needs exactly one of `release` and `pipeline`")
-        return pipeline
-
-    @field_validator("allow")
-    @classmethod
-    def _check_allow(cls, allow: dict[str, str], read: ValidationInfo) -> dict[str, str]:
-        options = read.data.get("release") or read.data.get("pipeline")
-        if faults := faults_of_allow(allow, options.templates if options else ()):
-            raise ValueError("; ".join(faults))
-        return allow
+    pipeline: PipelineOptions | None = None
+    allow: Mapping[str, str] = field(default_factory=dict)
 
     def allowed(self, placeholder: str) -> list[str]:
         """List the regular expressions of `allow` for a placeholder; its value must match all of them."""
@@ -192,7 +135,7 @@ class Route(_Strict):
     def options(self) -> ReleaseOptions | PipelineOptions:
         """The options of the route's one target."""
         found = self.release or self.pipeline
-        assert found  # noqa: S101  checked when it was read
+        assert found  # noqa: S101  the schema requires one
         return found
 
     @property
@@ -206,32 +149,63 @@ class Route(_Strict):
         return self.name or self.model
 
 
-class ReleaseMap(_Strict):
+@dataclass(frozen=True)
+class ReleaseMap:
     """The team's file: which model versions start which release definition or pipeline."""
 
-    version: Literal[1] = Field(description="The version of this file's format.")
-    routes: Annotated[list[Route], Field(min_length=1)]
+    routes: Sequence[Route]
 
 
 def load(path: Path) -> ReleaseMap:
     """Read the file; raises ConfigurationError with every fault and its path, such as `routes[2].release.project`."""
     try:
-        file = map_file.read(path.read_text("utf-8"))
+        return build_map(read(path.read_text("utf-8")), path.name)
     except OSError as error:
         raise ConfigurationError([Fault(f"the file cannot be read: {error.strerror}", where=str(path))]) from error
     except UnicodeDecodeError as error:
         raise ConfigurationError([Fault("the file is not text in UTF-8", "save it in UTF-8", str(path))]) from error
-    except map_file.MapFileError as error:
+    except MapFileError as error:
         raise ConfigurationError([Fault(str(error), where=path.name)]) from error
+
+
+def build_map(file: MapFile, name: str = "release_map.yaml") -> ReleaseMap:
+    """Build the map of a file; raises ConfigurationError with every fault, as one of the file with this name."""
+    if problems := schema().faults(file):
+        raise ConfigurationError([Fault(f"{at}: {what}", where=name) for at, what in problems.items()])
+    return ReleaseMap(tuple(_route(**route) for route in file.content["routes"]))
+
+
+@cache
+def schema() -> Schema:
+    """Return the schema, which editors read too; its defaults are those of the classes above."""
+    return Schema(json.loads(_SCHEMA_FILE.read_text("utf-8")), _FORMATS)
+
+
+def _check_allow(route: Mapping[str, Any]) -> None:
+    allow = route.get("allow")
+    if not (isinstance(allow, dict) and all(isinstance(regex, str) for regex in allow.values())):
+        return
     try:
-        read, problems = ReleaseMap.model_validate(file.content), file.misread()
-    except ValidationError as error:
-        problems = file.misread() | file.problems(error)
-    if problems:
-        raise ConfigurationError([Fault(f"{at}: {what}", where=path.name) for at, what in problems.items()])
-    return read
+        templates = _route(**route).options.templates
+    except (TypeError, AttributeError, AssertionError):  # its target has faults of its own
+        templates = ()
+    if faults := faults_of_allow(allow, templates):
+        raise KeyFaultError("; ".join(faults), "allow")
 
 
-def schema() -> dict[str, Any]:
-    """Return the JSON schema of the release map, for editors."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **ReleaseMap.model_json_schema()}
+def _route(*, release: Any = None, pipeline: Any = None, **values: Any) -> Route:
+    return Route(
+        **values,
+        release=ReleaseOptions(**release) if release else None,
+        pipeline=PipelineOptions(**pipeline) if pipeline else None,
+    )
+
+
+_FORMATS: Mapping[str, Callable[[Any], object]] = {
+    "branch": _check_branch,
+    "model": _check_model,
+    "parameters": _check_parameters,
+    "route": _check_allow,
+    "template": check_template,
+    "version": _check_version,
+}

@@ -10,7 +10,7 @@ from model_release.domain.claims import CLOCK_DIFFERENCE, AttemptResult, Claim, 
 from model_release.domain.events import ModelRegistered
 from model_release.domain.retry import LISTED_WITHIN, LONGEST_RETRY, SOON, abandoned, is_too_old, pause
 from model_release.domain.routing import NO_ROUTING, Routing
-from model_release.domain.targets import Plan
+from model_release.domain.targets import Plan, Target
 from model_release.errors import AzureDevOpsError, RefusedError, TemporaryError
 from model_release.flow.confirm import Ask, Confirm, Confirmed
 from model_release.flow.pin import kept_back
@@ -85,6 +85,10 @@ class Attempts:
         manually = "pinned and restarted manually" if claim.pins else "restarted manually"
         reason = f"{manually}; {matched}" if claim.idempotency_key else matched
         return _ended(attempt, AttemptResult(State.STARTED, reason, created=created))
+
+    def read_ahead(self, target: Target) -> None:
+        """Begin to read the target, unless Azure DevOps asked for a pause."""
+        self.azure_devops.read_ahead(target, lambda: self.throttle.throttled_until() <= self.clock())
 
     def wait(self, result: AttemptResult, until: datetime) -> bool:
         """Wait for the next attempt of a claim that waits, if it is due until then; return whether it is."""

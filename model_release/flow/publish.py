@@ -2,13 +2,13 @@
 
 import logging
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from azure.core.credentials import TokenCredential
 from azure.core.exceptions import AzureError
-from azure.eventgrid import EventGridPublisherClient
 
 from model_release.domain.claims import Attempt, Claim, State
 from model_release.errors import ModelReleaseError
@@ -16,6 +16,9 @@ from model_release.settings import LOOPBACK
 from model_release.store.claims import Claims
 from model_release.store.outbox import Outbox, outcome_key, outcomes
 from model_release.text import service_problem
+
+if TYPE_CHECKING:
+    from azure.eventgrid import EventGridPublisherClient
 
 logger = logging.getLogger(__name__)
 
@@ -35,13 +38,20 @@ class Topic:
 
     def __init__(self, endpoint: str, credential: TokenCredential, *, timeout: float = 5) -> None:
         """Take an endpoint such as https://TOPIC.REGION-1.eventgrid.azure.net/api/events, and a timeout in seconds."""
-        self._client = EventGridPublisherClient(endpoint, credential)
+        self._endpoint = endpoint
+        self._credential = credential
         self._options: dict[str, Any] = {
             "retry_total": 0,
             "connection_timeout": timeout,
             "read_timeout": timeout,
             "enforce_https": urlsplit(endpoint).hostname not in LOOPBACK,
         }
+
+    @cached_property
+    def _client(self) -> "EventGridPublisherClient":
+        from azure.eventgrid import EventGridPublisherClient  # noqa: PLC0415  most processes publish nothing
+
+        return EventGridPublisherClient(self._endpoint, self._credential)
 
     def send(self, events: list[dict[str, Any]]) -> None:
         """Publish CloudEvents, all or none; raises TopicError."""

@@ -145,11 +145,14 @@ class StartRelease:
         key, registration = cause.idempotency_key, cause.registration
         leased = self.claims.new(plan, cause.event, target, siblings, key, registration=registration, by_hand=cause.who)
         self.attempts.throttle.read_ahead()
-        # The sweep must know of the claim before it exists if nobody delivers its event again, or if the target is new:
-        # a later delivery may find the target, and its claims, under another name.
+        # The sweep must know of the claim first if nobody delivers its event again, or if the target is new: a later
+        # delivery may find the target, and its claims, under another name.
         may_be_left = not (cause.delivered and target.definition_id)
-        if may_be_left and not self.claims.find(leased.claim.partition, leased.claim.row):
-            self.pending.put(leased.claim, leased.claim.lease_until)
+        unread = may_be_left or self.attempts.azure_devops.reads_ahead(plan.target)
+        if unread and not self.claims.find(leased.claim.partition, leased.claim.row):
+            self.attempts.read_ahead(plan.target)
+            if may_be_left:
+                self.pending.put(leased.claim, leased.claim.lease_until)
         claim, inserted = self.claims.insert(leased.claim)
         before = None if inserted or self.claims.never_sent(claim) else claim
         if not inserted:
@@ -157,8 +160,7 @@ class StartRelease:
                 if anew := registered_anew(claim, cause):
                     return self._attempt(plan, siblings, anew)
                 return [self._timed(began, self.recorder.already_recorded(claim))]
-            leased = self.claims.acquire(claim)
-            claim = leased.claim
+            claim = (leased := self.claims.acquire(claim)).claim
         attempt = OpenAttempt(claim, before, leased.deadline, cause.event, cause.confirmed, by_hand=cause.by_hand)
         attempt, result = self.attempts.run(attempt)
         while cause.delivered and self.attempts.wait(result, claim.created + PATIENCE):

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from model_release.azure_devops.client import AzureDevOps
-from model_release.azure_devops.sdk import EntraSignIn, pat_sign_in
+from model_release.azure_devops.session import EntraSignIn, PatSignIn
 from model_release.domain.events import parse
 from model_release.domain.targets import Created, Plan, ReleasePlan, RunPlan, Target
 from tests.environment import Environment, event
@@ -48,7 +48,7 @@ PLAN = {"release": release_plan, "pipeline": run_plan}
 
 def client(env: Environment, sign_in: Any = None, *, timeout: float = 10, **options: Any) -> AzureDevOps:
     url = f"{env.azure_devops_url}/contoso"
-    return AzureDevOps(url, sign_in or pat_sign_in("a token"), timeout=timeout, **options)
+    return AzureDevOps(url, sign_in or PatSignIn("a token"), timeout=timeout, **options)
 
 
 def entra_sign_in(get_token: Callable[[str], Any]) -> EntraSignIn:

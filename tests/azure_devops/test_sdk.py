@@ -7,11 +7,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import requests
 from azure.core.exceptions import AzureError, ClientAuthenticationError, ServiceRequestError, ServiceResponseError
 
 from local.azure_devops_faults import Fault
 from model_release.azure_devops.client import AzureDevOps
-from model_release.azure_devops.sdk import pat_sign_in
+from model_release.azure_devops.session import Connections, PatSignIn
 from model_release.errors import AzureDevOpsError, RefusedError, TemporaryError, UnknownOutcomeError
 from tests.azure_devops import broken_servers as broken
 from tests.azure_devops.plans import MARKER, PLAN, client, create, entra_sign_in, find_by_marker, release_plan
@@ -38,7 +39,7 @@ def test_a_failed_connection_is_reported_in_plain_words(
     server: broken.BrokenServer, problem: str, tmp_path: Path
 ) -> None:
     with server(tmp_path) as url, pytest.raises(TemporaryError) as caught:
-        AzureDevOps(f"{url}/contoso", pat_sign_in("x"), timeout=0.5).probe(release_plan().target)
+        AzureDevOps(f"{url}/contoso", PatSignIn("x"), timeout=0.5).probe(release_plan().target)
 
     assert str(caught.value) == problem
 
@@ -46,7 +47,7 @@ def test_a_failed_connection_is_reported_in_plain_words(
 def test_a_failed_connection_names_the_proxy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with broken.refusing(tmp_path) as url:
         monkeypatch.setenv("HTTP_PROXY", url)
-        azure_devops = AzureDevOps("http://azure.invalid/contoso", pat_sign_in("x"), timeout=10)
+        azure_devops = AzureDevOps("http://azure.invalid/contoso", PatSignIn("x"), timeout=10)
 
         with pytest.raises(TemporaryError) as caught:
             azure_devops.probe(release_plan().target)
@@ -286,7 +287,7 @@ def test_an_answer_that_tls_cannot_read_does_not_mean_that_nothing_was_created(
 ) -> None:
     with spoiling_tls(env.azure_devops_url, tmp_path) as (url, certificate):
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", certificate)
-        behind = AzureDevOps(f"{url}/contoso", pat_sign_in("a token"), timeout=10)
+        behind = AzureDevOps(f"{url}/contoso", PatSignIn("a token"), timeout=10)
 
         with pytest.raises(UnknownOutcomeError, match=f"{FAILED}: TLS failure"):
             create(behind, release_plan())
@@ -373,7 +374,36 @@ def test_a_password_for_this_server_in_a_netrc_file_does_not_replace_the_sign_in
 
 def test_requests_go_through_the_proxy_of_the_environment(env: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", env.azure_devops_url)
-    behind = AzureDevOps("http://azure.invalid/contoso", pat_sign_in("a token"), timeout=10)
+    behind = AzureDevOps("http://azure.invalid/contoso", PatSignIn("a token"), timeout=10)
+    behind.probe(release_plan().target)
+    # The environment is read once.
     monkeypatch.delenv("HTTP_PROXY")
 
     assert create(behind, release_plan()).name == "Release-1"
+
+
+def test_the_addresses_that_are_not_asked_for_are_those_of_the_service(env: Environment) -> None:
+    answer = requests.options(f"{env.azure_devops_url}/contoso/_apis", auth=("", "a token"))
+    listed = {one["id"]: one for one in answer.json()["value"]}
+    session = requests.Session()
+    session.mount("https://", Connections(is_service=True))
+
+    known = session.options("https://dev.azure.com/contoso/_apis").json()["value"]
+
+    for one in known:
+        versions = {"minVersion", "maxVersion", "releasedVersion"}
+        assert {key: one[key] for key in one.keys() - versions} == {
+            key: listed[one["id"]][key] for key in one.keys() - versions
+        }
+        assert (
+            listed[one["id"]]["minVersion"] <= one["minVersion"] <= one["maxVersion"] <= listed[one["id"]]["maxVersion"]
+        )
+
+
+def test_azure_devops_server_is_asked_for_its_addresses(env: Environment) -> None:
+    session = requests.Session()
+    session.mount("http://", Connections(is_service=False))
+
+    session.options(f"{env.azure_devops_url}/contoso/_apis", auth=("", "a token"))
+
+    assert [one.method for one in env.azure_devops.requests] == ["OPTIONS"]

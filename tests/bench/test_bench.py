@@ -40,5 +40,20 @@ def test_the_report_shows_each_limit_and_whether_it_holds() -> None:
     assert "| slow | 1.12 | 112 ms : 100 ms | at most 1.1 | **no** |" in text
 
 
+def test_the_report_begins_with_a_sentence_for_each_thing_that_was_measured() -> None:
+    warm = ratio("one event, Azure DevOps at 150 ms: p50 against the bare POST", 165, 150, "ms", at_most=1.12)
+    cold = ratio("process start to first POST against the straightforward function, 3.13", 0.6, 0.4, "s", at_most=1.6)
+
+    text = report([Section("some", [cold, warm])], "command", 1, 1)
+
+    assert text.startswith(
+        "# Speed\n\n"
+        "Warm, an event is answered in 1.10 times the time of the one request that it needs (165 ms : 150 ms).\n\n"
+        "Cold, a new process sends its first POST after 1.50 times the time of the straightforward one "
+        "(0.60 s : 0.40 s).\n\n"
+        "## Limits\n"
+    )
+
+
 def test_the_p95_is_in_milliseconds() -> None:
     assert p95([n / 1000 for n in range(101)]) == 95

@@ -17,7 +17,7 @@ from local.azure_devops_faults import Fault
 from local.serving import Server
 from model_release.__main__ import main
 from model_release.azure_devops.client import AzureDevOps as AzureDevOpsClient
-from model_release.azure_devops.sdk import pat_sign_in
+from model_release.azure_devops.session import PatSignIn
 from model_release.cli.migrate.triggers import OldDefinition
 from model_release.domain import release_map
 from model_release.domain.events import parse
@@ -61,7 +61,7 @@ class Organization:
 
     def started_by_map(self, routes: ReleaseMap, model: str) -> list[int]:
         """Return the IDs of the definitions that the app starts for a version of the model."""
-        client = AzureDevOpsClient(self.url, pat_sign_in("a token"), timeout=1)
+        client = AzureDevOpsClient(self.url, PatSignIn("a token"), timeout=1)
         registered = parse(event(model, 7))
         before = len(self.azure_devops.releases)
         for planned in plan(match(routes, registered), registered):

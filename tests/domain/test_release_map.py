@@ -1,15 +1,20 @@
 """The release map: each fault is reported with its path, and the schema matches."""
 
 import json
+from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from model_release.app import HOME
-from model_release.domain.release_map import load, schema
+from model_release.domain.map_file import KEYWORDS, MapFile, Schema
+from model_release.domain.release_map import PipelineOptions, ReleaseOptions, Route, load, schema
 from model_release.errors import ConfigurationError
 
 RELEASE = {"project": "fraud", "definition": "Deploy"}
@@ -125,6 +130,25 @@ NO_VERSION = "routes[0].pipeline.parameters: no parameter passes the version; ad
             {"release": RELEASE | {"description": "{tags.a}"}, "allow": {"tags.a": 1}},
             ["routes[0].allow.tags.a: 1 must be text; write it in quotes"],
         ),
+        (
+            {"release": RELEASE | {"definition": 0, "project": "", "variables": {"": "x"}}, "enabled": "true"},
+            [
+                "routes[0].enabled: found the text 'true', expected true or false",
+                "routes[0].release.project: found '', expected at least 1 character",
+                "routes[0].release.definition: found '0', expected 1 or more",
+                "routes[0].release.variables.: found '', expected at least 1 character",
+            ],
+        ),
+        (
+            {"model": None, "tags": ["a"], "order": 5, "release": RELEASE | {"definition": {}, "manual_stages": "a"}},
+            [
+                "routes[0].model: null must be text; write it in quotes",
+                "routes[0].tags: found '[\"a\"]', expected a mapping",
+                "routes[0].order: found '5', expected 'newest' or 'every'",
+                "routes[0].release.definition: found '{}', expected a whole number or text",
+                "routes[0].release.manual_stages: found the text 'a', expected a list",
+            ],
+        ),
     ],
 )
 def test_every_fault_of_a_route_is_reported_at_once(tmp_path: Path, route: dict[str, Any], faults: list[str]) -> None:
@@ -190,6 +214,14 @@ def test_a_number_that_yaml_reads_otherwise_than_written_is_a_fault(tmp_path: Pa
     assert faults_of_route(tmp_path, release=release) == [f"routes[0].release.definition: {means}"]
 
 
+def test_a_key_without_a_value_is_a_fault(tmp_path: Path) -> None:
+    assert faults_of_route(tmp_path, model="", tags="", release="") == [
+        "routes[0].model: found nothing, expected text",
+        "routes[0].tags: found nothing, expected a mapping",
+        "routes[0].release: found nothing, expected a valid release, which is a mapping",
+    ]
+
+
 @pytest.mark.parametrize("text", ["yes", "No", "010", "1:30", "1_0", "1.10", "2024-01-31", "2021-02-30", ".inf", "~"])
 def test_a_value_that_is_not_text_is_quoted_as_the_file_has_it(tmp_path: Path, text: str) -> None:
     faults = faults_of_route(tmp_path, tags=f"{{a.b: {text}}}", properties=f"{{<<: {{c: {text}}}}}")
@@ -230,8 +262,10 @@ def test_a_file_that_cannot_be_read_is_a_fault_in_plain_words(tmp_path: Path, co
     [
         ("version: 1\nversion: 1\nroutes: []", "duplicate key 'version'"),
         ("version: [", "while parsing"),
-        ("", "the file: "),
-        ("version: 1\nroutes: []", "routes: "),
+        ("", "the file: found nothing, expected a valid release map, which is a mapping"),
+        ("[x]", "the file: found '[\"x\"]', expected a valid release map, which is a mapping"),
+        ("version: 1\nroutes: []", "routes: found '[]', expected at least 1 item"),
+        ("version: 1\nroutes: [x]", "routes[0]: found the text 'x', expected a valid route, which is a mapping"),
     ],
 )
 def test_a_file_that_is_not_a_map_is_refused(tmp_path: Path, text: str, fault: str) -> None:
@@ -246,14 +280,75 @@ def test_a_map_that_does_not_exist_is_named_with_its_path(tmp_path: Path) -> Non
     assert str(fault) == f"{tmp_path / 'none.yaml'}: the file cannot be read: No such file or directory"
 
 
-def test_the_schema_file_is_the_schema_of_this_version() -> None:
-    assert json.loads((HOME / "release_map.schema.json").read_text()) == schema()
+# The schema. Its formats are checks of ours; everything else is compared as JSON schema defines it.
+
+SCHEMA = schema().content
+FOR_EDITORS = {"$schema", "$comment", "$defs", "title", "description", "default", "examples"}
+BY_SCHEMA_ALONE = Schema(SCHEMA, dict.fromkeys(schema().formats, bool))
+SOME = st.sampled_from(
+    [None, True, -1, 0, 1, 2**31, "", "1", "newest", "refs/x", [], ["x"], ["", 1], {}, {"v": "x"}, {"": "x"}, {"v": 1}]
+)
+KEYS = sorted(
+    {key for name in ("Route", "ReleaseOptions", "PipelineOptions") for key in SCHEMA["$defs"][name]["properties"]}
+)
+MAPPINGS = st.dictionaries(st.sampled_from([*KEYS, "other"]), SOME, max_size=4)
 
 
-def test_the_sample_map_matches_the_schema_and_a_map_with_a_fault_does_not() -> None:
-    content = yaml.safe_load((HOME / "release_map.yaml").read_text())
+@given(MAPPINGS, MAPPINGS, MAPPINGS, st.sampled_from([["release"], ["pipeline"], ["release", "pipeline"]]))
+@settings(max_examples=500, deadline=None)
+def test_the_app_accepts_what_json_schema_accepts(
+    route: dict[str, Any], release: dict[str, Any], pipeline: dict[str, Any], kept: list[str]
+) -> None:
+    targets = {"release": RELEASE | release, "pipeline": PIPELINE | pipeline}
+    content = {"version": 1, "routes": [{"model": "x"} | {name: targets[name] for name in kept} | route]}
 
-    jsonschema.validate(content, schema())
-    for fault in ({"other": 1}, {"routes": [{"model": "*"}]}):
-        with pytest.raises(jsonschema.ValidationError):
-            jsonschema.validate(content | fault, schema())
+    assert (BY_SCHEMA_ALONE.faults(MapFile(content)) == {}) is jsonschema.Draft202012Validator(SCHEMA).is_valid(content)
+
+
+@pytest.mark.parametrize(
+    "content", [None, "x", [], {}, {"version": 1}, {"version": True, "routes": []}, {"routes": {}}]
+)
+def test_the_app_refuses_what_is_not_a_map(content: object) -> None:
+    assert BY_SCHEMA_ALONE.faults(MapFile(content))
+    assert not jsonschema.Draft202012Validator(SCHEMA).is_valid(content)
+
+
+def rules(rule: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield rule
+    parts = [*rule.get("properties", {}).values(), *rule.get("$defs", {}).values()]
+    for part in [*parts, *(rule.get(key) for key in ("items", "additionalProperties", "propertyNames"))]:
+        if isinstance(part, dict):
+            yield from rules(part)
+
+
+def test_the_app_knows_every_keyword_and_format_of_the_schema() -> None:
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+    found = list(rules(SCHEMA))
+
+    assert {keyword for rule in found for keyword in rule} - FOR_EDITORS == KEYWORDS
+    assert {rule["format"] for rule in found if "format" in rule} == schema().formats.keys()
+    assert all("$ref" in rule or "type" in rule for rule in found)
+
+
+@pytest.mark.parametrize("kind", [Route, ReleaseOptions, PipelineOptions])
+def test_the_classes_have_the_keys_and_defaults_of_the_schema(kind: type) -> None:
+    rule = SCHEMA["$defs"][kind.__name__]
+    properties = {
+        key: SCHEMA["$defs"][one["$ref"][8:]] | one if "$ref" in one else one for key, one in rule["properties"].items()
+    }
+    empty = kind(**dict.fromkeys(rule["required"], "x"))
+
+    assert {field.name for field in fields(kind)} == properties.keys()
+    for key, one in properties.items():
+        if key not in rule["required"]:
+            value = getattr(empty, key)
+            assert (list(value) if isinstance(value, tuple) else value) == one.get("default")
+
+
+def test_every_key_of_the_schema_is_described() -> None:
+    for name in ("Route", "ReleaseOptions", "PipelineOptions"):
+        assert all(one["description"] for one in SCHEMA["$defs"][name]["properties"].values())
+
+
+def test_the_sample_map_matches_the_schema() -> None:
+    jsonschema.validate(yaml.safe_load((HOME / "release_map.yaml").read_text()), SCHEMA)

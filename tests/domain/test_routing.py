@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model_release.domain.events import ModelRegistered, Workspace, parse
-from model_release.domain.release_map import ReleaseMap
+from model_release.domain.map_file import MapFile
+from model_release.domain.release_map import ReleaseMap, build_map
 from model_release.domain.routing import Routing, match, route
 from model_release.domain.targets import ReleasePlan, RunPlan, Target
 from tests.environment import event
@@ -20,11 +21,15 @@ PIPELINE = {"project": "fraud", "pipeline": "Deploy"}
 
 def a_map(*routes: dict[str, Any]) -> ReleaseMap:
     """Return a map of these routes; by default a route matches every model and has a release."""
-    return ReleaseMap.model_validate(
-        {
-            "version": 1,
-            "routes": [{"model": "*"} | ({} if "pipeline" in one else {"release": RELEASE}) | one for one in routes],
-        }
+    return build_map(
+        MapFile(
+            {
+                "version": 1,
+                "routes": [
+                    {"model": "*"} | ({} if "pipeline" in one else {"release": RELEASE}) | one for one in routes
+                ],
+            }
+        )
     )
 
 

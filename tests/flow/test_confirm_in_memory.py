@@ -212,7 +212,7 @@ def test_a_target_that_only_azure_ml_leads_to_is_started_too(process: Process, a
     process = Process(TARGET, azure_ml=azure_ml)
     by_tag = a_map(OTHER_TARGET, tags={"stage": "production"})
     both = process.start_release.release_map
-    both = both.model_copy(update={"routes": [*both.routes, *by_tag.routes]})
+    both = replace(both, routes=[*both.routes, *by_tag.routes])
     process.start_release = replace(process.start_release, release_map=both)
     azure_ml.register("20", stage="production")
 

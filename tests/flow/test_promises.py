@@ -38,7 +38,8 @@ from model_release.domain.claims import State, claim_key, digest
 from model_release.domain.events import ModelRegistered, Workspace
 from model_release.domain.history import HistoryQuery
 from model_release.domain.lease import Lease
-from model_release.domain.release_map import ReleaseMap
+from model_release.domain.map_file import MapFile
+from model_release.domain.release_map import ReleaseMap, build_map
 from model_release.domain.targets import Created, Plan, RunPlan, Target, TargetId, TargetKind
 from model_release.errors import (
     AzureDevOpsError,
@@ -336,7 +337,7 @@ def _routes(**kinds: TargetKind) -> ReleaseMap:
     for order, kind in kinds.items():
         name, passed = NAMES[kind]
         routes.append({"model": "*", "order": order, kind: {"project": "p", name: order, passed: PASSED}})
-    return ReleaseMap.model_validate({"version": 1, "routes": routes})
+    return build_map(MapFile({"version": 1, "routes": routes}))
 
 
 def _passed(plan: Plan) -> object:

@@ -17,8 +17,8 @@ LEFT_OUT = [
     "README.md", "Makefile", "azure.yaml", "pyproject.toml", "requirements.in", "requirements-dev.txt",
 ]  # fmt: skip
 PACKED = [
-    "function_app.py", "host.json", "requirements.txt", "release_map.yaml", "triggers/http.py",
-    "model_release/app.py", "model_release/web/pages/base.html", "model_release/settings.py",
+    "function_app.py", "host.json", "requirements.txt", "release_map.yaml", "release_map.schema.json",
+    "triggers/http.py", "model_release/app.py", "model_release/web/pages/base.html", "model_release/settings.py",
 ]  # fmt: skip
 
 

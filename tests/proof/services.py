@@ -16,7 +16,8 @@ from model_release.azure_devops.client import AzureDevOps
 from model_release.azure_ml.models import AzureMlError, ModelListError, ModelVersion
 from model_release.domain.events import MODEL_REGISTERED, Workspace
 from model_release.domain.lease import Lease
-from model_release.domain.release_map import ReleaseMap
+from model_release.domain.map_file import MapFile
+from model_release.domain.release_map import ReleaseMap, build_map
 from model_release.flow.attempt import Attempts
 from model_release.flow.catch_up import PROMOTED_WITHIN, CatchUp
 from model_release.flow.confirm import Confirm
@@ -182,7 +183,7 @@ def release_map(written: Map) -> ReleaseMap:
     """Return a map with one route."""
     release = {"project": "p", "definition": written.spelling, "variables": {"ModelVersion": "{version}"}}
     route = {"model": "*", "order": written.order, "enabled": written.enabled, "release": release}
-    return ReleaseMap.model_validate({"version": 1, "routes": [route]})
+    return build_map(MapFile({"version": 1, "routes": [route]}))
 
 
 @cache

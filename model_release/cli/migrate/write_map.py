@@ -58,7 +58,12 @@ def _route(trigger: OldTrigger, workspaces: Mapping[str, str], *, several: bool)
         route["enabled"] = False
     if trigger.kind == "pipeline":
         comments += _pipeline_comments(trigger)
-        route["pipeline"] = trigger.definition.pipeline.model_dump(include={"project", "pipeline", "parameters"})
+        options = trigger.definition.pipeline
+        route["pipeline"] = {
+            "project": options.project,
+            "pipeline": options.pipeline,
+            "parameters": dict(options.parameters),
+        }
     else:
         route["release"] = {"project": trigger.definition.project, "definition": trigger.definition.in_map}
     lines = "".join(f"# {comment}\n" for comment in comments)
