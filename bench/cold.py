@@ -23,8 +23,7 @@ from bench.load import APPS, Connection, Options, cpu_seconds, events, settings
 from bench.package import Packages, one_cpu, packages, quarter_cpu
 from local import azurite
 from local.azure_devops import AzureDevOps, Fault
-from local.azure_ml import AzureMl
-from local.demo import WORKSPACE
+from local.azure_ml import WORKSPACE, AzureMl
 from local.serving import Server
 
 _AZURE_DEVOPS_SECONDS, _AZURE_ML_SECONDS = 0.15, 0.1
