@@ -32,7 +32,7 @@ from model_release.flow.record import Recorder
 from model_release.flow.start_release import StartRelease
 from model_release.flow.sweep import Sweep
 from model_release.settings import Settings, Storage
-from model_release.store.catch_up_cursor import CatchUpCursors
+from model_release.store.catch_up_cursor import CatchUpCursors, CatchUpLease
 from model_release.store.claims import Claims, Clock
 from model_release.store.high_water_mark import HighWaterMarks
 from model_release.store.history import History
@@ -104,7 +104,7 @@ def build(
     return Services(
         start_release,
         sweep,
-        CatchUp(azure_ml, start_release, claims, cursors, clock),
+        CatchUp(azure_ml, start_release, claims, cursors, CatchUpLease(table, clock), clock),
         history,
         Health(
             routes,

@@ -13,7 +13,8 @@ import click
 from model_release.app import LazyCredential
 from model_release.azure_devops.client import AzureDevOps
 from model_release.azure_devops.sdk import PostRequest
-from model_release.azure_ml.models import AzureMl, ModelVersion
+from model_release.azure_ml.items import ModelVersion
+from model_release.azure_ml.models import AzureMl
 from model_release.cli.send import read_events
 from model_release.cli.terminal import as_json, configuration, connect, progress, show_json, show_table
 from model_release.domain.claims import claim_partition, claim_row, marker_of, target_digest
