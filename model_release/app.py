@@ -62,6 +62,7 @@ class Services:
     catch_up: CatchUp
     history: History
     health: Health
+    catch_up_schedule: str = settings.CATCH_UP_SCHEDULE
 
 
 def build(
@@ -101,6 +102,7 @@ def build(
     sweep = Sweep(
         start_release, claims, pending, throttle, history, clock, publisher, last_sweep=last_sweep, lease=read.lease
     )
+    timers = Timers(read.workspaces, last_sweep, cursors, read.catch_up_schedule.period, clock)
     return Services(
         start_release,
         sweep,
@@ -110,10 +112,11 @@ def build(
             routes,
             pending,
             azure_devops,
-            Timers(read.workspaces, last_sweep, cursors, clock),
+            timers,
             clock,
             read.confirm_models,
         ),
+        read.catch_up_schedule.text,
     )
 
 

@@ -15,6 +15,7 @@ from azure.core.utils import parse_connection_string
 from model_release.domain.events import Workspace
 from model_release.domain.lease import LEAST_TIMEOUTS
 from model_release.errors import ConfigurationError, Fault
+from model_release.schedule import Schedule
 from model_release.text import shorten
 
 _T = TypeVar("_T")
@@ -26,6 +27,7 @@ AZURITE = (
     "TableEndpoint=http://127.0.0.1:10002/devstoreaccount1;"
 )
 AZURE = "https://management.azure.com"
+CATCH_UP_SCHEDULE = "0 */5 * * * *"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _ORGANIZATION = "https://dev.azure.com/contoso"
 _SERVICE_HOSTS = ("dev.azure.com", ".visualstudio.com")
@@ -54,6 +56,7 @@ class Settings:
     lease: timedelta
     first_retry: timedelta
     outcome_topic: str
+    catch_up_schedule: Schedule
 
 
 class InvalidValueError(ValueError):
@@ -100,6 +103,7 @@ def read(environment: Mapping[str, str]) -> Settings:
         "lease": lease,
         "first_retry": get("FIRST_RETRY_SECONDS", _seconds, "60"),
         "outcome_topic": get("OUTCOME_TOPIC_ENDPOINT", _topic),
+        "catch_up_schedule": get("CATCH_UP_SCHEDULE", Schedule.parse, CATCH_UP_SCHEDULE),
     }
     if faults:
         raise ConfigurationError(faults)

@@ -911,3 +911,37 @@ def test_a_planted_fault_of_a_pipeline_is_found_and_no_other(
 
     assert_found(of_a_pipeline.wrong(), [("fault", message, CHURN, fix)])
     assert of_a_pipeline.azure_devops.runs == []
+
+
+def many_models(checked: Checked, models: int) -> None:
+    for number in range(models):
+        checked.azure.add_version(WORKSPACE, f"m{number}", "1", created=datetime(2026, 1, 1, tzinfo=UTC))
+
+
+@pytest.mark.parametrize(("models", "warned"), [(300, False), (302, True)])
+def test_more_models_than_a_run_can_list_in_its_period_are_a_warning(
+    checked: Checked, models: int, *, warned: bool
+) -> None:
+    checked.azure._page_size = 1000
+    many_models(checked, models)
+
+    checked.settings["CATCH_UP_SCHEDULE"] = "*/30 * * * * *"
+
+    found = [one for one in checked.findings() if one["where"] == "CATCH_UP_SCHEDULE"]
+    assert bool(found) == warned
+    for one in found:
+        assert one["severity"] == "warning"
+        assert one["message"] == (
+            "302 models every 30 s are 10 reads a second if all change, near the 25 that Azure Resource Manager allows; "
+            "at most 10 are sent, so a run may last longer than its period"
+        )
+        assert one["fix"] == "let 1 minutes or more pass between two runs"
+
+
+def test_models_that_cannot_be_listed_are_a_warning(checked: Checked) -> None:
+    checked.azure.misbehave(Fault(path="/models", status=403))
+
+    (found,) = [one for one in checked.findings() if one["where"] == "workspace prod"]
+
+    assert found["severity"] == "warning"
+    assert "the model versions of workspace prod cannot be read" in found["message"]

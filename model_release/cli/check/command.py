@@ -80,7 +80,7 @@ def _findings(
     credential = app_module.LazyCredential(client_id)
     if workspaces is not None:
         azure_ml = AzureMl(credential, endpoint=settings.resource_manager_url)
-        yield from check_azure_ml(azure_ml, workspaces, confirm=settings.confirm_models)
+        yield from check_azure_ml(azure_ml, workspaces, settings.catch_up_schedule, confirm=settings.confirm_models)
     if subscription:
         resource_manager = ResourceManager(credential, settings.resource_manager_url)
         yield from check_subscription(subscription, resource_manager, release_map, workspaces)
