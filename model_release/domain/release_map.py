@@ -143,6 +143,9 @@ class Route(_Strict):
         default=None, description="A version, a glob, or a comparison of whole numbers such as '>=3'."
     )
     workspace: Text | None = Field(default=None, description="The name of the Azure ML workspace.")
+    registry: Text | None = Field(
+        default=None, description="The name of the Azure ML registry, instead of a workspace."
+    )
     tags: dict[Text, str] = Field(default={}, description="Tags that must all have these values.")
     properties: dict[Text, str] = Field(default={}, description="Properties that must all have these values.")
     order: Literal["newest", "every"] = Field(
@@ -159,7 +162,21 @@ class Route(_Strict):
         examples=[{"tags.stage": "dev|test|prod"}],
     )
 
-    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["release"]}, {"required": ["pipeline"]}]})
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [{"required": ["release"]}, {"required": ["pipeline"]}],
+            "not": {"required": ["workspace", "registry"]},
+        }
+    )
+
+    @field_validator("registry")
+    @classmethod
+    def _check_one_source(cls, registry: str | None, read: ValidationInfo) -> str | None:
+        if registry and read.data.get("workspace"):
+            raise ValueError(
+                "a route has at most one of `workspace` and `registry`, because a version is in one of both"
+            )
+        return registry
 
     @field_validator("pipeline", mode="before")
     @classmethod
