@@ -63,7 +63,7 @@ class AzureMl:
         anonymous: bool = False,
     ) -> None:
         """Register a model version; a new workspace and a new model are added."""
-        described = {"tags": dict(tags or {}), "properties": dict(properties or {})}
+        described: Json = {"tags": dict(tags or {}), "properties": dict(properties or {})}
         described |= {"isArchived": archived, "isAnonymous": anonymous}
         with self._lock:
             models = self._workspaces.setdefault(workspace_id.lower(), {})

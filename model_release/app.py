@@ -90,7 +90,7 @@ def build(
     confirm = Confirm(azure_ml if read.confirm_models else None, ThreadPoolExecutor(thread_name_prefix="confirm"))
     start_release = StartRelease(
         release_map=routes,
-        workspaces=read.workspaces,
+        workspaces=read.workspaces | read.registries,
         claims=claims,
         targets=targets,
         pending=pending,
@@ -102,7 +102,7 @@ def build(
     sweep = Sweep(
         start_release, claims, pending, throttle, history, clock, publisher, last_sweep=last_sweep, lease=read.lease
     )
-    timers = Timers(read.workspaces, last_sweep, cursors, read.catch_up_schedule.period, clock)
+    timers = Timers(read.workspaces | read.registries, last_sweep, cursors, read.catch_up_schedule.period, clock)
     return Services(
         start_release,
         sweep,

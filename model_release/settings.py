@@ -3,6 +3,7 @@
 import binascii
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import takewhile
@@ -50,6 +51,7 @@ class Settings:
     azure_devops_url: str
     azure_devops_pat: str
     workspaces: frozenset[Workspace]
+    registries: frozenset[Workspace]
     resource_manager_url: str
     confirm_models: bool
     timeout: timedelta
@@ -57,6 +59,11 @@ class Settings:
     first_retry: timedelta
     outcome_topic: str
     catch_up_schedule: Schedule
+
+    @property
+    def sources(self) -> frozenset[Workspace]:
+        """The workspaces and the registries."""
+        return self.workspaces | self.registries
 
 
 class InvalidValueError(ValueError):
@@ -97,6 +104,7 @@ def read(environment: Mapping[str, str]) -> Settings:
         ),
         "azure_devops_pat": get("AZURE_DEVOPS_PAT", _secret),
         "workspaces": get("AML_WORKSPACES", _workspaces),
+        "registries": get("AML_REGISTRIES", lambda text: _of_kind("registry", text)),
         "resource_manager_url": get("AZURE_RESOURCE_MANAGER_URL", _url, AZURE),
         "confirm_models": get("CONFIRM_MODELS", _boolean, "true"),
         "timeout": timeout,
@@ -194,15 +202,22 @@ def _secret(text: str) -> str:
 
 
 def _workspaces(text: str) -> frozenset[Workspace]:
-    parts = [part.strip() for part in text.split(",") if part.strip()]
-    if not parts:
+    found = _of_kind("workspace", text)
+    if not found:
         raise InvalidValueError("missing", "set it to the resource IDs of your Azure ML workspaces, comma separated")
+    return found
+
+
+def _of_kind(kind: str, text: str) -> frozenset[Workspace]:
     found, problems = set(), []
-    for part in parts:
-        try:
-            found.add(Workspace.parse(part))
-        except ValueError as error:
-            problems.append(str(error))
+    for part in filter(None, map(str.strip, text.split(","))):
+        one = None
+        with suppress(ValueError):
+            one = Workspace.parse(part)
+        if one and one.is_registry == (kind == "registry"):
+            found.add(one)
+        else:
+            problems.append(f"{shorten(part)!r} is not the resource ID of an Azure ML {kind}")
     if problems:
         raise InvalidValueError("; ".join(problems))
     return frozenset(found)

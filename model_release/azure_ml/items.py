@@ -106,7 +106,7 @@ def skipped_alone(item: Any, workspace: Workspace, model: str, skip: Skip) -> It
         name = shorten(item["name"] if isinstance(item, dict) and "name" in item else item)
         skipped = f"version {name} of {model}" if model else f"model {name}"
         documents = "https://learn.microsoft.com/rest/api/azureml/"
-        problem = f"{skipped} in workspace {workspace.name} is skipped: Azure Resource Manager lists it in another form"
+        problem = f"{skipped} in {workspace.title} is skipped: Azure Resource Manager lists it in another form"
         skip(AzureMlError(f"{problem} than documented", f"archive it, or compare it with {documents}"))
 
 

@@ -34,19 +34,27 @@ _NEWEST_FIRST = {**_LISTED, "$orderBy": "createdtime desc"}
 _PORTS = {"http": 80, "https": 443}
 _NOT_FOUND, _SERVER_ERROR = 404, 500
 # Azure Resource Manager's own codes for a workspace, a resource group or a subscription; Azure ML has others.
-_NO_WORKSPACE = re.compile(r"((Parent)?Resource(Group)?|Subscription|Workspace)NotFound|Invalid.*")
+_NO_WORKSPACE = re.compile(r"((Parent)?Resource(Group)?|Subscription|Workspace|Registry)NotFound|Invalid.*")
 _FIXES = {
-    401: "use an identity of the workspace's tenant",
-    403: (
-        "grant this identity the actions Microsoft.MachineLearningServices/workspaces/models/read and "
-        "Microsoft.MachineLearningServices/workspaces/models/versions/read on the workspace"
-    ),
-    _NOT_FOUND: "correct the workspace's resource ID, or remove the workspace from AML_WORKSPACES",
+    401: "use an identity of the {kind}'s tenant",
+    403: "grant this identity the actions {actions} on the {kind}",
+    _NOT_FOUND: "correct the {kind}'s resource ID, or remove the {kind} from {setting}",
+}
+_PROVIDER = "Microsoft.MachineLearningServices"
+_OF_WORKSPACE = {
+    "kind": "workspace",
+    "setting": "AML_WORKSPACES",
+    "actions": f"{_PROVIDER}/workspaces/models/read and {_PROVIDER}/workspaces/models/versions/read",
+}
+_OF_REGISTRY = {
+    "kind": "registry",
+    "setting": "AML_REGISTRIES",
+    "actions": f"{_PROVIDER}/registries/read and {_PROVIDER}/registries/assets/read",
 }
 
 
 class AzureMl:
-    """The model versions of Azure ML workspaces; every method raises AzureMlError, and no other error of Azure."""
+    """The models of workspaces and registries; every method raises AzureMlError, and no other error of Azure."""
 
     def __init__(self, credential: TokenCredential, *, endpoint: str = AZURE, pace: Pace | None = None) -> None:
         """`endpoint` is the address of Azure Resource Manager; plain HTTP is allowed on this machine only.
@@ -117,7 +125,7 @@ class AzureMl:
             except ResourceManagerError as error:
                 not_found = error.status == _NOT_FOUND and not _NO_WORKSPACE.fullmatch(error.code)
                 if skip and not_found and not read:
-                    skip(AzureMlError(f"model {model} in workspace {workspace.name} has no versions: {error}"))
+                    skip(AzureMlError(f"model {model} in {workspace.title} has no versions: {error}"))
                     return
                 # Any other refusal would be the same for the next model.
                 whose = model if not_found or error.status >= _SERVER_ERROR else ""
@@ -131,14 +139,15 @@ class AzureMl:
 
 
 def _refused(workspace: Workspace, model: str, error: ResourceManagerError) -> AzureMlError:
-    return _error(workspace, model, str(error), _FIXES.get(error.status, ""), error.retry_after)
+    fix = _FIXES.get(error.status, "").format(**_OF_REGISTRY if workspace.is_registry else _OF_WORKSPACE)
+    return _error(workspace, model, str(error), fix, error.retry_after)
 
 
 def _error(
     workspace: Workspace, model: str, reason: str, fix: str = "", retry_after: timedelta | None = None
 ) -> AzureMlError:
     kind, subject = (ModelListError, f"versions of {model} in") if model else (AzureMlError, "model versions of")
-    problem = f"the {subject} workspace {workspace.name} cannot be read: {reason}"
+    problem = f"the {subject} {workspace.title} cannot be read: {reason}"
     return kind(problem, fix, retry_after=retry_after)
 
 

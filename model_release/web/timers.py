@@ -45,7 +45,7 @@ class Timers:
         ordered = sorted(self.workspaces, key=lambda workspace: workspace.id)
         cursors = [(workspace, self.cursors.read(workspace)) for workspace in ordered]
         faults = [
-            f"workspace {workspace.name} {problem}"
+            f"{workspace.title} {problem}"
             for workspace, cursor in cursors
             if (problem := self._problem(cursor) if cursor else self._never_listed([one for _, one in cursors if one]))
         ]

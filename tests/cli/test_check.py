@@ -932,8 +932,8 @@ def test_more_models_than_a_run_can_list_in_its_period_are_a_warning(
     for one in found:
         assert one["severity"] == "warning"
         assert one["message"] == (
-            "302 models every 30 s are 10 reads a second if all change, near the 25 that Azure Resource Manager allows; "
-            "at most 10 are sent, so a run may last longer than its period"
+            "302 models every 30 s are 10 reads a second if all change, near the 25 that Azure Resource Manager "
+            "allows; at most 10 are sent, so a run may last longer than its period"
         )
         assert one["fix"] == "let 1 minutes or more pass between two runs"
 

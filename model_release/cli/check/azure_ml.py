@@ -21,7 +21,7 @@ def check_azure_ml(
     """List the models, list the versions of one, and read one version; `confirm` is CONFIRM_MODELS."""
     count = 0
     for workspace in sorted(workspaces, key=attrgetter("id")):
-        where = f"workspace {workspace.name}"
+        where = workspace.title
         try:
             models = list(azure_ml.models(workspace, skip=lambda _: None))
             read = _read_one(azure_ml, workspace, models)
@@ -30,7 +30,7 @@ def check_azure_ml(
             yield Finding(severity, error.problem, where, error.fix or "check again, or sign in with `az login`")
         else:
             count += len(models)
-            yield Finding(Severity.OK, f"the models of workspace {workspace.name} can be read{read}", where)
+            yield Finding(Severity.OK, f"the models of {where} can be read{read}", where)
     yield from _pace(count, schedule)
     if not confirm:
         problem = "CONFIRM_MODELS is false, so a release starts for a version that only an event names"
