@@ -3,9 +3,9 @@
 import binascii
 import re
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from itertools import takewhile
 from pathlib import Path
 from typing import TypeVar
@@ -60,11 +60,6 @@ class Settings:
     outcome_topic: str
     catch_up_schedule: Schedule
 
-    @property
-    def sources(self) -> frozenset[Workspace]:
-        """The workspaces and the registries."""
-        return self.workspaces | self.registries
-
 
 class InvalidValueError(ValueError):
     """A value is invalid: the problem and its fix."""
@@ -104,7 +99,7 @@ def read(environment: Mapping[str, str]) -> Settings:
         ),
         "azure_devops_pat": get("AZURE_DEVOPS_PAT", _secret),
         "workspaces": get("AML_WORKSPACES", _workspaces),
-        "registries": get("AML_REGISTRIES", lambda text: _of_kind("registry", text)),
+        "registries": get("AML_REGISTRIES", partial(_sources, "registry")),
         "resource_manager_url": get("AZURE_RESOURCE_MANAGER_URL", _url, AZURE),
         "confirm_models": get("CONFIRM_MODELS", _boolean, "true"),
         "timeout": timeout,
@@ -202,22 +197,18 @@ def _secret(text: str) -> str:
 
 
 def _workspaces(text: str) -> frozenset[Workspace]:
-    found = _of_kind("workspace", text)
-    if not found:
+    if not text.strip(" ,"):
         raise InvalidValueError("missing", "set it to the resource IDs of your Azure ML workspaces, comma separated")
-    return found
+    return _sources("workspace", text)
 
 
-def _of_kind(kind: str, text: str) -> frozenset[Workspace]:
+def _sources(kind: str, text: str) -> frozenset[Workspace]:
     found, problems = set(), []
     for part in filter(None, map(str.strip, text.split(","))):
-        one = None
-        with suppress(ValueError):
-            one = Workspace.parse(part)
-        if one and one.is_registry == (kind == "registry"):
-            found.add(one)
-        else:
-            problems.append(f"{shorten(part)!r} is not the resource ID of an Azure ML {kind}")
+        try:
+            found.add(Workspace.parse(part, kind))
+        except ValueError as error:
+            problems.append(str(error))
     if problems:
         raise InvalidValueError("; ".join(problems))
     return frozenset(found)

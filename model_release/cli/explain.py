@@ -121,7 +121,7 @@ def explain(
         bodies = [event_of(version)]
     events = [_parse(body) for body in bodies]
     explanations = [
-        _explain(release_map, settings.sources, azure_devops, event)
+        _explain(release_map, settings.workspaces | settings.registries, azure_devops, event)
         for event in progress(events, "Reading from Azure DevOps")
     ]
     if as_json:

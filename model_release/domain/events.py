@@ -42,11 +42,11 @@ class Workspace:
     name: str = field(compare=False)
 
     @classmethod
-    def parse(cls, resource_id: str) -> Self:
-        """Read a resource ID; raises ValueError."""
+    def parse(cls, resource_id: str, kind: str = "workspace or registry") -> Self:
+        """Read a resource ID, of this kind only if it is one; raises ValueError."""
         match = _WORKSPACE.fullmatch(resource_id.rstrip("/"))
-        if not match:
-            raise ValueError(f"{shorten(resource_id)!r} is not the resource ID of an Azure ML workspace or registry")
+        if not match or ("workspace" if match[1] else "registry") not in kind:
+            raise ValueError(f"{shorten(resource_id)!r} is not the resource ID of an Azure ML {kind}")
         return cls(match[0].lower(), match[1] or match[2])
 
     @property

@@ -173,9 +173,7 @@ class Route(_Strict):
     @classmethod
     def _check_one_source(cls, registry: str | None, read: ValidationInfo) -> str | None:
         if registry and read.data.get("workspace"):
-            raise ValueError(
-                "a route has at most one of `workspace` and `registry`, because a version is in one of both"
-            )
+            raise ValueError("a route has at most one of `workspace` and `registry`")
         return registry
 
     @field_validator("pipeline", mode="before")

@@ -30,6 +30,7 @@ TOPIC = "/subscriptions/1/resourceGroups/ml-prod/providers/Microsoft.EventGrid/s
 OF_TOPIC = f"{TOPIC}/eventSubscriptions/model-release"
 OF_WORKSPACE = f"{WORKSPACE}/providers/Microsoft.EventGrid/eventSubscriptions/model-release"
 BARE_NAME = "others can give this name to another"
+REGISTRY = WORKSPACE.replace("workspaces/prod", "registries/Shared")
 TWO_WORKSPACES = f"{WORKSPACE},{WORKSPACE.replace('/prod', '/test')}"
 
 
@@ -39,7 +40,7 @@ class Checked:
 
     folder: Path
     azure_devops: AzureDevOps = field(default_factory=sample)
-    azure: azure_ml.AzureMl = field(default_factory=lambda: azure_ml.AzureMl(TWO_WORKSPACES.split(",")))
+    azure: azure_ml.AzureMl = field(default_factory=lambda: azure_ml.AzureMl([*TWO_WORKSPACES.split(","), REGISTRY]))
     url: str = ""
     azure_url: str = ""
     routes: list[dict[str, Any]] = field(default_factory=list)
@@ -407,6 +408,40 @@ PLANTED: dict[str, tuple[Callable[[Checked], object], list[tuple[str, str, str, 
     "a workspace that is not the app's": (
         route(1, workspace="test"),
         [("warning", "workspace test is not in AML_WORKSPACES", SECOND, "add its resource ID")],
+    ),
+    "a registry that is not the app's": (
+        route(1, registry="shared", workspace=None),
+        [("warning", "registry shared is not in AML_REGISTRIES", SECOND, "add its resource ID to AML_REGISTRIES")],
+    ),
+    "an artifact of a workspace for the versions of a registry": (
+        lambda checked: route(0, registry="Shared")(checked) or checked.settings.update(AML_REGISTRIES=REGISTRY),
+        [
+            (
+                "warning",
+                (
+                    "artifact _sklearn_regression_model of definition Deploy sklearn model cannot take a version of "
+                    "registry Shared, and has its default version then"
+                ),
+                FIRST,
+                "let the stages use ModelVersion",
+            )
+        ],
+    ),
+    "only an artifact for the versions of a registry": (
+        lambda checked: (
+            route(0, registry="Shared")(checked)
+            or checked.settings.update(AML_REGISTRIES=REGISTRY)
+            or checked.definition()["variables"].clear()
+        ),
+        [
+            (
+                "fault",
+                "definition Deploy sklearn model does not accept a model version",
+                FIRST,
+                "because an AzureML model artifact cannot take a version of a registry",
+            ),
+            ("warning", "cannot take a version of registry Shared", FIRST, "then remove the artifact"),
+        ],
     ),
     "the sign-in is not accepted": (
         lambda checked: setattr(checked.azure_devops, "_pat", "another"),

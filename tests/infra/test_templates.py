@@ -210,6 +210,8 @@ def test_the_custom_role_only_reads_models_and_is_defined_in_the_subscription_of
                 "Microsoft.MachineLearningServices/workspaces/read",
                 "Microsoft.MachineLearningServices/workspaces/models/read",
                 "Microsoft.MachineLearningServices/workspaces/models/versions/read",
+                "Microsoft.MachineLearningServices/registries/read",
+                "Microsoft.MachineLearningServices/registries/assets/read",
             ],
             "notActions": [],
             "dataActions": [],

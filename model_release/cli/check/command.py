@@ -71,7 +71,7 @@ def _findings(
     map_path: Path | None, url: str | None, subscription: str | None, identity: str | None
 ) -> Iterator[Finding]:
     settings, release_map = _configuration(map_path, url)
-    workspaces = None if map_path and url else settings.sources
+    workspaces = None if map_path and url else settings.workspaces | settings.registries
     seconds, client_id = settings.timeout.total_seconds(), settings.storage.client_id
     azure_devops = connect(settings.azure_devops_url, settings.azure_devops_pat, client_id, seconds)
     yield from check_map(release_map, workspaces)
