@@ -27,8 +27,8 @@ param amlSystemTopics string = ''
 @description('Resource IDs of Azure ML registries, comma-separated, of any resource group, and another subscription of the same tenant. Empty: none.')
 param amlRegistries string = ''
 
-@description('Schedule of the catch-up: an NCRONTAB expression of six fields in UTC.')
-param catchUpSchedule string = '0 */5 * * * *'
+@description('Schedule of the catch-up: an NCRONTAB expression of six fields in UTC. Empty: every five minutes.')
+param catchUpSchedule string = ''
 
 @description('Path of the release map in the deployed package.')
 param releaseMap string = 'release_map.yaml'
@@ -136,6 +136,7 @@ var tagPairs = filter(split(tags, ','), pair => !empty(trim(pair)))
 var ownTags = toObject(tagPairs, pair => trim(split(pair, '=')[0]), pair => trim(join(skip(split(pair, '='), 1), '=')))
 var allTags = union(ownTags, { 'azd-env-name': environmentName, application: 'model-release' })
 var workspaceIds = filter(map(split(amlWorkspaces, ','), id => trim(id)), id => !empty(id))
+var schedule = empty(catchUpSchedule) ? '0 */5 * * * *' : catchUpSchedule
 var registryIds = filter(map(split(amlRegistries, ','), id => trim(id)), id => !empty(id))
 var topicIds = map(split(amlSystemTopics, ','), id => trim(id))
 var emails = filter(map(split(alertEmails, ','), email => trim(email)), email => !empty(email))
@@ -222,7 +223,7 @@ module monitoring 'modules/monitoring.bicep' = {
     pendingMinutes: alertPendingMinutes
     retentionInDays: logRetentionDays
     sourceCount: length(workspaceIds) + length(registryIds)
-    catchUpSchedule: catchUpSchedule
+    catchUpSchedule: schedule
   }
 }
 
@@ -356,7 +357,7 @@ module app 'modules/app.bicep' = {
     azureDevOpsPatId: azureDevOpsPatId
     amlWorkspaces: amlWorkspaces
     amlRegistries: amlRegistries
-    catchUpSchedule: catchUpSchedule
+    catchUpSchedule: schedule
     releaseMap: releaseMap
     azureDevOpsTimeoutSeconds: azureDevOpsTimeoutSeconds
     claimLeaseSeconds: claimLeaseSeconds

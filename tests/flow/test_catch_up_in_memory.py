@@ -733,3 +733,32 @@ def test_a_model_that_is_not_listed_any_more_is_forgotten(process: Process, azur
     run(process, azure_ml)
 
     assert list(process.cursors.listed(WORKSPACE)) == ["churn"]
+
+
+@pytest.mark.parametrize("reads", range(5))
+def test_a_run_that_is_killed_at_any_read_starts_nothing_twice_and_the_next_one_skips_nothing(
+    process: Process, azure_ml: AzureMl, reads: int
+) -> None:
+    process.start_release = replace(process.start_release, release_map=a_map(TARGET, model="m*", order="every"))
+    began(process)
+    unchanged(azure_ml, 3)
+    left = iter(range(reads))
+
+    def killed(read: Any) -> Any:
+        def reading(*asked: Any, **options: Any) -> Any:
+            if next(left, None) is None:
+                raise Killed
+            return read(*asked, **options)
+
+        return reading
+
+    azure_ml.models, models = killed(azure_ml.models), azure_ml.models
+    azure_ml.versions, versions = killed(azure_ml.versions), azure_ml.versions
+    with suppress(Killed):
+        run(process, azure_ml)
+    azure_ml.models, azure_ml.versions = models, versions
+    process.later(5 * MINUTE)
+    run(process, azure_ml)
+    run(process, azure_ml)
+
+    assert sorted(event.model for _, event, _, _ in process.azure_devops.created) == ["m0", "m1", "m2"]
