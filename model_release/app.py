@@ -106,7 +106,7 @@ def build(
     return Services(
         start_release,
         sweep,
-        CatchUp(azure_ml, start_release, claims, cursors, CatchUpLease(table, clock), clock),
+        CatchUp(azure_ml, start_release, claims, cursors, CatchUpLease(table, clock, read.lease), clock),
         history,
         Health(
             routes,

@@ -224,7 +224,7 @@ class Process:
             self.start_release,
             self.claims,
             self.cursors,
-            CatchUpLease(self.table, self.clock),
+            CatchUpLease(self.table, self.clock, LEASE.duration),
             self.clock,
             Inline,
         )

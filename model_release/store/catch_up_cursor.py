@@ -120,7 +120,7 @@ class CatchUpCursors:
 class CatchUpLease:
     """Lets one run at a time list Azure ML, on all instances; every method raises azure-core's errors."""
 
-    def __init__(self, table: Table, clock: Clock, duration: timedelta = timedelta(minutes=3)) -> None:
+    def __init__(self, table: Table, clock: Clock, duration: timedelta) -> None:
         """After a crash, the next run waits for the whole duration."""
         self._table = table
         self._clock = clock

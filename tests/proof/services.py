@@ -120,7 +120,7 @@ class Process:
         publisher = Publisher(outbox, claims, self)
         self.sweep = parts.sweep(self.app, claims, pending, self.throttle, self.history, clock, publisher, threads)
         self.catch_up = CatchUp(
-            self, self.app, claims, CatchUpCursors(table), CatchUpLease(table, clock), clock, Inline
+            self, self.app, claims, CatchUpCursors(table), CatchUpLease(table, clock, LEASE), clock, Inline
         )
 
     def _azure_devops(self, parts: Parts) -> AzureDevOps:

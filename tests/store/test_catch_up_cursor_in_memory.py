@@ -93,7 +93,7 @@ def test_20_000_versions_with_usual_tags_fit_into_16_rows() -> None:
 
 def test_one_run_has_the_lease_until_it_ends_it_or_does_not_renew_it() -> None:
     process = Process()
-    lease = CatchUpLease(process.table, process.clock)
+    lease = CatchUpLease(process.table, process.clock, 3 * MINUTE)
     held = lease.acquire()
     assert held
     assert lease.acquire() is None
@@ -120,7 +120,7 @@ def test_one_run_has_the_lease_until_it_ends_it_or_does_not_renew_it() -> None:
 @pytest.mark.parametrize("existed", [False, True])
 def test_of_two_runs_that_begin_at_once_one_has_the_lease(*, existed: bool) -> None:
     process = Process()
-    lease = CatchUpLease(process.table, process.clock)
+    lease = CatchUpLease(process.table, process.clock, 3 * MINUTE)
     if existed:
         held = lease.acquire()
         assert held
