@@ -1,17 +1,20 @@
 """Registries: their versions start as those of workspaces do, with records of their own."""
 
+import re
 from dataclasses import replace
 from typing import Any
 
 import pytest
+import yaml
 
+from model_release.app import HOME
 from model_release.azure_devops.model_version import Version
 from model_release.azure_devops.release_request import missing_from, read_definition, release_request
 from model_release.azure_ml.items import AzureMlError, ModelContainer, ModelVersion
 from model_release.domain.claims import State
 from model_release.domain.events import Workspace, parse
 from model_release.domain.placeholders import asset_id
-from model_release.domain.release_map import ReleaseMap
+from model_release.domain.release_map import MARKER_PARAMETER, ReleaseMap
 from model_release.domain.targets import TargetId
 from model_release.flow.confirm import event_of
 from model_release.store.catch_up_cursor import CatchUpCursor
@@ -28,6 +31,7 @@ class AzureMl:
     def __init__(self) -> None:
         self.refused: set[Workspace] = set()
         self.tags: dict[str, str] = {}
+        self.version = "5"
 
     def models(self, source: Workspace, **_: Any) -> list[ModelContainer]:
         if source in self.refused:
@@ -35,7 +39,7 @@ class AzureMl:
         return [ModelContainer("churn", str(self.tags))]
 
     def versions(self, source: Workspace, model: str, **_: Any) -> list[ModelVersion]:
-        return [self.model_version(source, model, "5")]
+        return [self.model_version(source, model, self.version)]
 
     def model_version(self, source: Workspace, model: str, version: str) -> ModelVersion:
         return ModelVersion(source, model, version, NOON, self.tags, {}, "Succeeded")
@@ -175,3 +179,39 @@ def test_a_definition_with_only_an_artifact_refuses_a_registrys_version_with_a_f
             "set its default version, for example to Latest",
         ),
     ]
+
+
+def test_the_way_to_production_in_the_documentation_comes_true() -> None:
+    document = (HOME / "docs/promotion.md").read_text()
+    (written,) = re.findall(r"```yaml\n(.*?)```", document, re.DOTALL)
+    base = WORKSPACE.id.removesuffix("workspaces/prod")
+    dev, shared = Workspace.parse(f"{base}workspaces/dev"), Workspace.parse(f"{base}registries/shared")
+    azure_ml = AzureMl()
+    process = a_process(azure_ml, {})
+    release_map = ReleaseMap.model_validate(yaml.safe_load(written))
+    targets = [route.target for route in release_map.routes]
+    process.azure_devops.ids = {one: TargetId("pipeline", "p-id", number) for number, one in enumerate(targets, 1)}
+    sources = frozenset([dev, shared])
+    process.start_release = replace(process.start_release, release_map=release_map, workspaces=sources)
+    for source in sources:
+        process.cursors.write(source, CatchUpCursor(NOON - 30 * DAY, NOON - HOUR, recorded=NOON - 30 * DAY))
+
+    (registered,) = process.start_release.registered(event_of(azure_ml.model_version(dev, "churn", "3")))
+    azure_ml.version = "3"
+    (ignored,) = process.catch_up(azure_ml).run()
+    azure_ml.tags = {"stage": "production"}
+    (released,) = process.catch_up(azure_ml).run()
+
+    entries = [(entry.workspace, entry.state.value, entry.reason) for entry in (registered, ignored, released)]
+    assert entries == [
+        (dev.id, "started", "route test matches churn:3"),
+        (shared.id, "ignored", "registry is 'shared', not workspace 'dev'; tag stage is missing"),
+        (shared.id, "started", "route production matches churn:3"),
+    ]
+    flat = " ".join(document.split())
+    assert [reason for _, _, reason in entries if f"*{reason}*" not in flat] == []
+    plan = process.azure_devops.created[-1][0]
+    assert plan.parameters["modelId"] == "azureml://registries/shared/models/churn/versions/3"
+    assert plan.parameters["modelId"] in document
+    yaml_pipeline = yaml.safe_load((HOME / "docs/pipelines/deploy-from-registry.yml").read_text())
+    assert {one["name"] for one in yaml_pipeline["parameters"]} == {*plan.parameters, MARKER_PARAMETER}

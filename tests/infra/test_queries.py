@@ -59,7 +59,7 @@ class Days:
             self.env.clock.advance(minutes=1)
             if SWEEP in timers and minute % 5 == 4:
                 self.run(SWEEP)
-            if CATCH_UP in timers and minute % 5 == 2:
+            if CATCH_UP in timers and minute % 15 == 7:
                 self.run(CATCH_UP)
 
     def end(self, name: str) -> None:
