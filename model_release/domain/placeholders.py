@@ -108,4 +108,6 @@ def value_of(event: ModelRegistered, name: str) -> str | None:
         return tag_or_property(event.tags if source == "tags" else event.properties, key)
     if name in ("workspace", "registry"):
         return event.workspace.name if event.workspace.is_registry == (name == "registry") else None
-    return {"model": event.model, "version": event.version, "asset_id": asset_id(event)}[name]
+    if name == "asset_id":
+        return asset_id(event)
+    return event.model if name == "model" else event.version

@@ -14,7 +14,7 @@ from model_release.domain.claims import NEVER, RecordedVersion, State
 from model_release.domain.events import Workspace, parse
 from model_release.domain.history import HistoryEntry
 from model_release.errors import ClaimLeasedError, EventError
-from model_release.flow.catch_up_run import Run
+from model_release.flow.catch_up_run import CatchUpRun
 from model_release.flow.confirm import event_of
 from model_release.flow.start_release import StartRelease
 from model_release.log import log_catch_up
@@ -75,7 +75,7 @@ class CatchUp:
             log_catch_up(run.workspace.id, listed=run.versions, started=run.started, complete=not run.problem)
         return [entry for run in runs for entry in run.entries]
 
-    def _begin(self, workspace: Workspace) -> list[Run]:
+    def _begin(self, workspace: Workspace) -> list[CatchUpRun]:
         """List the models of a workspace and return its run; none during a pause."""
         now, cursor = self.clock(), self.cursors.read(workspace)
         if cursor is None:
@@ -84,7 +84,7 @@ class CatchUp:
             self.cursors.write(workspace, cursor)
         if now < cursor.paused_until:
             return []
-        run = Run(workspace, now, cursor, self.cursors.listed(workspace), {})
+        run = CatchUpRun(workspace, now, cursor, self.cursors.listed(workspace), {})
         if run.lists_all or any(one.until == NEVER for one in run.listed.values()):
             run.existing = self.cursors.existing(workspace)
         try:
@@ -93,7 +93,7 @@ class CatchUp:
             _end(run, error)
         return [run]
 
-    def _list(self, run: Run, models: list[ModelContainer], lease: HeldLease) -> None:
+    def _list(self, run: CatchUpRun, models: list[ModelContainer], lease: HeldLease) -> None:
         try:
             for model, versions in self._versions(run, models):
                 self._found(run, model, versions, lease)
@@ -103,7 +103,9 @@ class CatchUp:
         except AzureMlError as error:
             _end(run, error)
 
-    def _versions(self, run: Run, models: Iterable[ModelContainer]) -> Iterator[tuple[ModelContainer, _Versions]]:
+    def _versions(
+        self, run: CatchUpRun, models: Iterable[ModelContainer]
+    ) -> Iterator[tuple[ModelContainer, _Versions]]:
         """Read the versions of each model, oldest first, as their events would have come."""
 
         def versions(model: str, since: datetime) -> _Versions:
@@ -125,7 +127,7 @@ class CatchUp:
             for first, future in reading:
                 yield first, future.result()
 
-    def _found(self, run: Run, model: ModelContainer, versions: _Versions, lease: HeldLease) -> None:
+    def _found(self, run: CatchUpRun, model: ModelContainer, versions: _Versions, lease: HeldLease) -> None:
         if isinstance(versions, ModelListError):
             logger.error("%s", versions)
             run.fail(versions)
@@ -141,14 +143,14 @@ class CatchUp:
         if lease.renew_in_time() or renewed:
             self._save(run)
 
-    def _save(self, run: Run) -> None:
+    def _save(self, run: CatchUpRun) -> None:
         # In this order: what was listed is recorded, however the process ends.
         self.cursors.record_existing(run.workspace, run.existing, run.recorded)
         self.cursors.record_listed(run.workspace, run.listed, run.changed)
         run.recorded.clear()
         run.changed.clear()
 
-    def _start_missed(self, run: Run, version: ModelVersion, recorded: RecordedVersion | None) -> bool:
+    def _start_missed(self, run: CatchUpRun, version: ModelVersion, recorded: RecordedVersion | None) -> bool:
         """Start what is missing of a version; return whether no other worker processes it."""
         try:
             run.entries += self._start(run, version, recorded)
@@ -159,7 +161,7 @@ class CatchUp:
             logger.warning("%s:%s cannot be released: %s", version.model, version.version, error)
         return True
 
-    def _start(self, run: Run, version: ModelVersion, recorded: RecordedVersion | None) -> list[HistoryEntry]:
+    def _start(self, run: CatchUpRun, version: ModelVersion, recorded: RecordedVersion | None) -> list[HistoryEntry]:
         entries = []
         for claim in recorded.claims if recorded else ():
             # Its process died, and Event Grid has no reason to deliver the event again.
@@ -179,6 +181,6 @@ class CatchUp:
         return []
 
 
-def _end(run: Run, error: AzureMlError) -> None:
+def _end(run: CatchUpRun, error: AzureMlError) -> None:
     logger.error("%s", error)
     run.end(error, error.retry_after)

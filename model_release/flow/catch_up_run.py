@@ -22,7 +22,7 @@ _NEVER_READY = ("Failed", "Canceled", "Deleting")
 
 
 @dataclass
-class Run:
+class CatchUpRun:
     """One run for a workspace; `listed` and `existing` are what earlier runs recorded, and this one completes them."""
 
     workspace: Workspace

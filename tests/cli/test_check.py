@@ -492,6 +492,17 @@ HARMLESS: dict[str, Callable[[Checked], object]] = {
         checked.routes.append({"model": "other", "release": {"project": "FRAUD", "definition": "deploy SKLEARN model"}})
         or checked.definition()["variables"].update(ModelVersion={"value": "", "allowOverride": True})
     ),
+    "one definition by ID and by name, for versions of a workspace and of a registry": lambda checked: (
+        checked.routes.append(
+            {
+                "model": "fraud_*",
+                "registry": "Shared",
+                "release": {"project": "risk", "definition": "Deploy fraud model"},
+            }
+        )
+        or checked.settings.update(AML_REGISTRIES=REGISTRY)
+        or checked.routes[0].update(workspace="prod")
+    ),
     "versions with order": route(0, version="2*"),
     "versions without order, and order every": route(0, version="2024-*", order="every"),
     "a disabled route to a missing definition": lambda checked: (
