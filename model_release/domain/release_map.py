@@ -143,9 +143,7 @@ class Route(_Strict):
         default=None, description="A version, a glob, or a comparison of whole numbers such as '>=3'."
     )
     workspace: Text | None = Field(default=None, description="The name of the Azure ML workspace.")
-    registry: Text | None = Field(
-        default=None, description="The name of the Azure ML registry, instead of a workspace."
-    )
+    registry: Text | None = Field(default=None, description="The Azure ML registry, instead of a workspace.")
     tags: dict[Text, str] = Field(default={}, description="Tags that must all have these values.")
     properties: dict[Text, str] = Field(default={}, description="Properties that must all have these values.")
     order: Literal["newest", "every"] = Field(
