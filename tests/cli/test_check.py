@@ -982,12 +982,3 @@ def test_more_models_than_a_run_can_list_in_its_period_are_a_warning(
             "allows; at most 10 are sent, so a run may last longer than its period"
         )
         assert one["fix"] == "let 1 minutes or more pass between two runs"
-
-
-def test_models_that_cannot_be_listed_are_a_warning(checked: Checked) -> None:
-    checked.azure.misbehave(Fault(path="/models", status=403))
-
-    (found,) = [one for one in checked.findings() if one["where"] == "workspace prod"]
-
-    assert found["severity"] == "warning"
-    assert "the model versions of workspace prod cannot be read" in found["message"]

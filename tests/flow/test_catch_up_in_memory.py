@@ -709,7 +709,7 @@ def test_a_run_that_is_killed_at_any_write_starts_nothing_twice_and_the_next_one
         replace(process.sweep, start_release=process.start_release).run()
         run(process, azure_ml)
 
-    assert sorted(event.model for _, event, _, _ in process.azure_devops.created) == ["m0", "m1", "m2"]
+    assert sorted(event.model for _, event, *_ in process.azure_devops.created) == ["m0", "m1", "m2"]
 
 
 def test_no_run_lists_a_workspace_before_a_long_pause_has_ended(process: Process, azure_ml: AzureMl) -> None:
@@ -761,4 +761,4 @@ def test_a_run_that_is_killed_at_any_read_starts_nothing_twice_and_the_next_one_
     run(process, azure_ml)
     run(process, azure_ml)
 
-    assert sorted(event.model for _, event, _, _ in process.azure_devops.created) == ["m0", "m1", "m2"]
+    assert sorted(event.model for _, event, *_ in process.azure_devops.created) == ["m0", "m1", "m2"]
