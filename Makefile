@@ -12,7 +12,9 @@ TOOLS := .venv-tools
 AZURITE_VERSION := 3.35.0
 # Microsoft's client of Azure DevOps, with which the local one is tested.
 NODE_CLIENT_VERSION := 17.0.1
-AZURITE := .azurite/$(AZURITE_VERSION)-$(NODE_CLIENT_VERSION).ready
+# Microsoft's client of Azure ML, with which the local one is tested.
+ML_CLIENT_VERSION := 2.1.1
+AZURITE := .azurite/$(AZURITE_VERSION)-$(NODE_CLIENT_VERSION)-$(ML_CLIENT_VERSION).ready
 KUSTO_VERSION := 12.4.1
 KUSTO := .kusto/$(KUSTO_VERSION).ready
 
@@ -75,7 +77,7 @@ fi; npm install --prefix $1 --no-fund --no-audit --loglevel=error $2
 endef
 
 $(AZURITE):
-	$(call npm_install,.azurite,azurite@$(AZURITE_VERSION) azure-devops-node-api@$(NODE_CLIENT_VERSION))
+	$(call npm_install,.azurite,azurite@$(AZURITE_VERSION) azure-devops-node-api@$(NODE_CLIENT_VERSION) @azure/arm-machinelearning@$(ML_CLIENT_VERSION))
 
 $(KUSTO):
 	$(call npm_install,.kusto,@kusto/language-service-next@$(KUSTO_VERSION))

@@ -10,7 +10,7 @@ services = build_or_report()
 
 model_registered.add_to(app, services.start_release)
 unfinished_releases.add_to(app, services.sweep)
-missed_models.add_to(app, services.catch_up)
+missed_models.add_to(app, services.catch_up, services.catch_up_schedule)
 releases.add_to(app, services.start_release, services.history, signs_people_in=services.signs_people_in)
 pins.add_to(app, services.sweep, signs_people_in=services.signs_people_in)
 health.add_to(app, services.health)

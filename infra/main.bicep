@@ -24,6 +24,12 @@ param amlWorkspaces string
 @description('Resource IDs of existing Event Grid system topics, comma-separated, in the order of amlWorkspaces. Leave an item empty to create the topic. Each existing topic needs a system-assigned identity.')
 param amlSystemTopics string = ''
 
+@description('Resource IDs of Azure ML registries, comma-separated, of any resource group, and another subscription of the same tenant. Empty: none.')
+param amlRegistries string = ''
+
+@description('Schedule of the catch-up: an NCRONTAB expression of six fields in UTC. Empty: every five minutes.')
+param catchUpSchedule string = ''
+
 @description('Path of the release map in the deployed package.')
 param releaseMap string = 'release_map.yaml'
 
@@ -130,6 +136,8 @@ var tagPairs = filter(split(tags, ','), pair => !empty(trim(pair)))
 var ownTags = toObject(tagPairs, pair => trim(split(pair, '=')[0]), pair => trim(join(skip(split(pair, '='), 1), '=')))
 var allTags = union(ownTags, { 'azd-env-name': environmentName, application: 'model-release' })
 var workspaceIds = filter(map(split(amlWorkspaces, ','), id => trim(id)), id => !empty(id))
+var schedule = empty(catchUpSchedule) ? '0 */5 * * * *' : catchUpSchedule
+var registryIds = filter(map(split(amlRegistries, ','), id => trim(id)), id => !empty(id))
 var topicIds = map(split(amlSystemTopics, ','), id => trim(id))
 var emails = filter(map(split(alertEmails, ','), email => trim(email)), email => !empty(email))
 var operators = filter(map(split(operatorAddresses, ','), address => trim(address)), address => !empty(address))
@@ -170,7 +178,8 @@ var planId = empty(existingPlan)
   : existingPlan
 var storageId = resourceId('Microsoft.Storage/storageAccounts', names.storage)
 var workspaceParts = map(workspaceIds, id => split(id, '/'))
-var subscriptionIds = union(map(workspaceParts, parts => toLower(parts[2])), [])
+var registryParts = map(registryIds, id => split(id, '/'))
+var subscriptionIds = union(map(concat(workspaceParts, registryParts), parts => toLower(parts[2])), [])
 // A system topic is in the group of its workspace, so that another environment can use it, and keeps it.
 var topics = map(range(0, length(workspaceIds)), i => {
   existingId: i < length(topicIds) ? topicIds[i] : ''
@@ -213,7 +222,8 @@ module monitoring 'modules/monitoring.bicep' = {
     alertEmails: emails
     pendingMinutes: alertPendingMinutes
     retentionInDays: logRetentionDays
-    workspaceCount: length(workspaceIds)
+    sourceCount: length(workspaceIds) + length(registryIds)
+    catchUpSchedule: schedule
   }
 }
 
@@ -308,6 +318,18 @@ module workspaceRoles 'modules/workspace-role.bicep' = [for parts in workspacePa
   ]
 }]
 
+module registryRoles 'modules/registry-role.bicep' = [for parts in registryParts: if (assigned) {
+  scope: resourceGroup(parts[2], parts[4])
+  params: {
+    registryName: parts[8]
+    identityId: identityId
+    principalId: identity.outputs.principalId
+  }
+  dependsOn: [
+    modelReaders
+  ]
+}]
+
 module secretRole 'modules/secret-role.bicep' = if (assigned && !empty(azureDevOpsPatId)) {
   scope: resourceGroup(tokenParts[2], tokenParts[4])
   params: {
@@ -334,6 +356,8 @@ module app 'modules/app.bicep' = {
     azureDevOpsUrl: azureDevOpsUrl
     azureDevOpsPatId: azureDevOpsPatId
     amlWorkspaces: amlWorkspaces
+    amlRegistries: amlRegistries
+    catchUpSchedule: schedule
     releaseMap: releaseMap
     azureDevOpsTimeoutSeconds: azureDevOpsTimeoutSeconds
     claimLeaseSeconds: claimLeaseSeconds
@@ -358,6 +382,7 @@ module app 'modules/app.bicep' = {
     secretRole
     storageRoles
     workspaceRoles
+    registryRoles
   ]
 }
 

@@ -15,9 +15,8 @@ from werkzeug.wrappers import Request, Response
 from local.azure_devops import Received
 from local.azure_devops_faults import Fault, Faults
 from local.azure_ml_http import Refusal, check, choice, error, json_of, path_of, token
+from local.azure_ml_models import Json, Model, new_model
 from local.serving import Server
-
-Json = dict[str, Any]
 
 # The page size of Azure ML is not documented.
 _PAGE_SIZE = 30
@@ -25,10 +24,9 @@ WORKSPACE = (
     "/subscriptions/5ac1d0de-0000-4000-8000-3b1f0e2d9c11/resourceGroups/ml-prod"
     "/providers/Microsoft.MachineLearningServices/workspaces/prod"
 )
-_TYPE = "Microsoft.MachineLearningServices/workspaces/models"
 _MODELS = re.compile(
-    r"(?P<workspace>/subscriptions/[^/]+/resourceGroups/(?P<group>[^/]+)"
-    r"/providers/Microsoft\.MachineLearningServices/workspaces/(?P<name>[^/]+))/models(?:/(?P<model>[^/]+)/versions(?:/(?P<version>[^/]+))?)?/?",
+    r"(?P<workspace>/subscriptions/[^/]+/resourceGroups/(?P<group>[^/]+)/providers/Microsoft\.MachineLearningServices"
+    r"/(?P<kind>workspaces|registries)/(?P<name>[^/]+))/models(?:/(?P<model>[^/]+)(?P<list>/versions(?:/(?P<version>[^/]+))?)?)?/?",
     re.IGNORECASE,
 )
 _VIEWS = {"activeonly": {False}, "archivedonly": {True}, "all": {False, True}}
@@ -36,14 +34,18 @@ _ORDERS = {"": None, "createdtime asc": False, "createdtime desc": True}  # whet
 
 
 class AzureMl:
-    """The workspaces of all subscriptions; an application for a Server."""
+    """The workspaces and registries of all subscriptions; an application for a Server.
+
+    `containers_follow`: the time of a container changes with its versions, which nothing promises.
+    """
 
     def __init__(self, workspaces: Iterable[str] = (), *, page_size: int = _PAGE_SIZE) -> None:
-        """Start with these empty workspaces, named by their resource IDs."""
+        """Start with these empty workspaces and registries, named by their resource IDs."""
+        self.containers_follow = True
         self.requests: list[Received] = []
         self.event_subscriptions: list[Json] = []
         self._page_size = page_size
-        self._workspaces: dict[str, dict[str, tuple[Json, dict[str, Json]]]] = {id_.lower(): {} for id_ in workspaces}
+        self._workspaces: dict[str, dict[str, Model]] = {id_.lower(): {} for id_ in workspaces}
         self._faults = Faults()
         self._lock = threading.RLock()
         self._local = {"POST /_local/versions": self._register, "POST /_local/faults": self._add_faults}
@@ -61,33 +63,29 @@ class AzureMl:
         anonymous: bool = False,
     ) -> None:
         """Register a model version; a new workspace and a new model are added."""
-        home = f"{workspace_id}/models/{model}"
-        described = {"tags": dict(tags or {}), "properties": dict(properties or {}), "isArchived": archived}
-        item = _resource(f"{home}/versions/{version}", version, f"{_TYPE}/versions", created)
-        item["properties"] |= {**described, "isAnonymous": anonymous, "modelType": "custom_model", "flavors": {}}
-        item["properties"]["provisioningState"] = "Succeeded"
-        container = _resource(home, model, _TYPE, created)
+        described: Json = {"tags": dict(tags or {}), "properties": dict(properties or {})}
+        described |= {"isArchived": archived, "isAnonymous": anonymous}
         with self._lock:
             models = self._workspaces.setdefault(workspace_id.lower(), {})
-            _, versions = models.setdefault(model, (container, {}))
-            versions[version] = item
+            found = models.setdefault(model, new_model(workspace_id, model, created))
+            found.add(version, created, described)
+            found.change(follows=self.containers_follow)
 
     def set_tags(self, workspace_id: str, model: str, version: str, tags: Mapping[str, str]) -> None:
         """Replace a version's tags."""
-        with self._lock:
-            self._version(workspace_id, model, version)["properties"]["tags"] = dict(tags)
+        self._change(workspace_id, model, version, tags=dict(tags))
 
     def set_state(self, workspace_id: str, model: str, version: str, state: str) -> None:
         """Set a version's provisioning state."""
-        with self._lock:
-            self._version(workspace_id, model, version)["properties"]["provisioningState"] = state
+        self._change(workspace_id, model, version, provisioningState=state)
 
     def archive(self, workspace_id: str, model: str, version: str | None = None) -> None:
         """Archive a version, or the model itself."""
+        if version is not None:
+            self._change(workspace_id, model, version, isArchived=True)
+            return
         with self._lock:
-            container, _ = self._workspaces[workspace_id.lower()][model]
-            item = container if version is None else self._version(workspace_id, model, version)
-            item["properties"]["isArchived"] = True
+            self._workspaces[workspace_id.lower()][model].container["properties"]["isArchived"] = True
 
     def misbehave(self, *faults: Fault) -> None:
         """Add faults; of those that match a request, the one added first happens."""
@@ -117,8 +115,13 @@ class AzureMl:
         self.misbehave(*[Fault(**fields) for fields in request.get_json(force=True)])
         return Response(status=204)
 
+    def _change(self, workspace_id: str, model: str, version: str, **properties: Any) -> None:
+        with self._lock:
+            self._version(workspace_id, model, version)["properties"] |= properties
+            self._workspaces[workspace_id.lower()][model].change(follows=self.containers_follow)
+
     def _version(self, workspace_id: str, model: str, version: str) -> Json:
-        return self._workspaces[workspace_id.lower()][model][1][version]
+        return self._workspaces[workspace_id.lower()][model].versions[version]
 
     def _answer(self, request: Request) -> Response:
         try:
@@ -136,7 +139,9 @@ class AzureMl:
         if "/eventsubscriptions/" in path.lower():
             return self._event_subscription(unquote(path))
         if found and found["version"]:
-            return self._one_version(request, unquote(found["version"]))
+            return self._one(request, found["version"])
+        if found and found["model"] and not found["list"]:
+            return self._models(request)[unquote(found["model"])].container
         return self._list(request)
 
     def _event_subscription(self, id_: str) -> Json:
@@ -145,11 +150,12 @@ class AzureMl:
                 return subscription
         raise Refusal(404, "ResourceNotFound", f"The Resource '{id_}' was not found.")
 
-    def _one_version(self, request: Request, version: str) -> Json:
+    def _one(self, request: Request, quoted: str) -> Json:
+        version = unquote(quoted)
         for item in self._items(request):
             if item["name"] == version:
                 return item
-        raise Refusal(404, "UserError", f"Model version {version} was not found.")
+        raise _not_found(f"Model with version: {version} not found.")
 
     def _list(self, request: Request) -> Json:
         view = choice(_VIEWS, request, "listViewType", "ActiveOnly")
@@ -167,32 +173,28 @@ class AzureMl:
         return page
 
     def _items(self, request: Request) -> list[Json]:
+        models, found = self._models(request), _MODELS.fullmatch(path_of(request))
+        if found and found["model"]:
+            return list(models[unquote(found["model"])].versions.values())
+        return [model.container for _, model in sorted(models.items())]
+
+    def _models(self, request: Request) -> dict[str, Model]:
+        """Return the models of the workspace or registry, among them that of the path, if it names one."""
         found = _MODELS.fullmatch(path_of(request))
         if not found or request.method != "GET":
             raise Refusal(404, "InvalidResourceType", "The resource type could not be found in the namespace.")
         models = self._workspaces.get(unquote(found["workspace"]).lower())
         if models is None:
-            name = f"'Microsoft.MachineLearningServices/workspaces/{found['name']}'"
+            name = f"'Microsoft.MachineLearningServices/{found['kind']}/{found['name']}'"
             message = f"The Resource {name} under resource group '{found['group']}' was not found."
             raise Refusal(404, "ResourceNotFound", message)
-        if found["model"] is None:
-            return [container for _, (container, _) in sorted(models.items())]
-        model = unquote(found["model"])
-        if model not in models:
-            raise Refusal(404, "UserError", f"Model container {model} was not found.")
-        return list(models[model][1].values())
+        if found["model"] and unquote(found["model"]) not in models:
+            raise _not_found(f"Model container with name: {unquote(found['model'])} not found.")
+        return models
 
 
-def _resource(id_: str, name: str, type_: str, created: datetime) -> Json:
-    # Azure ML writes seven digits and an offset instead of milliseconds and Z.
-    moment = created.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f0+00:00")
-    return {
-        "id": id_,
-        "name": name,
-        "type": type_,
-        "properties": {"description": None, "tags": {}, "properties": {}, "isArchived": False},
-        "systemData": {"createdAt": moment, "createdBy": "A person", "createdByType": "User", "lastModifiedAt": moment},
-    }
+def _not_found(detail: str) -> Refusal:
+    return Refusal(404, "UserError", "The specified resource was not found.", detail)
 
 
 def sample() -> AzureMl:

@@ -14,9 +14,9 @@ from werkzeug.wrappers import Request, Response
 class Refusal(Exception):  # noqa: N818  an answer
     """An answer with an error of Azure Resource Manager."""
 
-    def __init__(self, status: int, code: str, message: str) -> None:
+    def __init__(self, status: int, code: str, message: str, detail: str = "") -> None:
         super().__init__(message)
-        self.response = error(status, code, message)
+        self.response = error(status, code, message, detail)
 
 
 def token(request: Request) -> Response:
@@ -53,9 +53,10 @@ def choice(choices: Mapping[str, Any], request: Request, name: str, default: str
     return choices[value.lower()]
 
 
-def error(status: int, code: str, message: str) -> Response:
-    """Answer with an error of Azure Resource Manager."""
-    return json_of({"error": {"code": code, "message": message}}, status)
+def error(status: int, code: str, message: str, detail: str = "") -> Response:
+    """Answer with an error of Azure Resource Manager, and the detail that Azure ML adds."""
+    details = {"details": [{"code": "ModelNotFound", "message": detail}]} if detail else {}
+    return json_of({"error": {"code": code, "message": message, **details}}, status)
 
 
 def json_of(body: object, status: int = 200) -> Response:

@@ -32,7 +32,7 @@ from model_release.flow.record import Recorder
 from model_release.flow.start_release import StartRelease
 from model_release.flow.sweep import Sweep
 from model_release.settings import Settings, Storage
-from model_release.store.catch_up_cursor import CatchUpCursors
+from model_release.store.catch_up_cursor import CatchUpCursors, CatchUpLease
 from model_release.store.claims import Claims, Clock
 from model_release.store.high_water_mark import HighWaterMarks
 from model_release.store.history import History
@@ -62,6 +62,7 @@ class Services:
     catch_up: CatchUp
     history: History
     health: Health
+    catch_up_schedule: str = settings.CATCH_UP_SCHEDULE
     signs_people_in: bool = False
 
 
@@ -91,7 +92,7 @@ def build(
     confirm = Confirm(azure_ml if read.confirm_models else None, ThreadPoolExecutor(thread_name_prefix="confirm"))
     start_release = StartRelease(
         release_map=routes,
-        workspaces=read.workspaces,
+        workspaces=read.workspaces | read.registries,
         claims=claims,
         targets=targets,
         pending=pending,
@@ -103,19 +104,21 @@ def build(
     sweep = Sweep(
         start_release, claims, pending, throttle, history, clock, publisher, last_sweep=last_sweep, lease=read.lease
     )
+    timers = Timers(read.workspaces | read.registries, last_sweep, cursors, read.catch_up_schedule.period, clock)
     return Services(
         start_release,
         sweep,
-        CatchUp(azure_ml, start_release, claims, cursors, clock),
+        CatchUp(azure_ml, start_release, claims, cursors, CatchUpLease(table, clock, read.lease), clock),
         history,
         Health(
             routes,
             pending,
             azure_devops,
-            Timers(read.workspaces, last_sweep, cursors, clock),
+            timers,
             clock,
             read.confirm_models,
         ),
+        read.catch_up_schedule.text,
         # Set by the platform. https://learn.microsoft.com/azure/app-service/reference-app-settings
         signs_people_in=environment.get("WEBSITE_AUTH_ENABLED", "").strip().casefold() == "true",
     )

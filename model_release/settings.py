@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from itertools import takewhile
 from pathlib import Path
 from typing import TypeVar
@@ -15,6 +16,7 @@ from azure.core.utils import parse_connection_string
 from model_release.domain.events import Workspace
 from model_release.domain.lease import LEAST_TIMEOUTS
 from model_release.errors import ConfigurationError, Fault
+from model_release.schedule import Schedule
 from model_release.text import shorten
 
 _T = TypeVar("_T")
@@ -26,6 +28,7 @@ AZURITE = (
     "TableEndpoint=http://127.0.0.1:10002/devstoreaccount1;"
 )
 AZURE = "https://management.azure.com"
+CATCH_UP_SCHEDULE = "0 */5 * * * *"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _ORGANIZATION = "https://dev.azure.com/contoso"
 _SERVICE_HOSTS = ("dev.azure.com", ".visualstudio.com")
@@ -48,12 +51,14 @@ class Settings:
     azure_devops_url: str
     azure_devops_pat: str
     workspaces: frozenset[Workspace]
+    registries: frozenset[Workspace]
     resource_manager_url: str
     confirm_models: bool
     timeout: timedelta
     lease: timedelta
     first_retry: timedelta
     outcome_topic: str
+    catch_up_schedule: Schedule
 
 
 class InvalidValueError(ValueError):
@@ -94,12 +99,14 @@ def read(environment: Mapping[str, str]) -> Settings:
         ),
         "azure_devops_pat": get("AZURE_DEVOPS_PAT", _secret),
         "workspaces": get("AML_WORKSPACES", _workspaces),
+        "registries": get("AML_REGISTRIES", partial(_sources, "registry")),
         "resource_manager_url": get("AZURE_RESOURCE_MANAGER_URL", _url, AZURE),
         "confirm_models": get("CONFIRM_MODELS", _boolean, "true"),
         "timeout": timeout,
         "lease": lease,
         "first_retry": get("FIRST_RETRY_SECONDS", _seconds, "60"),
         "outcome_topic": get("OUTCOME_TOPIC_ENDPOINT", _topic),
+        "catch_up_schedule": get("CATCH_UP_SCHEDULE", Schedule.parse, CATCH_UP_SCHEDULE),
     }
     if faults:
         raise ConfigurationError(faults)
@@ -195,13 +202,16 @@ def _secret(text: str) -> str:
 
 
 def _workspaces(text: str) -> frozenset[Workspace]:
-    parts = [part.strip() for part in text.split(",") if part.strip()]
-    if not parts:
+    if not text.strip(" ,"):
         raise InvalidValueError("missing", "set it to the resource IDs of your Azure ML workspaces, comma separated")
+    return _sources("workspace", text)
+
+
+def _sources(kind: str, text: str) -> frozenset[Workspace]:
     found, problems = set(), []
-    for part in parts:
+    for part in filter(None, map(str.strip, text.split(","))):
         try:
-            found.add(Workspace.parse(part))
+            found.add(Workspace.parse(part, kind))
         except ValueError as error:
             problems.append(str(error))
     if problems:

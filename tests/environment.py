@@ -210,7 +210,7 @@ class Environment:
         app = func.FunctionApp()
         model_registered.add_to(app, services.start_release)
         unfinished_releases.add_to(app, services.sweep)
-        missed_models.add_to(app, services.catch_up)
+        missed_models.add_to(app, services.catch_up, services.catch_up_schedule)
         signs_people_in = services.signs_people_in
         releases.add_to(app, services.start_release, services.history, signs_people_in=signs_people_in)
         pins.add_to(app, services.sweep, signs_people_in=signs_people_in)

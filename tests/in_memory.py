@@ -8,11 +8,13 @@ import string
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from types import SimpleNamespace
 from typing import Any
 
 from azure.data.tables import TableEntity
 
+from model_release.azure_ml.pace import Pace
 from model_release.domain.claims import Claim, digest, target_digest
 from model_release.domain.events import MODEL_REGISTERED, ModelRegistered, Workspace, parse
 from model_release.domain.lease import Lease
@@ -26,7 +28,7 @@ from model_release.flow.publish import Publisher
 from model_release.flow.record import Recorder
 from model_release.flow.start_release import StartRelease
 from model_release.flow.sweep import Sweep
-from model_release.store.catch_up_cursor import CatchUpCursors
+from model_release.store.catch_up_cursor import CatchUpCursors, CatchUpLease
 from model_release.store.claims import Claims, Leased
 from model_release.store.high_water_mark import HighWaterMarks
 from model_release.store.history import History
@@ -49,6 +51,11 @@ TARGET, OTHER_TARGET = Target("p", "train"), Target("p", "other")
 IDS = {TARGET: 7, OTHER_TARGET: 8}
 CREATED = Created(9, "Release-9", "https://release/9")
 PARTITION = f"claim {digest(WORKSPACE.id)} churn"
+
+
+def at_once() -> Pace:
+    """Return a pace on whose clock a second passes between two reads, so that none waits."""
+    return Pace(count().__next__)
 
 
 def event_body(version: str = "20", model: str = "churn", **tags: str) -> str:
@@ -219,7 +226,15 @@ class Process:
         self.sent.append(events)
 
     def catch_up(self, azure_ml: Any) -> CatchUp:
-        return CatchUp(azure_ml, self.start_release, self.claims, self.cursors, self.clock, Inline)
+        return CatchUp(
+            azure_ml,
+            self.start_release,
+            self.claims,
+            self.cursors,
+            CatchUpLease(self.table, self.clock, LEASE.duration),
+            self.clock,
+            Inline,
+        )
 
     def new(
         self, version: str = "20", key: str = "", *siblings: str, plan: Plan | None = None, definition_id: int = 7

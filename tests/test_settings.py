@@ -1,12 +1,15 @@
 """Settings are read once and checked completely; all faults are reported at once."""
 
+import azure.functions as func
 import pytest
 
 from model_release import settings
 from model_release.app import build
 from model_release.errors import ConfigurationError
 from tests.environment import WORKSPACE
+from triggers import missed_models
 
+REGISTRY = WORKSPACE.replace("workspaces/prod", "registries/shared")
 GOOD = {
     "AzureWebJobsStorage": "UseDevelopmentStorage=true",
     "AZURE_DEVOPS_URL": "https://dev.azure.com/contoso/",
@@ -21,6 +24,25 @@ def test_optional_settings_have_defaults() -> None:
     assert read.azure_devops_url == "https://dev.azure.com/contoso"
     assert sorted(workspace.name for workspace in read.workspaces) == ["PROD2", "prod"]
     assert "http://127.0.0.1:10002/devstoreaccount1" in read.storage.connection_string
+
+
+def test_registries_are_optional_and_separate_from_workspaces() -> None:
+    registry = WORKSPACE.replace("workspaces/prod", "registries/Shared")
+
+    assert settings.read(GOOD).registries == frozenset()
+    (read,) = settings.read(GOOD | {"AML_REGISTRIES": f"{registry}/,{registry.upper()}"}).registries
+    assert read.is_registry
+    assert read.title.casefold() == "registry shared"
+
+
+@pytest.mark.parametrize(("given", "schedule"), [("", "0 */5 * * * *"), ("0 7  * * * *", "0 7 * * * *")])
+def test_the_catch_up_has_the_schedule_of_the_settings(given: str, schedule: str) -> None:
+    app = func.FunctionApp()
+    services = build(GOOD | {"CATCH_UP_SCHEDULE": given})
+    missed_models.add_to(app, services.catch_up, services.catch_up_schedule)
+
+    (function,) = app.get_functions()
+    assert function.get_trigger().get_dict_repr()["schedule"] == schedule
 
 
 @pytest.mark.parametrize(
@@ -56,6 +78,11 @@ def test_storage_can_be_set_for_a_managed_identity(given: dict[str, str], endpoi
         ("AML_WORKSPACES", "prod", "'prod' is not the resource ID of an Azure ML workspace"),
         ("AML_WORKSPACES", "prod,test", "'test' is not the resource ID of an Azure ML workspace"),
         ("CLAIM_LEASE_SECONDS", "59", "59 is less than three times AZURE_DEVOPS_TIMEOUT_SECONDS; set it to 60 or more"),
+        ("AML_WORKSPACES", REGISTRY, "/registries/shared' is not the resource ID of an Azure ML workspace"),
+        ("AML_REGISTRIES", WORKSPACE, "/workspaces/prod' is not the resource ID of an Azure ML registry"),
+        ("AML_REGISTRIES", f"{REGISTRY},shared", "'shared' is not the resource ID of an Azure ML registry"),
+        ("AML_REGISTRIES", REGISTRY[:-4], "/registries/sh' is not the resource ID of an Azure ML registry"),
+        ("CATCH_UP_SCHEDULE", "*/5 * * * *", "'*/5 * * * *' has 5 fields, not 6; write six fields, such as '0 */5 * *"),
         ("FIRST_RETRY_SECONDS", "1m", "'1m' is not a whole number of seconds above 0"),
         (
             "OUTCOME_TOPIC_ENDPOINT",

@@ -1,13 +1,13 @@
-"""Timer, hourly: start what no event started."""
+"""Timer, on the schedule of the settings: start what no event started."""
 
 import azure.functions as func
 
 from model_release.flow.catch_up import CatchUp
 
 
-def add_to(app: func.FunctionApp, catch_up: CatchUp) -> None:
+def add_to(app: func.FunctionApp, catch_up: CatchUp, schedule: str) -> None:
     """Add the function `missed_models`."""
 
-    @app.timer_trigger(arg_name="timer", schedule="0 7 * * * *")
+    @app.timer_trigger(arg_name="timer", schedule=schedule)
     def missed_models(timer: func.TimerRequest) -> None:  # noqa: ARG001  the host's name for it
         catch_up.run()

@@ -60,7 +60,7 @@ def _history(req: func.HttpRequest, history: History) -> func.HttpResponse:
         return json_answer(shown)
     for entry in shown["entries"]:
         entry["detail"] = entry["version"] and entry["workspace"] and _address(req, entry)
-        entry["workspace_name"] = (entry["workspace"] or "").rpartition("/")[2]
+        entry["workspace_name"] = views.source_name(entry["workspace"] or "")
     asked = {name: req.params.get(name, "") for name in _FILTERS} | {"ignored": "yes" if query.ignored else ""}
     limit = req.params.get("limit", "")
     continuation = shown["continuation"]
@@ -85,6 +85,7 @@ def _model_version(req: func.HttpRequest, start_release: StartRelease) -> func.H
         return json_answer({"model_versions": details})
     for detail in details:
         detail["workspace_name"] = detail["workspace"].rpartition("/")[2]
+        detail["kind"] = "Registry" if "/registries/" in detail["workspace"] else "Workspace"
         detail["action"] = link(req, "", workspace=detail["workspace"])
         detail["pins"] = link(req, f"../../pins/{quote(detail['model'])}")
     done = req.params.get("done", "")

@@ -40,6 +40,12 @@ param azureDevOpsPatId string
 @description('Resource IDs of the Azure ML workspaces, comma-separated.')
 param amlWorkspaces string
 
+@description('Resource IDs of the Azure ML registries, comma-separated, or empty.')
+param amlRegistries string
+
+@description('Schedule of the catch-up.')
+param catchUpSchedule string
+
 @description('Path of the release map.')
 param releaseMap string
 
@@ -102,6 +108,8 @@ var alwaysSettings = {
   APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'ClientId=${clientId};Authorization=AAD'
   AZURE_DEVOPS_URL: azureDevOpsUrl
   AML_WORKSPACES: amlWorkspaces
+  AML_REGISTRIES: amlRegistries
+  CATCH_UP_SCHEDULE: catchUpSchedule
   AZURE_RESOURCE_MANAGER_URL: environment().resourceManager
   RELEASE_MAP: releaseMap
   AZURE_DEVOPS_TIMEOUT_SECONDS: azureDevOpsTimeoutSeconds

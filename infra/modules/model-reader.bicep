@@ -7,7 +7,7 @@ resource modelReader 'Microsoft.Authorization/roleDefinitions@2022-04-01' = {
   name: guid(here, 'model-release-model-reader')
   properties: {
     roleName: 'Model Release model reader ${uniqueString(here)}'
-    description: 'Reads the models of an Azure ML workspace and their versions.'
+    description: 'Reads the models of an Azure ML workspace or registry and their versions.'
     type: 'CustomRole'
     assignableScopes: [
       here
@@ -18,6 +18,8 @@ resource modelReader 'Microsoft.Authorization/roleDefinitions@2022-04-01' = {
           'Microsoft.MachineLearningServices/workspaces/read'
           'Microsoft.MachineLearningServices/workspaces/models/read'
           'Microsoft.MachineLearningServices/workspaces/models/versions/read'
+          'Microsoft.MachineLearningServices/registries/read'
+          'Microsoft.MachineLearningServices/registries/assets/read'
         ]
         notActions: []
         dataActions: []

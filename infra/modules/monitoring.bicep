@@ -33,12 +33,37 @@ param alertEmails string[]
 @description('Minutes after which a pending claim fires an alert.')
 param pendingMinutes int
 
-@description('Number of workspaces that the catch-up lists.')
-param workspaceCount int
+@description('Number of workspaces and registries that the catch-up lists.')
+param sourceCount int
+
+@description('Schedule of the catch-up.')
+param catchUpSchedule string
 
 @description('Retention of the logs in days.')
 param retentionInDays int
 
+// The longest time between two catch-ups in minutes, of the usual schedules; of all others, a day.
+var scheduleFields = filter(split(catchUpSchedule, ' '), field => !empty(field))
+var everyMinutes = startsWith(scheduleFields[1], '*/')
+var everyHours = startsWith(scheduleFields[2], '*/')
+var catchUpMinutes = scheduleFields[2] == '*' ? (scheduleFields[1] == '*' ? 1 : everyMinutes ? int(substring(scheduleFields[1], 2)) : 60) : (everyHours ? 60 * int(substring(scheduleFields[2], 2)) : 1440)
+// Two runs may fail, and one may last ten minutes. Azure allows these windows.
+var catchUpWindow = first(filter(
+  [
+    { minutes: 15, window: 'PT15M' }
+    { minutes: 30, window: 'PT30M' }
+    { minutes: 45, window: 'PT45M' }
+    { minutes: 60, window: 'PT1H' }
+    { minutes: 120, window: 'PT2H' }
+    { minutes: 180, window: 'PT3H' }
+    { minutes: 240, window: 'PT4H' }
+    { minutes: 300, window: 'PT5H' }
+    { minutes: 360, window: 'PT6H' }
+    { minutes: 1440, window: 'P1D' }
+    { minutes: 1000000, window: 'P2D' }
+  ],
+  one => one.minutes >= 3 * catchUpMinutes + 10
+))!.window
 
 var logAlerts = [
   {
@@ -71,16 +96,16 @@ var logAlerts = [
   }
   {
     name: 'no-catch-up'
-    displayName: 'No complete catch-up for two hours'
-    description: 'A workspace was not listed completely for two hours, so lost events are not found. The alert also fires if the app does not run.'
+    displayName: 'No complete catch-up'
+    description: 'A workspace or registry was not listed completely for more than three periods of the catch-up, so lost events are not found. The alert also fires if the app does not run.'
     severity: 1
     query: '${lines} | where tostring(line.event) == "catch_up" and tobool(line.complete) | summarize workspaces = dcount(tostring(line.workspace))'
-    window: 'PT2H'
+    window: catchUpWindow
     frequency: 'PT15M'
     timeAggregation: 'Minimum'
     measure: 'workspaces'
     operator: 'LessThan'
-    threshold: workspaceCount
+    threshold: sourceCount
     dimensions: []
   }
   {

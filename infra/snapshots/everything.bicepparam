@@ -9,6 +9,8 @@ param tags = 'team=models, cost center=42'
 param azureDevOpsUrl = 'https://dev.azure.com/contoso'
 param azureDevOpsPatId = '${here}/secrets/providers/Microsoft.KeyVault/vaults/contoso/secrets/azure-devops'
 param amlWorkspaces = '${here}/ml/providers/Microsoft.MachineLearningServices/workspaces/prod,${here}/ml/providers/Microsoft.MachineLearningServices/workspaces/test'
+param amlRegistries = '${here}/shared/providers/Microsoft.MachineLearningServices/registries/contoso'
+param catchUpSchedule = '0 7 * * * *'
 param amlSystemTopics = ',${here}/ml/providers/Microsoft.EventGrid/systemTopics/test'
 param alertEmails = 'team@contoso.com, operators@contoso.com'
 param outcomeEvents = true

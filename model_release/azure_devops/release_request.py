@@ -47,8 +47,14 @@ class Definition:
     of_groups: Mapping[str, str] = field(default_factory=dict)
     selected: tuple[str, ...] = ()
 
-    def alias_of(self, model: str) -> str | None:
-        """Return the alias of the artifact of this model; raises RefusedError if there are several."""
+    def alias_of(self, event: ModelRegistered) -> str | None:
+        """Return the alias of the artifact of this model; raises RefusedError if there are several.
+
+        An AzureML model artifact belongs to a workspace, and cannot take a version of a registry.
+        """
+        if event.workspace.is_registry:
+            return None
+        model = event.model
         aliases = [alias for alias, name in self.models.items() if name == model]
         if len(aliases) > 1:
             raise RefusedError(
@@ -103,7 +109,7 @@ def release_request(
     }
     if version:
         instance = {"id": version.id, "name": version.name}
-        request["artifacts"] = [{"alias": definition.alias_of(event.model), "instanceReference": instance}]
+        request["artifacts"] = [{"alias": definition.alias_of(event), "instanceReference": instance}]
     if variables:
         request["variables"] = variables
     if plan.manual_stages:
@@ -118,7 +124,11 @@ def missing_from(
     faults = [fault for name in plan.variables if (fault := _variable_fault(definition, name))]
     settable = {name for name, variable in definition.variables.items() if variable.settable}
     if not (has_artifact or "modelversion" in settable or plan.passes_version):
-        fix = f"add an AzureML model artifact of {event.model}, or a variable ModelVersion settable at release time"
+        fix = "add a variable ModelVersion settable at release time"
+        if event.workspace.is_registry:
+            fix += ", because an AzureML model artifact cannot take a version of a registry"
+        else:
+            fix = f"add an AzureML model artifact of {event.model}, or {fix.removeprefix('add ')}"
         faults.append(Fault(f"definition {definition.name} does not accept a model version", fix))
     faults += [
         Fault(
@@ -126,7 +136,7 @@ def missing_from(
             "set its default version, for example to Latest",
         )
         for alias in definition.selected
-        if definition.models.get(alias) != event.model
+        if event.workspace.is_registry or definition.models.get(alias) != event.model
     ]
     # Azure DevOps ignores an unknown name, and would deploy to the stage that is meant to be manual.
     stages = {stage.casefold() for stage in definition.stages}
@@ -156,7 +166,8 @@ def _variable_fault(definition: Definition, name: str) -> Fault | None:
 
 def _variables(definition: Definition, plan: ReleasePlan, event: ModelRegistered) -> dict[str, dict[str, Any]]:
     values = {definition.variables[name.lower()]: value for name, value in plan.variables.items()}
-    standard = {"ModelName": event.model, "ModelVersion": event.version, "ModelWorkspace": event.workspace.name}
+    place = "ModelRegistry" if event.workspace.is_registry else "ModelWorkspace"
+    standard = {"ModelName": event.model, "ModelVersion": event.version, place: event.workspace.name}
     for name, value in standard.items():
         variable = definition.variables.get(name.lower())
         if variable and variable.settable:

@@ -62,7 +62,7 @@ class ReleaseTargets:
 
     def body(self, found: Definition, plan: ReleasePlan, event: ModelRegistered, marker: str) -> dict[str, Any]:
         """Build the ReleaseStartMetadata, with the marker in its description; raises RefusedError with every fault."""
-        alias = found.alias_of(event.model)
+        alias = found.alias_of(event)
         if faults := missing_from(self.with_groups(found, plan), plan, event, has_artifact=alias is not None):
             raise RefusedError.of(faults)
         version = self._version_of(found, plan.target.project, alias, event) if alias else None

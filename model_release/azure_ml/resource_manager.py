@@ -7,15 +7,18 @@ from urllib.parse import urlsplit
 from azure.core import PipelineClient
 from azure.core.credentials import TokenCredential
 from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError
-from azure.core.pipeline import PipelineResponse
-from azure.core.pipeline.policies import BearerTokenCredentialPolicy, RetryPolicy, UserAgentPolicy
+from azure.core.pipeline import PipelineRequest, PipelineResponse
+from azure.core.pipeline.policies import BearerTokenCredentialPolicy, RetryPolicy, SansIOHTTPPolicy, UserAgentPolicy
 from azure.core.rest import HttpRequest, HttpResponse
 
+from model_release.azure_ml.pace import Pace
 from model_release.errors import ModelReleaseError
 from model_release.settings import LOOPBACK
 from model_release.text import network_reason, shorten
 
 _RETRIES, _LONGEST_PAUSE_SECONDS = 3, 60
+_THROTTLED = 429
+_AT_ONCE = "at_once"
 _TIMEOUT_SECONDS = 30
 _ONCE_TIMEOUT_SECONDS = 10
 
@@ -39,10 +42,32 @@ class _Retry(RetryPolicy[HttpRequest, HttpResponse]):
         return pause <= _LONGEST_PAUSE_SECONDS and super().is_retry(settings, response)
 
 
+class _KeepPace(SansIOHTTPPolicy[HttpRequest, HttpResponse]):
+    """Lets each attempt of a list wait for its turn, and every list for a pause that one of them was asked for."""
+
+    def __init__(self, pace: Pace) -> None:
+        self._pace = pace
+
+    def on_request(self, request: PipelineRequest[HttpRequest]) -> None:
+        """Wait; raises ResourceManagerError during a long pause."""
+        if request.context.setdefault(_AT_ONCE, request.context.options.pop(_AT_ONCE, False)):
+            return
+        if pause := self._pace.wait(timedelta(seconds=_LONGEST_PAUSE_SECONDS)):
+            reason = f"Azure Resource Manager asked for a pause, which lasts {round(pause.total_seconds())} s more"
+            raise ResourceManagerError(reason, _THROTTLED, retry_after=pause)
+
+    def on_response(
+        self, _: PipelineRequest[HttpRequest], response: PipelineResponse[HttpRequest, HttpResponse]
+    ) -> None:
+        """Keep the pause of an answer that throttles, whose request it may be."""
+        if response.http_response.status_code == _THROTTLED and (pause := _retry_after(response.http_response)):
+            self._pace.pause(pause)
+
+
 class ResourceManager:
     """Azure Resource Manager, read only; raises ResourceManagerError, and no other error of Azure."""
 
-    def __init__(self, credential: TokenCredential, endpoint: str) -> None:
+    def __init__(self, credential: TokenCredential, endpoint: str, pace: Pace | None = None) -> None:
         """`endpoint` is its address; plain HTTP is allowed on this machine only."""
         self.endpoint = endpoint.rstrip("/")
         self._enforce_https = urlsplit(endpoint).hostname not in LOOPBACK
@@ -53,6 +78,8 @@ class ResourceManager:
                 UserAgentPolicy("model-release"),
                 _Retry(retry_total=_RETRIES, retry_connect=1, retry_read=1),
                 BearerTokenCredentialPolicy(credential, f"{self.endpoint}/.default"),
+                # After the retries, so that each of them counts.
+                _KeepPace(pace or Pace()),
             ],
             connection_timeout=5,
             read_timeout=_TIMEOUT_SECONDS,
@@ -61,7 +88,7 @@ class ResourceManager:
     def get(self, url: str, *, once: bool = False) -> HttpResponse:
         """Send a GET request; returns an answer with status 200.
 
-        `once` is for a caller with little time: an answer is final, and awaited for 10 seconds.
+        `once` is for a caller with little time: it is sent at once, and an answer is final, and awaited for 10 seconds.
         """
         timeout = _ONCE_TIMEOUT_SECONDS if once else _TIMEOUT_SECONDS
         try:
@@ -70,6 +97,7 @@ class ResourceManager:
                 enforce_https=self._enforce_https,
                 read_timeout=timeout,
                 retry_status=0 if once else _RETRIES,
+                **{_AT_ONCE: once},
             )
         except ClientAuthenticationError as error:
             reason = network_reason(error) or shorten(" ".join(error.message.split()))

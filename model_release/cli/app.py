@@ -47,7 +47,7 @@ url_option = click.option(
 )
 key_option = click.option("--key", envvar="MODEL_RELEASE_KEY", show_envvar=True, help="A host key of the app.")
 workspace_option = click.option(
-    "--workspace", help="The name or the resource ID of the workspace, if several have this version."
+    "--workspace", help="The name or the resource ID of the workspace or registry, if several have this version."
 )
 target_option = click.option(
     "--target", help="PROJECT/DEFINITION as `show` prints it, if the version has claims on several targets."

@@ -13,7 +13,8 @@ import click
 from model_release.app import LazyCredential
 from model_release.azure_devops.client import AzureDevOps
 from model_release.azure_devops.sdk import PostRequest
-from model_release.azure_ml.models import AzureMl, ModelVersion
+from model_release.azure_ml.items import ModelVersion
+from model_release.azure_ml.models import AzureMl
 from model_release.cli.send import read_events
 from model_release.cli.terminal import as_json, configuration, connect, progress, show_json, show_table
 from model_release.domain.claims import claim_partition, claim_row, marker_of, target_digest
@@ -84,18 +85,20 @@ class Explanation:
 @click.command()
 @click.argument("subject", metavar="EVENT.json|MODEL:VERSION")
 @click.option("--workspace", "name", help="The name of the workspace, if AML_WORKSPACES has several.")
+@click.option("--registry", help="The name of the registry in AML_REGISTRIES, instead of a workspace.")
 @click.option("--tag", "tags", multiple=True, metavar="KEY=VALUE", help="A tag of the version.")
 @click.option("--property", "properties", multiple=True, metavar="KEY=VALUE", help="A property of the version.")
 @click.option("--registered", is_flag=True, help="Read the current tags and properties from Azure ML.")
 @click.option("--map", "map_path", type=click.Path(path_type=Path), help="Another release map. [env: RELEASE_MAP]")
 @as_json
 def explain(
+    *,
     subject: str,
     name: str | None,
+    registry: str | None,
     tags: tuple[str, ...],
     properties: tuple[str, ...],
     map_path: Path | None,
-    *,
     registered: bool,
     as_json: bool,
 ) -> None:
@@ -107,17 +110,18 @@ def explain(
     seconds, client_id = settings.timeout.total_seconds(), settings.storage.client_id
     azure_devops = connect(settings.azure_devops_url, settings.azure_devops_pat, client_id, seconds)
     if Path(subject).is_file():
-        if name or tags or properties or registered:
-            raise click.UsageError("Remove --workspace, --tag, --property and --registered: the file has all values.")
+        if name or registry or tags or properties or registered:
+            options = "--workspace, --registry, --tag, --property and --registered"
+            raise click.UsageError(f"Remove {options}: the file has all values.")
         bodies = [json.dumps(event) for event in read_events(Path(subject))]
     else:
-        version = _model_version(subject, _workspace(settings.workspaces, name), tags, properties)
+        version = _model_version(subject, _source(settings, name, registry), tags, properties)
         if registered:
             version = _registered(version, settings)
         bodies = [event_of(version)]
     events = [_parse(body) for body in bodies]
     explanations = [
-        _explain(release_map, settings.workspaces, azure_devops, event)
+        _explain(release_map, settings.workspaces | settings.registries, azure_devops, event)
         for event in progress(events, "Reading from Azure DevOps")
     ]
     if as_json:
@@ -157,13 +161,19 @@ def _parse(body: str) -> ModelRegistered:
         raise click.ClickException(f"{error.subject or 'The event'} would be ignored: {error}") from error
 
 
-def _workspace(workspaces: Collection[Workspace], name: str | None) -> Workspace:
-    found = [w for w in workspaces if name is None or w.name.casefold() == name.casefold()]
+def _source(settings: Settings, workspace: str | None, registry: str | None) -> Workspace:
+    if workspace and registry:
+        raise click.UsageError("Remove --workspace or --registry: a version is in one of both.")
+    setting, option, sources = "AML_WORKSPACES", "--workspace", settings.workspaces
+    if registry:
+        setting, option, sources = "AML_REGISTRIES", "--registry", settings.registries
+    name = registry or workspace
+    found = [one for one in sources if name is None or one.name.casefold() == name.casefold()]
     if len(found) == 1:
         return found[0]
-    names = ", ".join(sorted(workspace.name for workspace in workspaces))
-    problem = f"AML_WORKSPACES does not contain {name!r}; " if name and not found else ""
-    raise click.BadParameter(f"{problem}choose one of: {names}", param_hint="--workspace")
+    names = ", ".join(sorted(one.name for one in sources))
+    problem = f"{setting} does not contain {name!r}; " if name and not found else ""
+    raise click.BadParameter(f"{problem}choose one of: {names or 'none'}", param_hint=option)
 
 
 def _model_version(subject: str, workspace: Workspace, tags: Sequence[str], properties: Sequence[str]) -> ModelVersion:
@@ -195,15 +205,13 @@ def _registered(version: ModelVersion, settings: Settings) -> ModelVersion:
     azure_ml = AzureMl(LazyCredential(settings.storage.client_id), endpoint=settings.resource_manager_url)
     registered = azure_ml.model_version(version.workspace, version.model, version.version)
     if registered is None:
-        raise click.ClickException(
-            f"{version.model}:{version.version} is not registered in workspace {version.workspace.name}."
-        )
+        raise click.ClickException(f"{version.model}:{version.version} is not registered in {version.workspace.title}.")
     return registered
 
 
 def _show(explanation: Explanation) -> None:
     event = explanation.event
-    click.echo(f"{event.model}:{event.version} in workspace {event.workspace.name}\n")
+    click.echo(f"{event.model}:{event.version} in {event.workspace.title}\n")
     rows = [
         (f"routes[{position}]", shorten(one.route.title), "yes" if one.matches else "no", shorten(one.reason))
         for position, one in enumerate(explanation.matches)

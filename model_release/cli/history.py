@@ -7,6 +7,7 @@ import click
 from model_release.cli.app import STYLES, AppClient, key_option, url_option, utc
 from model_release.cli.terminal import as_json, progress, show_json, show_table
 from model_release.domain.claims import State
+from model_release.web.views import source_name
 
 _PAGE = 200
 
@@ -53,7 +54,7 @@ def _row(entry: dict[str, Any]) -> tuple[str, ...]:
     return (
         utc(entry["time"]),
         f"{entry['model']}:{entry['version']}" if entry["model"] else entry["subject"],
-        (entry["workspace"] or "").rpartition("/")[2],
+        source_name(entry["workspace"] or ""),
         entry["state"],
         _reason(entry),
         (entry["release"] or {"name": ""})["name"],

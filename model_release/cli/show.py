@@ -12,7 +12,7 @@ from model_release.text import visible
 
 @click.command()
 @model_version_argument
-@click.option("--workspace", help="The name or the resource ID of a workspace; default: all.")
+@click.option("--workspace", help="The name or the resource ID of a workspace or registry; default: all.")
 @url_option
 @key_option
 @as_json

@@ -25,26 +25,36 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _SUBJECT = re.compile(r"models/([^:]*):(.*)", re.DOTALL)
 _WORKSPACE = re.compile(
-    r"/subscriptions/[^/]+/resourceGroups/[^/]+"
-    r"/providers/Microsoft\.MachineLearningServices/workspaces/(?P<name>[A-Za-z0-9][A-Za-z0-9_-]{0,254})",
+    r"/subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft\.MachineLearningServices"
+    r"/(?:workspaces/([A-Za-z0-9][A-Za-z0-9_-]{0,254})|registries/([A-Za-z0-9][A-Za-z0-9_-]{2,32}))",
     re.IGNORECASE,
 )
 
 
 @dataclass(frozen=True)
 class Workspace:
-    """An Azure ML workspace; equal if the resource IDs are equal, without regard to case."""
+    """An Azure ML workspace, or a registry; equal if the resource IDs are equal, without regard to case."""
 
     id: str
     name: str = field(compare=False)
 
     @classmethod
-    def parse(cls, resource_id: str) -> Self:
-        """Read a resource ID; raises ValueError."""
+    def parse(cls, resource_id: str, kind: str = "workspace or registry") -> Self:
+        """Read a resource ID, of this kind only if it is one; raises ValueError."""
         match = _WORKSPACE.fullmatch(resource_id.rstrip("/"))
-        if not match:
-            raise ValueError(f"{shorten(resource_id)!r} is not the resource ID of an Azure ML workspace")
-        return cls(match[0].lower(), match["name"])
+        if not match or ("workspace" if match[1] else "registry") not in kind:
+            raise ValueError(f"{shorten(resource_id)!r} is not the resource ID of an Azure ML {kind}")
+        return cls(match[0].lower(), match[1] or match[2])
+
+    @property
+    def is_registry(self) -> bool:
+        """Whether it is a registry."""
+        return "/registries/" in self.id
+
+    @property
+    def title(self) -> str:
+        """The kind and the name."""
+        return f"{'registry' if self.is_registry else 'workspace'} {self.name}"
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from string import ascii_lowercase, ascii_uppercase
 from model_release.domain.events import ModelRegistered
 
 _PLACEHOLDER = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
-_KNOWN = re.compile(r"model|version|workspace|(?:tags|properties)\..+", re.DOTALL)
+_KNOWN = re.compile(r"model|version|workspace|registry|asset_id|(?:tags|properties)\..+", re.DOTALL)
 _TAG = re.compile(r"(?:tags|properties)\..")
 _LOWER = str.maketrans(ascii_uppercase, ascii_lowercase)
 
@@ -22,15 +22,15 @@ def check_template(template: str) -> str:
     for match in _PLACEHOLDER.finditer(template):
         if match[0] not in ("{{", "}}") and not _KNOWN.fullmatch(match[1] or ""):
             raise ValueError(
-                f"{match[0]!r} is not a placeholder; use {{model}}, {{version}}, {{workspace}}, {{tags.KEY}} or "
-                "{properties.KEY}, and write a literal brace twice"
+                f"{match[0]!r} is not a placeholder; use {{model}}, {{version}}, {{workspace}}, {{registry}}, "
+                "{asset_id}, {tags.KEY} or {properties.KEY}, and write a literal brace twice"
             )
     return template
 
 
 def passes_version(templates: Mapping[str, str]) -> bool:
-    """Whether one of the templates contains `{version}`."""
-    return any("version" in placeholders(text) for text in templates.values())
+    """Whether one of the templates contains `{version}`, or `{asset_id}`, which ends with it."""
+    return any({"version", "asset_id"}.intersection(placeholders(text)) for text in templates.values())
 
 
 def placeholders(template: str) -> list[str]:
@@ -90,9 +90,24 @@ def tag_or_property(values: Mapping[str, str], key: str) -> str | None:
     return values.get(key, lowered.get(lower(key)))
 
 
+def asset_id(event: ModelRegistered) -> str:
+    """Return the text by which the Azure ML CLI finds the version, from any workspace."""
+    source, asset = event.workspace, f"models/{event.model}/versions/{event.version}"
+    if source.is_registry:
+        return f"azureml://registries/{source.name}/{asset}"
+    # The CLI regards the case of the words between the names.
+    _, _, subscription, _, group, *_ = source.id.split("/")
+    provider = "providers/Microsoft.MachineLearningServices"
+    return f"azureml:/subscriptions/{subscription}/resourceGroups/{group}/{provider}/workspaces/{source.name}/{asset}"
+
+
 def value_of(event: ModelRegistered, name: str) -> str | None:
     """Return the value of a placeholder, None if the model version has no such tag or property."""
     source, _, key = name.partition(".")
     if key:
         return tag_or_property(event.tags if source == "tags" else event.properties, key)
-    return {"model": event.model, "version": event.version, "workspace": event.workspace.name}[name]
+    if name in ("workspace", "registry"):
+        return event.workspace.name if event.workspace.is_registry == (name == "registry") else None
+    if name == "asset_id":
+        return asset_id(event)
+    return event.model if name == "model" else event.version

@@ -113,6 +113,7 @@ class Route:
     name: str | None = None
     version: int | str | None = None
     workspace: str | None = None
+    registry: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     properties: Mapping[str, str] = field(default_factory=dict)
     order: Literal["newest", "every"] = "newest"
@@ -181,7 +182,9 @@ def schema() -> Schema:
     return Schema(json.loads(_SCHEMA_FILE.read_text("utf-8")), _FORMATS)
 
 
-def _check_allow(route: Mapping[str, Any]) -> None:
+def _check_route(route: Mapping[str, Any]) -> None:
+    if route.get("workspace") and route.get("registry"):
+        raise KeyFaultError("a route has at most one of `workspace` and `registry`", "registry")
     allow = route.get("allow")
     if not (isinstance(allow, dict) and all(isinstance(regex, str) for regex in allow.values())):
         return
@@ -205,7 +208,7 @@ _FORMATS: Mapping[str, Callable[[Any], object]] = {
     "branch": _check_branch,
     "model": _check_model,
     "parameters": _check_parameters,
-    "route": _check_allow,
+    "route": _check_route,
     "template": check_template,
     "version": _check_version,
 }

@@ -73,7 +73,10 @@ NO_ROUTING = Routing((), Reason(""))
 def route(release_map: ReleaseMap, workspaces: Collection[Workspace], event: ModelRegistered) -> Routing:
     """Plan what an event starts."""
     if event.workspace not in workspaces:
-        return Routing((), Reason(f"workspace {event.workspace.id} is not in AML_WORKSPACES"))
+        kind, setting = (
+            ("registry", "AML_REGISTRIES") if event.workspace.is_registry else ("workspace", "AML_WORKSPACES")
+        )
+        return Routing((), Reason(f"{kind} {event.workspace.id} is not in {setting}"))
     matches = match(release_map, event)
     named = any(_name_mismatch(one, event) is None for one in release_map.routes)
     return Routing(plan(matches, event), why_nothing(matches, event), named)
@@ -152,10 +155,20 @@ def _name_mismatch(route: Route, event: ModelRegistered) -> Reason | None:
         return Reason(f"model {event.model!r} does not match {route.model!r}")
     if not route.enabled:
         return Reason(f"route {route.title} is disabled")
-    if route.workspace and route.workspace.casefold() != event.workspace.name.casefold():
-        return Reason(f"workspace is {event.workspace.name!r}, not {route.workspace!r}")
+    if mismatch := _source_mismatch(route, event.workspace):
+        return mismatch
     if route.version is not None and not _version_matches(str(route.version), event):
         return Reason(f"version {event.version!r} does not match {str(route.version)!r}")
+    return None
+
+
+def _source_mismatch(route: Route, source: Workspace) -> Reason | None:
+    wanted, other = (route.registry, route.workspace) if source.is_registry else (route.workspace, route.registry)
+    kind, other_kind = ("registry", "workspace") if source.is_registry else ("workspace", "registry")
+    if other:
+        return Reason(f"{kind} is {source.name!r}, not {other_kind} {other!r}")
+    if wanted and wanted.casefold() != source.name.casefold():
+        return Reason(f"{kind} is {source.name!r}, not {wanted!r}")
     return None
 
 
@@ -191,6 +204,9 @@ def _missing_value(route: Route, event: ModelRegistered) -> Reason | None:
 def _forbidden_value(route: Route, event: ModelRegistered) -> Reason | None:
     """Refuse a value that may be dangerous where it is passed; the reason never contains it."""
     for name in all_placeholders(route.options.templates):
+        # It consists of names, which are harmless, and may be longer.
+        if name == "asset_id":
+            continue
         value, allowed = value_of(event, name) or "", route.allowed(name)
         if value in route.required(name) or all(re.fullmatch(regex, value) for regex in allowed or [HARMLESS]):
             continue

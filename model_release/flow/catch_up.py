@@ -1,76 +1,38 @@
-"""Catch-up: list the model versions of Azure ML, and start what no event started."""
+"""Catch-up: list the models of Azure ML and the versions of those that changed, and start what no event started."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from operator import attrgetter
 
-from model_release.azure_ml.models import AzureMl, AzureMlError, ModelListError, ModelVersion
+from model_release.azure_ml.items import AzureMlError, ModelContainer, ModelListError, ModelVersion
+from model_release.azure_ml.models import AzureMl
 from model_release.domain.claims import NEVER, RecordedVersion, State
 from model_release.domain.events import Workspace, parse
 from model_release.domain.history import HistoryEntry
 from model_release.errors import ClaimLeasedError, EventError
+from model_release.flow.catch_up_run import CatchUpRun
 from model_release.flow.confirm import event_of
 from model_release.flow.start_release import StartRelease
 from model_release.log import log_catch_up
-from model_release.store.catch_up_cursor import CatchUpCursor, CatchUpCursors, Existing, TagsAndProperties
+from model_release.store.catch_up_cursor import CatchUpCursor, CatchUpCursors, CatchUpLease, HeldLease
 from model_release.store.claims import Claims, Clock
 
 logger = logging.getLogger(__name__)
 
-# A version that was registered shortly before a run may be listed shortly after it.
-OVERLAP = timedelta(hours=1)
-# For this long after its registration, a version starts if its tags come to match a route.
-PROMOTED_WITHIN = timedelta(days=14)
-# So many models are listed at once; Azure Resource Manager allows 25 reads a second.
-# https://learn.microsoft.com/azure/azure-resource-manager/management/request-limits-and-throttling
+# So many models are listed at once.
 LIST_THREADS = 4
-_CREATING = "Creating"
-_NEVER_READY = ("Failed", "Canceled", "Deleting")
+# After this time no other model is listed, because the platform ends a run after ten minutes (host.json).
+LONGEST_RUN = timedelta(minutes=9)
+_Versions = list[ModelVersion] | ModelListError
 
 
 def list_threads() -> Executor:
     """Return the threads of one run."""
     return ThreadPoolExecutor(LIST_THREADS)
-
-
-@dataclass
-class _Run:
-    """One run for a workspace."""
-
-    now: datetime
-    cursor: CatchUpCursor
-    existing: Existing
-    entries: list[HistoryEntry] = field(default_factory=list)
-    listed: list[ModelVersion] = field(default_factory=list)
-    problem: str = ""
-
-    @property
-    def recording(self) -> bool:
-        """Whether this run must record the versions that existed before the first run."""
-        return self.cursor.recorded == NEVER
-
-    @property
-    def since(self) -> datetime:
-        """The registration time of the oldest version to list."""
-        if self.recording or self.now - self.cursor.recorded < PROMOTED_WITHIN:
-            return NEVER
-        return max(self.cursor.began, min(self.cursor.complete - OVERLAP, self.now - PROMOTED_WITHIN))
-
-    def fail(self, problem: object) -> None:
-        """Let the next run start from the same cursor."""
-        self.problem = self.problem or str(problem)
-
-    def next_cursor(self) -> CatchUpCursor:
-        """Return the cursor after this run; it does not pass a version whose registration has not ended."""
-        ran = replace(self.cursor, ran=self.now, problem=self.problem)
-        if self.problem:
-            return ran
-        recorded = self.now if self.recording else self.cursor.recorded
-        complete = min([self.now, *(version.created for version in self.listed if _is_coming(version))])
-        return replace(ran, complete=complete, recorded=recorded, succeeded=self.now)
 
 
 @dataclass(frozen=True)
@@ -81,76 +43,125 @@ class CatchUp:
     start_release: StartRelease
     claims: Claims
     cursors: CatchUpCursors
+    lease: CatchUpLease
     clock: Clock
     threads: Callable[[], Executor] = list_threads
 
     def run(self) -> list[HistoryEntry]:
-        """Start what was missed; if a workspace fails, the next run starts from the same cursor."""
-        entries: list[HistoryEntry] = []
-        for workspace in sorted(self.start_release.workspaces, key=lambda workspace: workspace.id):
-            run = self._begin(workspace)
-            try:
-                self._list(workspace, run)
-            except AzureMlError as error:
-                logger.error("%s", error)  # noqa: TRY400  the message says what to do
-                run.fail(error)
-            self.cursors.write(workspace, run.next_cursor())
-            started = sum(entry.state is State.STARTED for entry in run.entries)
-            log_catch_up(workspace.id, listed=len(run.listed), started=started, complete=not run.problem)
-            entries += run.entries
-        return entries
+        """Start what was missed, unless another run is at work; what fails is listed again by the next run."""
+        lease = self.lease.acquire()
+        if lease is None:
+            logger.info("another catch-up is at work")
+            return []
+        try:
+            return self._run(lease)
+        finally:
+            lease.release()
 
-    def _begin(self, workspace: Workspace) -> _Run:
+    def _run(self, lease: HeldLease) -> list[HistoryEntry]:
+        runs = []
+        for workspace in sorted(self.start_release.workspaces, key=attrgetter("id")):
+            runs += self._begin(workspace)
+            lease.renew_in_time()
+        # The models that changed come first, in all workspaces.
+        for changed in (True, False):
+            for run in runs:
+                self._list(run, run.due(changed=changed), lease)
+        for run in runs:
+            self._save(run)
+            self.cursors.write(run.workspace, run.next_cursor())
+            for problem in run.skipped:
+                logger.warning("%s", problem)
+            log_catch_up(run.workspace.id, listed=run.versions, started=run.started, complete=not run.problem)
+        return [entry for run in runs for entry in run.entries]
+
+    def _begin(self, workspace: Workspace) -> list[CatchUpRun]:
+        """List the models of a workspace and return its run; none during a pause."""
         now, cursor = self.clock(), self.cursors.read(workspace)
         if cursor is None:
             # Written before the list is read: a version that is registered from now on is started, however it ends.
             cursor = CatchUpCursor(began=now, complete=now)
             self.cursors.write(workspace, cursor)
-        run = _Run(now, cursor, {})
-        if run.since == NEVER:
+        if now < cursor.paused_until:
+            return []
+        run = CatchUpRun(workspace, now, cursor, self.cursors.listed(workspace), {})
+        if run.lists_all or any(one.until == NEVER for one in run.listed.values()):
             run.existing = self.cursors.existing(workspace)
-        return run
+        try:
+            run.of(self.azure_ml.models(workspace, skip=run.skipped.append))
+        except AzureMlError as error:
+            _end(run, error)
+        return [run]
 
-    def _list(self, workspace: Workspace, run: _Run) -> None:
-        skipped: list[AzureMlError] = []
-        for model, versions in self._versions(workspace, run.since, skipped):
-            if isinstance(versions, ModelListError):
-                logger.error("%s", versions)
-                run.fail(versions)
-            elif versions:
-                run.listed += versions
-                self._start_all(run, versions, self.claims.recorded(workspace, model))
-        for problem in skipped:
-            logger.warning("%s", problem)
-        if run.recording and not run.problem:
-            self.cursors.record_existing(workspace, _existing(run))
+    def _list(self, run: CatchUpRun, models: list[ModelContainer], lease: HeldLease) -> None:
+        try:
+            for model, versions in self._versions(run, models):
+                self._found(run, model, versions, lease)
+                if self.clock() - lease.acquired >= LONGEST_RUN:
+                    run.stop()
+                    return
+        except AzureMlError as error:
+            _end(run, error)
 
     def _versions(
-        self, workspace: Workspace, since: datetime, skipped: list[AzureMlError]
-    ) -> Iterator[tuple[str, list[ModelVersion] | ModelListError]]:
+        self, run: CatchUpRun, models: Iterable[ModelContainer]
+    ) -> Iterator[tuple[ModelContainer, _Versions]]:
         """Read the versions of each model, oldest first, as their events would have come."""
 
-        def versions(model: str) -> list[ModelVersion] | ModelListError:
+        def versions(model: str, since: datetime) -> _Versions:
             try:
-                listed = self.azure_ml.versions(workspace, model, since=since, skip=skipped.append)
+                listed = self.azure_ml.versions(run.workspace, model, since=since, skip=run.skipped.append)
                 return sorted(listed, key=attrgetter("created"))
             except ModelListError as error:
                 return error
 
-        models = list(self.azure_ml.models(workspace, skip=skipped.append))
+        if run.ended:
+            return
+        reading: deque[tuple[ModelContainer, Future[_Versions]]] = deque()
         with self.threads() as pool:
-            yield from zip(models, pool.map(versions, models), strict=True)
+            for model in models:
+                reading.append((model, pool.submit(versions, model.name, run.since(model.name))))
+                if len(reading) > LIST_THREADS:
+                    first, future = reading.popleft()
+                    yield first, future.result()
+            for first, future in reading:
+                yield first, future.result()
 
-    def _start_all(self, run: _Run, versions: list[ModelVersion], recorded: Mapping[str, RecordedVersion]) -> None:
+    def _found(self, run: CatchUpRun, model: ModelContainer, versions: _Versions, lease: HeldLease) -> None:
+        if isinstance(versions, ModelListError):
+            logger.error("%s", versions)
+            run.fail(versions)
+            run.not_found(model)
+            return
+        run.versions += len(versions)
+        recorded = self.claims.recorded(run.workspace, model.name) if versions else {}
+        all_done, renewed = True, False
         for version in versions:
-            try:
-                run.entries += self._start(run, version, recorded.get(version.version))
-            except ClaimLeasedError:
-                run.fail(f"another worker processes {version.model}:{version.version}")
-            except EventError as error:
-                logger.warning("%s:%s cannot be released: %s", version.model, version.version, error)
+            all_done &= self._start_missed(run, version, recorded.get(version.version))
+            renewed |= lease.renew_in_time()
+        run.found(model, versions, again=not all_done)
+        if lease.renew_in_time() or renewed:
+            self._save(run)
 
-    def _start(self, run: _Run, version: ModelVersion, recorded: RecordedVersion | None) -> list[HistoryEntry]:
+    def _save(self, run: CatchUpRun) -> None:
+        # In this order: what was listed is recorded, however the process ends.
+        self.cursors.record_existing(run.workspace, run.existing, run.recorded)
+        self.cursors.record_listed(run.workspace, run.listed, run.changed)
+        run.recorded.clear()
+        run.changed.clear()
+
+    def _start_missed(self, run: CatchUpRun, version: ModelVersion, recorded: RecordedVersion | None) -> bool:
+        """Start what is missing of a version; return whether no other worker processes it."""
+        try:
+            run.entries += self._start(run, version, recorded)
+        except ClaimLeasedError:
+            run.fail(f"another worker processes {version.model}:{version.version}")
+            return False
+        except EventError as error:
+            logger.warning("%s:%s cannot be released: %s", version.model, version.version, error)
+        return True
+
+    def _start(self, run: CatchUpRun, version: ModelVersion, recorded: RecordedVersion | None) -> list[HistoryEntry]:
         entries = []
         for claim in recorded.claims if recorded else ():
             # Its process died, and Event Grid has no reason to deliver the event again.
@@ -162,38 +173,14 @@ class CatchUp:
         if recorded and recorded.registered and recorded.registered < version.created:
             # It was deleted and registered again.
             return entries + self.start_release.registered(event.body, delivered=False)
-        before = recorded or _as_it_existed(run, version)
+        before = recorded or run.as_it_existed(version)
         if before:
             return entries + self.start_release.start_missing(event, before)
-        if _is_new(run, version):
+        if run.is_new(version):
             return self.start_release.registered(event.body, delivered=False)
         return []
 
 
-def _is_coming(version: ModelVersion) -> bool:
-    return not version.ready and version.provisioning_state not in _NEVER_READY
-
-
-def _is_new(run: _Run, version: ModelVersion) -> bool:
-    """Return whether a version was registered after the first run, or so shortly before that it was not listed then."""
-    if version.created >= run.cursor.began:
-        return True
-    is_known = run.recording or version.version in run.existing.get(version.model, {})
-    return not is_known and version.created >= run.cursor.began - OVERLAP
-
-
-def _existing(run: _Run) -> dict[str, dict[str, TagsAndProperties]]:
-    existing: dict[str, dict[str, TagsAndProperties]] = {}
-    for version in run.listed:
-        if version.created < run.cursor.began and version.provisioning_state != _CREATING:
-            had = TagsAndProperties(version.tags, version.properties)
-            existing.setdefault(version.model, {})[version.version] = had
-    return existing
-
-
-def _as_it_existed(run: _Run, version: ModelVersion) -> RecordedVersion | None:
-    """Return a version as it was recorded before the first run, None if it was not or has not changed since."""
-    had = run.existing.get(version.model, {}).get(version.version)
-    if had is None or had == (version.tags, version.properties):
-        return None
-    return RecordedVersion(claims=(), event=event_of(replace(version, **had._asdict())))
+def _end(run: CatchUpRun, error: AzureMlError) -> None:
+    logger.error("%s", error)
+    run.end(error, error.retry_after)

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cache, partial
 
-from model_release.azure_ml.models import AzureMl, AzureMlError, ModelVersion
+from model_release.azure_ml.items import AzureMlError, ModelVersion
+from model_release.azure_ml.models import AzureMl
 from model_release.domain.claims import Claim, registration_row
 from model_release.domain.events import MODEL_REGISTERED, ModelRegistered, Workspace, parse
 from model_release.domain.history import NOBODY, ByHand, HistoryEntry

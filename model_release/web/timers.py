@@ -10,9 +10,10 @@ from model_release.store.catch_up_cursor import CatchUpCursor, CatchUpCursors
 from model_release.store.claims import Clock
 from model_release.store.last_sweep import LastSweep
 
-# The sweep runs every minute, the catch-up every hour.
+# The sweep runs every minute.
 OLDEST_SWEEP = timedelta(minutes=10)
-OLDEST_CATCH_UP = timedelta(hours=3)
+# The longest run of the platform.
+_LONGEST_RUN = timedelta(minutes=10)
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,13 @@ class Timers:
     workspaces: frozenset[Workspace]
     last_sweep: LastSweep
     cursors: CatchUpCursors
+    period: timedelta
     clock: Clock
+
+    @property
+    def oldest_catch_up(self) -> timedelta:
+        """How long ago the last complete catch-up may be: two of them may fail, and one may last long."""
+        return 3 * self.period + _LONGEST_RUN
 
     def sweep(self) -> dict[str, Any]:
         """Return when the last sweep ended, and how many attempts it made."""
@@ -38,7 +45,7 @@ class Timers:
         ordered = sorted(self.workspaces, key=lambda workspace: workspace.id)
         cursors = [(workspace, self.cursors.read(workspace)) for workspace in ordered]
         faults = [
-            f"workspace {workspace.name} {problem}"
+            f"{workspace.title} {problem}"
             for workspace, cursor in cursors
             if (problem := self._problem(cursor) if cursor else self._never_listed([one for _, one in cursors if one]))
         ]
@@ -49,11 +56,11 @@ class Timers:
         """Return an empty text if the app is new, or if the timer ran lately and the workspace is new."""
         sweep = self.last_sweep.read()
         lately = max([*(other.ran for other in others), *([sweep.first] if sweep else [])], default=self.clock())
-        return "was never listed; read the log of missed_models" if self.clock() - lately > OLDEST_CATCH_UP else ""
+        return "was never listed; read the log of missed_models" if self.clock() - lately > self.oldest_catch_up else ""
 
     def _problem(self, cursor: CatchUpCursor) -> str:
         succeeded, is_first = cursor.succeeded, cursor.ran == NEVER
-        if self.clock() - (cursor.began if is_first else succeeded) <= OLDEST_CATCH_UP:
+        if self.clock() - (cursor.began if is_first else succeeded) <= self.oldest_catch_up:
             return ""
         last = "never listed completely" if succeeded == NEVER else f"last listed completely at {_utc(succeeded)}"
         return f"was {last}; {cursor.problem or 'read the log of missed_models'}"

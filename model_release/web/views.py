@@ -124,6 +124,12 @@ def routes(matches: Iterable[Match]) -> list[dict[str, Any]]:
     return [{"route": one.route.title, "matches": one.matches, "reason": one.reason} for one in matches]
 
 
+def source_name(resource_id: str) -> str:
+    """Return the name in the resource ID of a workspace or registry, as a page shows it."""
+    kind, _, name = resource_id.rpartition("/")
+    return f"registry {name}" if kind.endswith("/registries") else name
+
+
 def _attempt(one: Attempt) -> dict[str, Any]:
     return {"attempt": one.number, "time": _time(one.time), "state": one.state.value, "reason": one.reason}
 

@@ -17,10 +17,12 @@ from werkzeug.wrappers import Request, Response
 from local.azure_devops_faults import Fault
 from local.azure_ml import AzureMl as LocalAzureMl
 from local.serving import Server
-from model_release.azure_ml.models import AzureMl, AzureMlError, ModelListError, ModelVersion, Skip, _origin
+from model_release.azure_ml.items import AzureMlError, ModelListError, ModelVersion, Skip
+from model_release.azure_ml.models import AzureMl, _origin
 from model_release.domain.claims import NEVER
 from model_release.domain.events import Workspace
 from tests.azure_devops import broken_servers as broken
+from tests.in_memory import at_once
 
 ID = "/subscriptions/1/resourceGroups/Group (1)/providers/Microsoft.MachineLearningServices/workspaces/Prod"
 WORKSPACE = Workspace.parse(ID)
@@ -35,7 +37,7 @@ def listed(
     azure_ml: AzureMl, workspace: Workspace, *, since: datetime = NEVER, skip: Skip = pytest.fail
 ) -> Iterator[ModelVersion]:
     for model in azure_ml.models(workspace, skip=skip):
-        yield from azure_ml.versions(workspace, model, since=since, skip=skip)
+        yield from azure_ml.versions(workspace, model.name, since=since, skip=skip)
 
 
 @dataclass
@@ -48,7 +50,7 @@ class LocalWorkspace:
             self.azure_ml.add_version(ID, model, str(hour), created=START + hour * HOUR, **data)
 
     def versions(self, since: datetime = NEVER) -> list[ModelVersion]:
-        return list(listed(AzureMl(CREDENTIAL, endpoint=self.url), WORKSPACE, since=since))
+        return list(listed(AzureMl(CREDENTIAL, endpoint=self.url, pace=at_once()), WORKSPACE, since=since))
 
     def names(self, since: datetime = NEVER) -> list[str]:
         return [f"{version.model}:{version.version}" for version in self.versions(since)]
@@ -76,7 +78,7 @@ class Answers:
 
 def list_answers(*bodies: Any) -> list[ModelVersion]:
     with Server(Answers(list(bodies))) as server:
-        return list(listed(AzureMl(CREDENTIAL, endpoint=server.url), WORKSPACE))
+        return list(listed(AzureMl(CREDENTIAL, endpoint=server.url, pace=at_once()), WORKSPACE))
 
 
 def version(created: Any = "2026-01-01T00:00:00Z", **item: Any) -> dict[str, Any]:
@@ -137,7 +139,7 @@ def test_since_ends_reading_at_an_old_version_that_is_not_listed() -> None:
     old = version("2025-01-01T00:00:00Z", properties={"isAnonymous": True})
     answers = Answers([CONTAINERS, {**old, "nextLink": "?page=2"}])
     with Server(answers) as server:
-        versions = listed(AzureMl(CREDENTIAL, endpoint=server.url), WORKSPACE, since=START)
+        versions = listed(AzureMl(CREDENTIAL, endpoint=server.url, pace=at_once()), WORKSPACE, since=START)
 
         assert list(versions) == []
     assert len(answers.requests) == 2
@@ -152,7 +154,7 @@ def test_a_new_version_of_an_old_model_is_found(workspace: LocalWorkspace) -> No
 
 def test_a_page_is_requested_only_when_it_is_needed(workspace: LocalWorkspace) -> None:
     workspace.add("churn", *range(10))
-    versions = listed(AzureMl(CREDENTIAL, endpoint=workspace.url), WORKSPACE)
+    versions = listed(AzureMl(CREDENTIAL, endpoint=workspace.url, pace=at_once()), WORKSPACE)
 
     next(versions)
 
@@ -236,7 +238,7 @@ def test_a_next_page_on_another_host_is_refused_and_the_token_is_not_sent_there(
         answers.bodies = [{**CONTAINERS, "nextLink": f"http://{other}/models?$skip=3"}, {"value": []}]
 
         with pytest.raises(AzureMlError, match=r"workspace Prod .* unexpected address of the next page: http://"):
-            list(listed(AzureMl(CREDENTIAL, endpoint=server.url), WORKSPACE))
+            list(listed(AzureMl(CREDENTIAL, endpoint=server.url, pace=at_once()), WORKSPACE))
     assert len(answers.requests) == 2
 
 
@@ -299,7 +301,7 @@ def test_a_failed_connection_is_reported_in_plain_words(
     server: broken.BrokenServer, reason: str, tmp_path: Path
 ) -> None:
     with server(tmp_path) as url, pytest.raises(AzureMlError) as caught:
-        list(listed(AzureMl(CREDENTIAL, endpoint=url), WORKSPACE))
+        list(listed(AzureMl(CREDENTIAL, endpoint=url, pace=at_once()), WORKSPACE))
 
     assert str(caught.value) == (
         f"the model versions of workspace Prod cannot be read: Azure Resource Manager cannot be reached: {reason}"
@@ -349,7 +351,9 @@ def test_a_version_that_is_not_as_documented_is_skipped_alone_and_named(item: An
     skipped: list[AzureMlError] = []
     page = {"value": [*version(name="3")["value"], item, *version(name="2")["value"]]}
     with Server(Answers([CONTAINERS, page])) as server:
-        versions = list(listed(AzureMl(CREDENTIAL, endpoint=server.url), WORKSPACE, skip=skipped.append))
+        versions = list(
+            listed(AzureMl(CREDENTIAL, endpoint=server.url, pace=at_once()), WORKSPACE, skip=skipped.append)
+        )
 
     assert [one.version for one in versions] == ["3", "2"]
     (problem,) = map(str, skipped)
@@ -362,9 +366,9 @@ def test_a_version_that_is_not_as_documented_is_skipped_alone_and_named(item: An
 def test_a_model_that_is_not_as_documented_is_skipped_alone_and_named(item: Any, named: str) -> None:
     skipped: list[AzureMlError] = []
     with Server(Answers([{"value": [item, {"name": "churn"}]}])) as server:
-        models = list(AzureMl(CREDENTIAL, endpoint=server.url).models(WORKSPACE, skip=skipped.append))
+        models = list(AzureMl(CREDENTIAL, endpoint=server.url, pace=at_once()).models(WORKSPACE, skip=skipped.append))
 
-    assert models == ["churn"]
+    assert [model.name for model in models] == ["churn"]
     (problem,) = map(str, skipped)
     assert re.match(f"{named} in workspace Prod {OTHER_FORM}", problem)
 
@@ -376,7 +380,7 @@ def test_a_model_that_azure_ml_does_not_have_is_skipped(workspace: LocalWorkspac
     workspace.azure_ml.misbehave(Fault(path="churn/versions", status=404, body=body))
     skipped: list[AzureMlError] = []
 
-    versions = list(listed(AzureMl(CREDENTIAL, endpoint=workspace.url), WORKSPACE, skip=skipped.append))
+    versions = list(listed(AzureMl(CREDENTIAL, endpoint=workspace.url, pace=at_once()), WORKSPACE, skip=skipped.append))
 
     assert [one.version for one in versions] == ["2"]
     (problem,) = map(str, skipped)
@@ -417,7 +421,7 @@ def test_an_unknown_workspace_is_refused_with_a_fix(workspace: LocalWorkspace) -
     unknown = Workspace.parse(ID.replace("Prod", "Gone"))
 
     with pytest.raises(AzureMlError, match=r"workspace Gone .* answered 404 ResourceNotFound") as caught:
-        list(listed(AzureMl(CREDENTIAL, endpoint=workspace.url), unknown))
+        list(listed(AzureMl(CREDENTIAL, endpoint=workspace.url, pace=at_once()), unknown))
 
     assert caught.value.fix == "correct the workspace's resource ID, or remove the workspace from AML_WORKSPACES"
 
@@ -453,7 +457,7 @@ def test_the_token_is_for_azure_resource_manager(workspace: LocalWorkspace) -> N
         return AccessToken("token", 2**31)
 
     credential: Any = SimpleNamespace(get_token=get_token)
-    list(listed(AzureMl(credential, endpoint=f"{workspace.url}/"), WORKSPACE))
+    list(listed(AzureMl(credential, endpoint=f"{workspace.url}/", pace=at_once()), WORKSPACE))
 
     assert requested == [f"{workspace.url}/.default"]
 
@@ -463,7 +467,7 @@ def test_without_a_token_nothing_is_sent(workspace: LocalWorkspace) -> None:
         raise ClientAuthenticationError("nobody is signed in")
 
     credential: Any = SimpleNamespace(get_token=get_token)
-    versions = listed(AzureMl(credential, endpoint=workspace.url), WORKSPACE)
+    versions = listed(AzureMl(credential, endpoint=workspace.url, pace=at_once()), WORKSPACE)
 
     with pytest.raises(AzureMlError, match="cannot get a token for Azure Resource Manager: nobody is signed in"):
         list(versions)
@@ -471,7 +475,7 @@ def test_without_a_token_nothing_is_sent(workspace: LocalWorkspace) -> None:
 
 
 def test_no_token_is_sent_over_plain_http_to_another_machine() -> None:
-    versions = listed(AzureMl(CREDENTIAL, endpoint="http://management.invalid"), WORKSPACE)
+    versions = listed(AzureMl(CREDENTIAL, endpoint="http://management.invalid", pace=at_once()), WORKSPACE)
 
     with pytest.raises(AzureMlError, match="not permitted for non-TLS"):
         list(versions)
@@ -485,7 +489,7 @@ def test_a_next_page_that_was_read_before_is_refused() -> None:
 def test_requests_have_the_documented_parameters_and_a_user_agent() -> None:
     answers = Answers([CONTAINERS, {"value": []}])
     with Server(answers) as server:
-        list(listed(AzureMl(CREDENTIAL, endpoint=server.url), WORKSPACE))
+        list(listed(AzureMl(CREDENTIAL, endpoint=server.url, pace=at_once()), WORKSPACE))
 
     containers, versions = answers.requests
     assert containers.args.to_dict() == {"api-version": "2024-10-01", "listViewType": "ActiveOnly"}
@@ -507,7 +511,7 @@ def test_an_archived_version_is_read_by_its_name(workspace: LocalWorkspace) -> N
     workspace.add("churn", 1, 2, tags={"stage": "test"})
     workspace.azure_ml.archive(ID, "churn", "1")
 
-    read = AzureMl(CREDENTIAL, endpoint=workspace.url).model_version(WORKSPACE, "churn", "1")
+    read = AzureMl(CREDENTIAL, endpoint=workspace.url, pace=at_once()).model_version(WORKSPACE, "churn", "1")
 
     assert (read.model, read.version, read.created, read.tags) == ("churn", "1", START + HOUR, {"stage": "test"})
     assert workspace.azure_ml.requests[0].query == "api-version=2024-10-01"
@@ -517,7 +521,7 @@ def test_an_archived_version_is_read_by_its_name(workspace: LocalWorkspace) -> N
 def test_a_version_that_is_not_registered_is_none(workspace: LocalWorkspace, model: str, version: str) -> None:
     workspace.add("churn", 1)
 
-    assert AzureMl(CREDENTIAL, endpoint=workspace.url).model_version(WORKSPACE, model, version) is None
+    assert AzureMl(CREDENTIAL, endpoint=workspace.url, pace=at_once()).model_version(WORKSPACE, model, version) is None
 
 
 @pytest.mark.parametrize("body", [None, NO_RESOURCE_GROUP, "<html>", {"error": {"code": None}}])
@@ -527,7 +531,7 @@ def test_a_version_of_a_workspace_that_does_not_exist_is_an_error(workspace: Loc
         workspace.azure_ml.misbehave(Fault(status=404, body=body))
 
     with pytest.raises(AzureMlError, match=r"workspace Prod-gone cannot be read: .* 404") as caught:
-        AzureMl(CREDENTIAL, endpoint=workspace.url).model_version(gone, "churn", "1")
+        AzureMl(CREDENTIAL, endpoint=workspace.url, pace=at_once()).model_version(gone, "churn", "1")
 
     assert caught.value.fix == "correct the workspace's resource ID, or remove the workspace from AML_WORKSPACES"
 
@@ -549,7 +553,7 @@ def test_a_version_is_requested_once_and_the_pause_that_was_asked_for_is_reporte
     workspace.azure_ml.misbehave(Fault(status=status, headers={"Retry-After": pause} if pause else {}))
 
     with pytest.raises(AzureMlError, match=f"answered {status}") as caught:
-        AzureMl(CREDENTIAL, endpoint=workspace.url).model_version(WORKSPACE, "churn", "1")
+        AzureMl(CREDENTIAL, endpoint=workspace.url, pace=at_once()).model_version(WORKSPACE, "churn", "1")
 
     assert caught.value.retry_after == retry_after
     assert len(workspace.azure_ml.requests) == 1
@@ -568,4 +572,4 @@ def test_a_version_is_ready_if_it_succeeded_or_has_no_state(state: str | None, *
 @pytest.mark.parametrize("body", [[], {}, {"name": "1"}])
 def test_a_version_that_is_not_as_documented_is_reported(body: Any) -> None:
     with Server(Answers([body])) as server, pytest.raises(AzureMlError, match="not as documented"):
-        AzureMl(CREDENTIAL, endpoint=server.url).model_version(WORKSPACE, "churn", "1")
+        AzureMl(CREDENTIAL, endpoint=server.url, pace=at_once()).model_version(WORKSPACE, "churn", "1")

@@ -30,6 +30,7 @@ TOPIC = "/subscriptions/1/resourceGroups/ml-prod/providers/Microsoft.EventGrid/s
 OF_TOPIC = f"{TOPIC}/eventSubscriptions/model-release"
 OF_WORKSPACE = f"{WORKSPACE}/providers/Microsoft.EventGrid/eventSubscriptions/model-release"
 BARE_NAME = "others can give this name to another"
+REGISTRY = WORKSPACE.replace("workspaces/prod", "registries/Shared")
 TWO_WORKSPACES = f"{WORKSPACE},{WORKSPACE.replace('/prod', '/test')}"
 
 
@@ -39,7 +40,7 @@ class Checked:
 
     folder: Path
     azure_devops: AzureDevOps = field(default_factory=sample)
-    azure: azure_ml.AzureMl = field(default_factory=lambda: azure_ml.AzureMl(TWO_WORKSPACES.split(",")))
+    azure: azure_ml.AzureMl = field(default_factory=lambda: azure_ml.AzureMl([*TWO_WORKSPACES.split(","), REGISTRY]))
     url: str = ""
     azure_url: str = ""
     routes: list[dict[str, Any]] = field(default_factory=list)
@@ -408,6 +409,40 @@ PLANTED: dict[str, tuple[Callable[[Checked], object], list[tuple[str, str, str, 
         route(1, workspace="test"),
         [("warning", "workspace test is not in AML_WORKSPACES", SECOND, "add its resource ID")],
     ),
+    "a registry that is not the app's": (
+        route(1, registry="shared", workspace=None),
+        [("warning", "registry shared is not in AML_REGISTRIES", SECOND, "add its resource ID to AML_REGISTRIES")],
+    ),
+    "an artifact of a workspace for the versions of a registry": (
+        lambda checked: route(0, registry="Shared")(checked) or checked.settings.update(AML_REGISTRIES=REGISTRY),
+        [
+            (
+                "warning",
+                (
+                    "artifact _sklearn_regression_model of definition Deploy sklearn model cannot take a version of "
+                    "registry Shared, and has its default version then"
+                ),
+                FIRST,
+                "let the stages use ModelVersion",
+            )
+        ],
+    ),
+    "only an artifact for the versions of a registry": (
+        lambda checked: (
+            route(0, registry="Shared")(checked)
+            or checked.settings.update(AML_REGISTRIES=REGISTRY)
+            or checked.definition()["variables"].clear()
+        ),
+        [
+            (
+                "fault",
+                "definition Deploy sklearn model does not accept a model version",
+                FIRST,
+                "because an AzureML model artifact cannot take a version of a registry",
+            ),
+            ("warning", "cannot take a version of registry Shared", FIRST, "then remove the artifact"),
+        ],
+    ),
     "the sign-in is not accepted": (
         lambda checked: setattr(checked.azure_devops, "_pat", "another"),
         [("fault", "does not accept the sign-in (status 302)", f"{FIRST}, {SECOND}", "renew the token")],
@@ -456,6 +491,17 @@ HARMLESS: dict[str, Callable[[Checked], object]] = {
     "one definition, with its name in another case": lambda checked: (
         checked.routes.append({"model": "other", "release": {"project": "FRAUD", "definition": "deploy SKLEARN model"}})
         or checked.definition()["variables"].update(ModelVersion={"value": "", "allowOverride": True})
+    ),
+    "one definition by ID and by name, for versions of a workspace and of a registry": lambda checked: (
+        checked.routes.append(
+            {
+                "model": "fraud_*",
+                "registry": "Shared",
+                "release": {"project": "risk", "definition": "Deploy fraud model"},
+            }
+        )
+        or checked.settings.update(AML_REGISTRIES=REGISTRY)
+        or checked.routes[0].update(workspace="prod")
     ),
     "versions with order": route(0, version="2*"),
     "versions without order, and order every": route(0, version="2024-*", order="every"),
@@ -911,3 +957,28 @@ def test_a_planted_fault_of_a_pipeline_is_found_and_no_other(
 
     assert_found(of_a_pipeline.wrong(), [("fault", message, CHURN, fix)])
     assert of_a_pipeline.azure_devops.runs == []
+
+
+def many_models(checked: Checked, models: int) -> None:
+    for number in range(models):
+        checked.azure.add_version(WORKSPACE, f"m{number}", "1", created=datetime(2026, 1, 1, tzinfo=UTC))
+
+
+@pytest.mark.parametrize(("models", "warned"), [(300, False), (302, True)])
+def test_more_models_than_a_run_can_list_in_its_period_are_a_warning(
+    checked: Checked, models: int, *, warned: bool
+) -> None:
+    checked.azure._page_size = 1000
+    many_models(checked, models)
+
+    checked.settings["CATCH_UP_SCHEDULE"] = "*/30 * * * * *"
+
+    found = [one for one in checked.findings() if one["where"] == "CATCH_UP_SCHEDULE"]
+    assert bool(found) == warned
+    for one in found:
+        assert one["severity"] == "warning"
+        assert one["message"] == (
+            "302 models every 30 s are 10 reads a second if all change, near the 25 that Azure Resource Manager "
+            "allows; at most 10 are sent, so a run may last longer than its period"
+        )
+        assert one["fix"] == "let 1 minutes or more pass between two runs"

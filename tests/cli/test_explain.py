@@ -171,6 +171,33 @@ def test_one_of_several_workspaces_must_be_chosen(explainer: Explainer) -> None:
     assert explainer.json("m:1", "--workspace", "TEST")["workspace"] == OTHER.lower()
 
 
+def test_a_version_of_a_registry_is_explained_with_its_asset_id(explainer: Explainer) -> None:
+    registry = WORKSPACE.replace("workspaces/prod", "registries/Shared")
+    explainer.settings = {"AML_REGISTRIES": registry}
+    path = explainer.folder / "other.yaml"
+    variables = {"Stage": "{asset_id}"}
+    release = {"project": "risk", "definition": 42, "variables": variables}
+    path.write_text(
+        json.dumps({"version": 1, "routes": [{"model": "churn", "registry": "shared", "release": release}]})
+    )
+
+    explained = explainer.json("churn:3", "--registry", "SHARED", "--map", str(path))
+    wrong = [
+        explainer.run("m:1", *options) for options in (["--registry", "x"], ["--registry", "x", "--workspace", "y"])
+    ]
+
+    assert explained["workspace"] == registry.lower()
+    (plan,) = explained["plans"]
+    sent = {name: one["value"] for name, one in json.loads(plan["request"]["body"])["variables"].items()}
+    assert sent == {
+        "ModelName": "churn",
+        "ModelVersion": "3",
+        "Stage": "azureml://registries/Shared/models/churn/versions/3",
+    }
+    assert [one.exit_code for one in wrong] == [2, 2]
+    assert "AML_REGISTRIES does not contain 'x'; choose one of: Shared" in wrong[0].output
+
+
 @pytest.fixture
 def registered(explainer: Explainer) -> Iterator[azure_ml.AzureMl]:
     stand_in = azure_ml.AzureMl([WORKSPACE])

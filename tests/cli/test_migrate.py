@@ -514,6 +514,15 @@ def test_only_triggers_that_the_map_replaces_are_switched_off(organization: Orga
     assert re.search(r"fraud\\New +_alone +alone +leave on +no enabled route starts this", done.stderr)
 
 
+def test_a_route_of_a_registry_replaces_no_trigger(organization: Organization) -> None:
+    organization.add("Deploy", "churn")
+    organization.map()
+    written = organization.folder / "release_map.yaml"
+    written.write_text(written.read_text().replace("- model: churn", "- model: churn\n    registry: shared"))
+
+    assert "no enabled route starts this" in organization.switch("--yes").output
+
+
 def test_check_finds_no_fault_after_the_switch(organization: Organization) -> None:
     add_all_kinds(organization)
     organization.map(exit_code=1)

@@ -35,6 +35,16 @@ def test_placeholders_are_replaced_and_doubled_braces_are_literal(template: str,
     assert render(check_template(template), read) == rendered
 
 
+def test_workspace_and_registry_have_a_value_for_their_own_versions_only() -> None:
+    of_workspace, of_registry = parse(event()), parse(event().replace("workspaces/prod", "registries/Shared"))
+
+    assert render("{workspace}", of_workspace) == "prod"
+    assert render("{registry}", of_registry) == "Shared"
+    assert missing_values(["{registry}"], of_workspace) == ["registry"]
+    assert missing_values(["{workspace}"], of_registry) == ["workspace"]
+    assert passes_version({"id": "{asset_id}"})
+
+
 def test_a_placeholder_in_a_tag_value_is_not_replaced() -> None:
     assert render("{tags.a}", parse(event(ModelTags={"a": "{version}"}))) == "{version}"
 

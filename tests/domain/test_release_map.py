@@ -107,6 +107,10 @@ NO_VERSION = "routes[0].pipeline.parameters: no parameter passes the version; ad
             ],
         ),
         (
+            {"release": RELEASE, "workspace": "prod", "registry": "shared"},
+            ["routes[0].registry: a route has at most one of `workspace` and `registry`"],
+        ),
+        (
             {"release": RELEASE | {"definition": 3_000_000_000}},
             ["routes[0].release.definition: found '3000000000', expected less than 2147483648"],
         ),

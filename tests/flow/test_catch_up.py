@@ -14,13 +14,15 @@ from azure.core.exceptions import AzureError
 from local.azure_devops_faults import Fault
 from local.azure_ml import AzureMl as LocalAzureMl
 from local.serving import Server
-from model_release.azure_ml.models import AzureMl, ModelVersion
+from model_release.azure_ml.items import ModelVersion
+from model_release.azure_ml.models import AzureMl
 from model_release.domain.claims import State, digest
 from model_release.domain.events import Workspace, parse
 from model_release.errors import ClaimLeasedError
 from model_release.flow.confirm import event_of
 from tests.environment import WORKSPACE, Environment, Size, event
 from tests.flow.interruptions import Killed, at_azure_devops, claims_of, kill
+from tests.in_memory import at_once
 
 MODEL = "sklearn_regression_model"
 CREDENTIAL = SimpleNamespace(get_token=lambda *_scopes, **_options: AccessToken("token", 2**31))
@@ -48,7 +50,7 @@ class ListedWorkspace:
     def catch_up(self, **later: float) -> list[State]:
         """Move the clock, and run catch-up."""
         self.env.clock.advance(**later)
-        catch_up = replace(self.env.app.catch_up, azure_ml=AzureMl(CREDENTIAL, endpoint=self._url))
+        catch_up = replace(self.env.app.catch_up, azure_ml=AzureMl(CREDENTIAL, endpoint=self._url, pace=at_once()))
         return [entry.state for entry in catch_up.run()]
 
     def first_run(self) -> None:

@@ -3,19 +3,23 @@
 import json
 import logging
 import re
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from azure.core.exceptions import ResourceModifiedError
 
-from model_release.azure_ml.models import AzureMlError, ModelListError, ModelVersion, Skip
-from model_release.domain.claims import NEVER, State
+from model_release.azure_ml.items import AzureMlError, ModelContainer, ModelListError, ModelVersion, Skip
+from model_release.domain.claims import MARKER_BEGINS, NEVER, State
 from model_release.domain.events import MODEL_REGISTERED, Workspace, parse
-from model_release.flow.catch_up import LIST_THREADS, OVERLAP, PROMOTED_WITHIN, list_threads
+from model_release.flow.catch_up import LIST_THREADS, LONGEST_RUN, list_threads
+from model_release.flow.catch_up_run import OVERLAP, PROMOTED_WITHIN
 from model_release.flow.confirm import event_of
-from model_release.store.catch_up_cursor import CatchUpCursor
+from model_release.store.catch_up_cursor import CatchUpCursor, ListedModel
 from tests.in_memory import (
+    CREATED,
     DAY,
     HOUR,
     MINUTE,
@@ -29,14 +33,17 @@ from tests.in_memory import (
     event_body,
     incompressible,
 )
+from tests.proof.workers import Killed
 
 OTHER = Workspace.parse(WORKSPACE.id.removesuffix("prod") + "A")
 
 
 class AzureMl:
-    """Lists model versions, or fails."""
+    """Lists model versions, or fails; `stamps` are those of the models, which are all different without one."""
 
     def __init__(self) -> None:
+        self.stamps: dict[str, str] = {}
+        self.asked_for_models = 0
         self.listed: dict[str, dict[str, list[ModelVersion] | Exception]] = {}
         self.asked: list[tuple[str, datetime]] = []
         self.skipped: list[AzureMlError] = []
@@ -52,11 +59,12 @@ class AzureMl:
         versions = self.listed.get(workspace.id, {}).get(model, [])
         return next((one for one in versions if one.version == version), None)
 
-    def models(self, workspace: Workspace, **_: Any) -> list[str]:
+    def models(self, workspace: Workspace, **_: Any) -> list[ModelContainer]:
+        self.asked_for_models += 1
         models = self.listed.get(workspace.id, {})
         if isinstance(models, Exception):
             raise models
-        return list(models)
+        return [ModelContainer(name, self.stamps.get(name, str(self.asked_for_models))) for name in models]
 
     def versions(self, workspace: Workspace, model: str, *, since: datetime, skip: Skip) -> list[ModelVersion]:
         self.asked.append((model, since))
@@ -141,14 +149,30 @@ def test_a_first_run_that_is_cut_off_keeps_its_time(process: Process, azure_ml: 
     assert read(process) == CatchUpCursor(NOON, NOON)
 
 
-def test_nothing_is_recorded_while_a_model_cannot_be_listed(process: Process, azure_ml: AzureMl) -> None:
+def test_a_model_that_cannot_be_listed_does_not_keep_the_others_from_being_recorded(
+    process: Process, azure_ml: AzureMl
+) -> None:
+    process.start_release = replace(process.start_release, release_map=a_map(TARGET, model="*", tags={"a": "b"}))
     azure_ml.listed[WORKSPACE.id] = {"broken": ModelListError("503"), "other": ModelListError("504")}
     azure_ml.register("20", NOON - SECOND)
-
     run(process, azure_ml)
 
-    assert process.cursors.existing(WORKSPACE) == {}
-    assert (read(process).recorded, read(process).problem) == (NEVER, "503")
+    assert list(process.cursors.existing(WORKSPACE)) == ["churn"]
+    assert (read(process).recorded, read(process).succeeded, read(process).problem) == (NOON, NEVER, "503")
+    azure_ml.listed[WORKSPACE.id] = {}
+    azure_ml.register("1", NOON - SECOND, "broken", a="b")
+    azure_ml.register("2", NOON - 400 * DAY, "broken")
+    azure_ml.register("3", NOON, "broken", a="b")
+    azure_ml.register("20", NOON - SECOND, a="b")
+    process.later(DAY)
+
+    assert sorted(run(process, azure_ml)) == ["20", "3"]
+
+    assert sorted(process.cursors.existing(WORKSPACE)["broken"]) == ["1", "2"]
+    azure_ml.listed[WORKSPACE.id] = {}
+    azure_ml.register("2", NOON - 400 * DAY, "broken", a="b")
+    process.later(HOUR)
+    assert run(process, azure_ml) == ["2"]
 
 
 def test_every_version_is_listed_for_14_days_after_the_existing_ones_were_recorded(
@@ -209,25 +233,31 @@ def test_a_version_that_an_event_announced_before_the_first_run_starts_when_it_c
 
 
 @pytest.mark.parametrize(
-    ("state", "complete"),
+    ("state", "listed"),
     [
-        ("Creating", NOON),
-        ("Updating", NOON),
-        ("Failed", NOON + HOUR),
-        ("Canceled", NOON + HOUR),
-        ("Deleting", NOON + HOUR),
+        ("Creating", ListedModel("", NOON)),
+        ("Updating", ListedModel("", NOON)),
+        ("Failed", ListedModel("a stamp", NOON + HOUR)),
+        ("Canceled", ListedModel("a stamp", NOON + HOUR)),
+        ("Deleting", ListedModel("a stamp", NOON + HOUR)),
     ],
 )
-def test_the_cursor_does_not_pass_a_version_whose_registration_has_not_ended(
-    process: Process, azure_ml: AzureMl, state: str, complete: datetime
+def test_a_model_with_a_version_whose_registration_has_not_ended_is_listed_by_the_next_run(
+    process: Process, azure_ml: AzureMl, state: str, listed: ListedModel
 ) -> None:
     began(process)
+    azure_ml.stamps["churn"] = "a stamp"
     azure_ml.register("20", NOON, state=state)
     azure_ml.register("21", NOON + SECOND, state="Succeeded")
     process.later(HOUR)
 
     assert run(process, azure_ml) == ["21"]
-    assert (read(process).complete, read(process).succeeded) == (complete, NOON + HOUR)
+    assert process.cursors.listed(WORKSPACE) == {"churn": listed}
+    assert read(process).succeeded == NOON + HOUR
+    asked = len(azure_ml.asked)
+    process.later(5 * MINUTE)
+    run(process, azure_ml)
+    assert (len(azure_ml.asked) > asked) == (not listed.stamp)
 
 
 def test_a_version_that_is_created_during_the_first_run_starts_when_its_registration_has_ended(
@@ -367,7 +397,22 @@ def test_a_model_without_versions_costs_nothing(process: Process, azure_ml: Azur
 
     run(process, azure_ml)
 
-    assert process.client.operations == ["get_entity", "upsert_entity"]
+    lease, listed = ["get_entity", "create_entity"], ["query_entities", "upsert_entity"]
+    assert process.client.operations == [*lease, "get_entity", *listed, "upsert_entity", "update_entity"]
+
+
+def test_a_run_without_changes_costs_one_list_and_six_storage_operations(process: Process, azure_ml: AzureMl) -> None:
+    began(process)
+    unchanged(azure_ml, 20)
+    run(process, azure_ml)
+    azure_ml.asked.clear()
+    process.client.operations.clear()
+
+    run(process, azure_ml)
+
+    assert azure_ml.asked == []
+    lease, cursor = ["get_entity", "update_entity"], ["get_entity", "query_entities", "upsert_entity"]
+    assert process.client.operations == [*lease, *cursor, "update_entity"]
 
 
 def test_a_version_that_another_worker_processes_is_listed_again(process: Process, azure_ml: AzureMl) -> None:
@@ -498,3 +543,222 @@ def test_a_version_that_was_deleted_and_registered_again_without_an_event_is_sta
     assert run(process, azure_ml) == ["20"]
     assert run(process, azure_ml) == []
     assert process.azure_devops.versions == ["20", "20"]
+
+
+def unchanged(azure_ml: AzureMl, models: int) -> None:
+    """Register versions of models whose stamps stay as they are."""
+    for number in range(models):
+        azure_ml.register("1", NOON, f"m{number}")
+        azure_ml.stamps[f"m{number}"] = "1"
+
+
+def test_a_run_lists_only_the_models_that_changed_and_all_of_them_once_an_hour(
+    process: Process, azure_ml: AzureMl
+) -> None:
+    process.start_release = replace(process.start_release, release_map=a_map(TARGET, model="m*"))
+    began(process)
+    unchanged(azure_ml, 3)
+    run(process, azure_ml)
+    asked = []
+    for number in range(13):
+        azure_ml.asked.clear()
+        process.later(5 * MINUTE)
+        if number == 1:
+            azure_ml.stamps["m1"] = "2"
+        run(process, azure_ml)
+        asked.append([model for model, _ in azure_ml.asked])
+
+    assert asked == [[], ["m1"], *[[]] * 9, ["m0", "m2"], []]
+
+
+def test_a_version_of_a_model_whose_stamp_does_not_change_starts_within_an_hour(
+    process: Process, azure_ml: AzureMl
+) -> None:
+    began(process)
+    azure_ml.register("20", NOON)
+    azure_ml.stamps["churn"] = "1"
+    assert run(process, azure_ml) == ["20"]
+    azure_ml.register("21", NOON + MINUTE)
+    process.later(55 * MINUTE)
+    assert run(process, azure_ml) == []
+    # The timer of an hourly schedule may be a little early.
+    process.later(5 * MINUTE - SECOND)
+
+    assert run(process, azure_ml) == ["21"]
+
+
+def test_models_that_changed_are_listed_before_all_others_of_all_workspaces(
+    process: Process, azure_ml: AzureMl
+) -> None:
+    process.start_release = replace(process.start_release, workspaces=frozenset([WORKSPACE, OTHER]))
+    process.cursors.write(OTHER, CatchUpCursor(NOON - DAY, NOON, recorded=NOON - DAY))
+    began(process)
+    azure_ml.listed[OTHER.id] = {"old": [], "older": []}
+    azure_ml.listed[WORKSPACE.id] = {"changed": []}
+    azure_ml.stamps |= {"old": "1", "older": "1"}
+    listed = {"old": ListedModel("1", NOON - HOUR), "older": ListedModel("1", NOON - 2 * HOUR)}
+    process.cursors.record_listed(OTHER, listed, listed)
+
+    run(process, azure_ml)
+
+    assert [model for model, _ in azure_ml.asked] == ["changed", "older", "old"]
+
+
+def test_runs_never_overlap_and_a_run_that_is_killed_delays_the_next_one_by_three_minutes(
+    process: Process, azure_ml: AzureMl, caplog: Any
+) -> None:
+    began(process)
+    azure_ml.register("20", NOON)
+    other, overlapping = Process(shares=process), []
+
+    def models(*_: Any, **__: Any) -> Any:
+        overlapping.append(run(other, AzureMl()))
+        raise RuntimeError("the process is killed")
+
+    azure_ml.models, listing = models, azure_ml.models
+    catch_up = process.catch_up(azure_ml)
+    held = catch_up.lease.acquire()
+    assert held
+    with pytest.raises(RuntimeError):
+        catch_up._run(held)
+    azure_ml.models = listing
+    caplog.set_level(logging.INFO)
+    process.later(3 * MINUTE - SECOND)
+    assert run(process, azure_ml) == []
+    assert "another catch-up is at work" in caplog.text
+    process.later(SECOND)
+
+    assert run(process, azure_ml) == ["20"]
+    assert overlapping == [[]]
+
+
+def test_a_run_that_lost_its_lease_ends(process: Process, azure_ml: AzureMl) -> None:
+    began(process)
+    unchanged(azure_ml, 2)
+
+    def frozen(*_: Any, **__: Any) -> Any:
+        azure_ml.versions = listing
+        process.later(4 * MINUTE)
+        assert Process(shares=process).catch_up(AzureMl()).lease.acquire()
+        return []
+
+    azure_ml.versions, listing = frozen, azure_ml.versions
+
+    with pytest.raises(ResourceModifiedError):
+        run(process, azure_ml)
+    assert process.cursors.listed(WORKSPACE) == {}
+
+
+def test_a_long_run_ends_after_nine_minutes_and_the_next_one_continues(process: Process, azure_ml: AzureMl) -> None:
+    process.start_release = replace(process.start_release, release_map=a_map(TARGET, model="m*"))
+    unchanged(azure_ml, 10)
+    listing = azure_ml.versions
+
+    def slow(*asked: Any, **options: Any) -> Any:
+        process.later(MINUTE)
+        return listing(*asked, **options)
+
+    azure_ml.versions = slow
+    run(process, azure_ml)
+    assert (read(process).recorded, read(process).problem) == (
+        NEVER,
+        "5 models are not listed yet; the next run continues",
+    )
+    run(process, azure_ml)
+
+    assert [model for model, _ in azure_ml.asked][-5:] == ["m5", "m6", "m7", "m8", "m9"]
+    assert read(process).recorded == read(process).succeeded > NOON
+
+
+def test_unchanged_models_that_a_long_run_did_not_reach_are_not_a_problem(process: Process, azure_ml: AzureMl) -> None:
+    began(process)
+    unchanged(azure_ml, 2)
+    listed = {f"m{number}": ListedModel("1", NOON - HOUR) for number in range(2)}
+    process.cursors.record_listed(WORKSPACE, listed, listed)
+    azure_ml.versions = lambda *_, **__: process.later(LONGEST_RUN) or []
+
+    run(process, azure_ml)
+
+    assert (read(process).problem, read(process).succeeded) == ("", NOON)
+
+
+@pytest.mark.parametrize("moment", range(30))
+def test_a_run_that_is_killed_at_any_write_starts_nothing_twice_and_the_next_ones_skip_nothing(
+    process: Process, azure_ml: AzureMl, moment: int
+) -> None:
+    process.start_release = replace(process.start_release, release_map=a_map(TARGET, model="m*", order="every"))
+    began(process)
+    unchanged(azure_ml, 3)
+    calls = iter(range(moment))
+
+    def kill(_: str) -> None:
+        if next(calls, None) is None:
+            raise Killed
+
+    def find_by_marker(*asked: Any) -> Any:
+        created = [value for one in process.azure_devops.created for value in one]
+        return CREATED if any(value in created for value in asked if str(value).startswith(MARKER_BEGINS)) else None
+
+    process.azure_devops.find_by_marker = find_by_marker
+    process.client.before_and_after = kill
+    with suppress(Killed):
+        run(process, azure_ml)
+    process.client.before_and_after = None
+    for _ in range(2):
+        process.later(HOUR)
+        replace(process.sweep, start_release=process.start_release).run()
+        run(process, azure_ml)
+
+    assert sorted(event.model for _, event, *_ in process.azure_devops.created) == ["m0", "m1", "m2"]
+
+
+def test_no_run_lists_a_workspace_before_a_long_pause_has_ended(process: Process, azure_ml: AzureMl) -> None:
+    began(process)
+    azure_ml.listed[WORKSPACE.id] = AzureMlError("429", retry_after=timedelta(minutes=12))
+    run(process, azure_ml)
+    azure_ml.listed.clear()
+    azure_ml.register("20", NOON)
+    process.later(12 * MINUTE - SECOND)
+    assert (run(process, azure_ml), azure_ml.asked_for_models) == ([], 1)
+    process.later(SECOND)
+
+    assert run(process, azure_ml) == ["20"]
+
+
+def test_a_model_that_is_not_listed_any_more_is_forgotten(process: Process, azure_ml: AzureMl) -> None:
+    began(process)
+    azure_ml.listed[WORKSPACE.id] = {"churn": [], "gone": []}
+    run(process, azure_ml)
+    del azure_ml.listed[WORKSPACE.id]["gone"]
+    run(process, azure_ml)
+
+    assert list(process.cursors.listed(WORKSPACE)) == ["churn"]
+
+
+@pytest.mark.parametrize("reads", range(5))
+def test_a_run_that_is_killed_at_any_read_starts_nothing_twice_and_the_next_one_skips_nothing(
+    process: Process, azure_ml: AzureMl, reads: int
+) -> None:
+    process.start_release = replace(process.start_release, release_map=a_map(TARGET, model="m*", order="every"))
+    began(process)
+    unchanged(azure_ml, 3)
+    left = iter(range(reads))
+
+    def killed(read: Any) -> Any:
+        def reading(*asked: Any, **options: Any) -> Any:
+            if next(left, None) is None:
+                raise Killed
+            return read(*asked, **options)
+
+        return reading
+
+    azure_ml.models, models = killed(azure_ml.models), azure_ml.models
+    azure_ml.versions, versions = killed(azure_ml.versions), azure_ml.versions
+    with suppress(Killed):
+        run(process, azure_ml)
+    azure_ml.models, azure_ml.versions = models, versions
+    process.later(5 * MINUTE)
+    run(process, azure_ml)
+    run(process, azure_ml)
+
+    assert sorted(event.model for _, event, *_ in process.azure_devops.created) == ["m0", "m1", "m2"]

@@ -8,7 +8,7 @@ from unittest.mock import ANY
 
 import pytest
 
-from model_release.azure_ml.models import AzureMlError, ModelVersion
+from model_release.azure_ml.items import AzureMlError, ModelVersion
 from model_release.domain.claims import State
 from model_release.domain.events import Workspace, parse
 from model_release.domain.history import HistoryEntry

@@ -33,7 +33,8 @@ from local.azure_devops_faults import Fault
 from local.azure_ml import AzureMl as LocalAzureMl
 from local.serving import Server
 from model_release.app import Services, build
-from model_release.azure_ml.models import AzureMl, ModelVersion
+from model_release.azure_ml.items import ModelVersion
+from model_release.azure_ml.models import AzureMl
 from model_release.domain.claims import State, claim_key, digest
 from model_release.domain.events import ModelRegistered, Workspace
 from model_release.domain.history import HistoryQuery
@@ -63,6 +64,7 @@ from model_release.store.table import Table
 from model_release.store.targets import Targets
 from model_release.store.throttle import Throttle
 from tests.environment import WORKSPACE, Clock, Size, event
+from tests.in_memory import at_once
 from tests.tables import AnswerLost, MemoryTable
 
 LEASE = timedelta(minutes=3)
@@ -217,7 +219,7 @@ class ServedAzureMl:
 def azure_ml() -> Iterator[ServedAzureMl]:
     served = ServedAzureMl()
     with Server(served) as server:
-        served.client = AzureMl(CREDENTIAL, endpoint=server.url)
+        served.client = AzureMl(CREDENTIAL, endpoint=server.url, pace=at_once())
         yield served
 
 

@@ -78,6 +78,7 @@ def vendored_schema(name: str) -> Any:
     [
         ("docs/pipelines/azure-pipelines.yml", "azure-pipelines.json"),
         ("docs/pipelines/deploy-model.yml", "azure-pipelines.json"),
+        ("docs/pipelines/deploy-from-registry.yml", "azure-pipelines.json"),
         ("docs/pipelines/release-step.yml", "azure-pipelines.json"),
         ("docs/pipelines/github-workflow.yml", "github-workflows.json"),
         (".github/workflows/ci.yml", "github-workflows.json"),

@@ -59,7 +59,7 @@ class Days:
             self.env.clock.advance(minutes=1)
             if SWEEP in timers and minute % 5 == 4:
                 self.run(SWEEP)
-            if CATCH_UP in timers and minute % 60 == 7:
+            if CATCH_UP in timers and minute % 15 == 7:
                 self.run(CATCH_UP)
 
     def end(self, name: str) -> None:
@@ -104,7 +104,7 @@ def _live(days: Days, services: Services, wrong_map: Path) -> None:
         _a_refusal(days)
         days.pass_time(31, CATCH_UP)
         days.end("no sweep")
-        days.pass_time(125, SWEEP)
+        days.pass_time(35, SWEEP)
         days.end("no catch-up")
         days.pass_time(10, SWEEP, CATCH_UP)
         days.env.storage.down = True

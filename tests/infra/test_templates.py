@@ -189,6 +189,7 @@ def test_a_role_is_assigned_once_and_at_the_narrowest_scope() -> None:
             (secret, "4633458b-17de-408a-b874-0445c86b69e6"),  # Key Vault Secrets User
             (f"{workspaces}/prod", reader),
             (f"{workspaces}/test", reader),
+            (f"{HERE}/resourceGroups/shared/providers/Microsoft.MachineLearningServices/registries/contoso", reader),
             (dead_letters, "ba92f5b4-2d11-453d-a403-e96b0029c9fe"),  # Storage Blob Data Contributor, a topic each
             (dead_letters, "ba92f5b4-2d11-453d-a403-e96b0029c9fe"),
         ]
@@ -210,6 +211,8 @@ def test_the_custom_role_only_reads_models_and_is_defined_in_the_subscription_of
                 "Microsoft.MachineLearningServices/workspaces/read",
                 "Microsoft.MachineLearningServices/workspaces/models/read",
                 "Microsoft.MachineLearningServices/workspaces/models/versions/read",
+                "Microsoft.MachineLearningServices/registries/read",
+                "Microsoft.MachineLearningServices/registries/assets/read",
             ],
             "notActions": [],
             "dataActions": [],
@@ -434,3 +437,17 @@ def test_one_snapshot_has_every_parameter_away_from_its_default() -> None:
 
     assert given == set(compiled("main")["parameters"]) - others
     assert [name for name in others if f"param {name} =" not in elsewhere] == []
+
+
+@pytest.mark.parametrize(("name", "sources", "window"), [("plain", 1, "PT30M"), ("everything", 3, "PT4H")])
+def test_the_alert_of_the_catch_up_counts_all_sources_and_follows_its_schedule(
+    name: str, sources: int, window: str
+) -> None:
+    rules = predicted(name, "Microsoft.Insights/scheduledQueryRules")
+    (rule,) = [one["properties"] for one in rules if one["name"].endswith("no-catch-up")]
+
+    assert rule["windowSize"] == window
+    assert rule["criteria"]["allOf"][0]["threshold"] == sources
+    assert only("Microsoft.Web/sites/config", name)["properties"]["CATCH_UP_SCHEDULE"] == (
+        "0 7 * * * *" if name == "everything" else "0 */5 * * * *"
+    )

@@ -13,19 +13,20 @@ from azure.core.exceptions import ServiceRequestError
 from msrest.authentication import BasicAuthentication
 
 from model_release.azure_devops.client import AzureDevOps
-from model_release.azure_ml.models import AzureMlError, ModelListError, ModelVersion
+from model_release.azure_ml.items import AzureMlError, ModelContainer, ModelListError, ModelVersion
 from model_release.domain.events import MODEL_REGISTERED, Workspace
 from model_release.domain.lease import Lease
 from model_release.domain.map_file import MapFile
 from model_release.domain.release_map import ReleaseMap, build_map
 from model_release.flow.attempt import Attempts
-from model_release.flow.catch_up import PROMOTED_WITHIN, CatchUp
+from model_release.flow.catch_up import CatchUp
+from model_release.flow.catch_up_run import PROMOTED_WITHIN
 from model_release.flow.confirm import Confirm
 from model_release.flow.publish import Publisher, TopicError
 from model_release.flow.record import Recorder
 from model_release.flow.start_release import StartRelease
 from model_release.flow.sweep import Sweep
-from model_release.store.catch_up_cursor import CatchUpCursor, CatchUpCursors
+from model_release.store.catch_up_cursor import CatchUpCursor, CatchUpCursors, CatchUpLease
 from model_release.store.claims import Claims
 from model_release.store.high_water_mark import HighWaterMarks
 from model_release.store.history import History
@@ -119,7 +120,9 @@ class Process:
         )
         publisher = Publisher(outbox, claims, self)
         self.sweep = parts.sweep(self.app, claims, pending, self.throttle, self.history, clock, publisher, threads)
-        self.catch_up = CatchUp(self, self.app, claims, CatchUpCursors(table), clock, Inline)
+        self.catch_up = CatchUp(
+            self, self.app, claims, CatchUpCursors(table), CatchUpLease(table, clock, LEASE), clock, Inline
+        )
 
     def _azure_devops(self, parts: Parts) -> AzureDevOps:
         # The SDK's clients take milliseconds to build, and are replaced.
@@ -139,9 +142,9 @@ class Process:
         self.simulation.current.ready_at = self.simulation.now + round(seconds * 1000)
         self.simulation.stop("after a pause")
 
-    def models(self, _: Workspace, **__: Any) -> list[str]:
-        """List the models, as Azure ML does."""
-        return [MODEL]
+    def models(self, _: Workspace, **__: Any) -> list[ModelContainer]:
+        """List the models, as Azure ML does; the model has always changed."""
+        return [ModelContainer(MODEL, str(self.simulation.now))]
 
     def versions(self, workspace: Workspace, model: str, *, since: datetime, **_: Any) -> list[ModelVersion]:
         """List the versions, as Azure ML does."""

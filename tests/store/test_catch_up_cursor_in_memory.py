@@ -1,11 +1,12 @@
-"""Catch-up cursors: one for each workspace."""
+"""Catch-up cursors: one for each workspace, and one lease for all."""
 
-from random import Random
+import pytest
+from azure.core.exceptions import ResourceModifiedError
 
 from model_release.domain.claims import NEVER, digest
 from model_release.domain.events import Workspace
-from model_release.store.catch_up_cursor import CatchUpCursor, TagsAndProperties
-from tests.in_memory import HOUR, NOON, WORKSPACE, Process, values
+from model_release.store.catch_up_cursor import CatchUpCursor, CatchUpLease, ListedModel, TagsAndProperties
+from tests.in_memory import HOUR, MINUTE, NOON, SECOND, WORKSPACE, Process, values
 
 OTHER = Workspace.parse(WORKSPACE.id.removesuffix("prod") + "test")
 
@@ -29,12 +30,13 @@ def test_each_workspace_has_its_cursor() -> None:
         "ran": NEVER,
         "succeeded": NEVER,
         "problem": "",
+        "paused_until": NEVER,
     }
 
 
 def test_a_cursor_is_read_as_it_was_written() -> None:
     process = Process()
-    cursor = CatchUpCursor(NOON, NOON + HOUR, NOON, NOON + 2 * HOUR, NOON - HOUR, "503")
+    cursor = CatchUpCursor(NOON, NOON + HOUR, NOON, NOON + 2 * HOUR, NOON - HOUR, "503", NOON + MINUTE)
 
     process.cursors.write(WORKSPACE, cursor)
 
@@ -46,29 +48,29 @@ def test_existing_versions_are_read_as_they_were_recorded() -> None:
     existing = {"churn": {"1": TagsAndProperties({"a": "\u6a21\ud800"}, {}), "2": TagsAndProperties({}, {"b": ""})}}
     assert process.cursors.existing(WORKSPACE) == {}
 
-    process.cursors.record_existing(WORKSPACE, existing)
+    process.cursors.record_existing(WORKSPACE, existing, existing)
 
     assert process.cursors.existing(WORKSPACE) == existing
     assert process.cursors.existing(OTHER) == {}
 
 
-def test_a_longer_record_that_was_cut_off_does_not_spoil_the_next_one() -> None:
+def test_only_the_rows_of_models_that_changed_are_written() -> None:
     process = Process()
-    values = Random(1)
-    longer = {"m": {str(n): TagsAndProperties({"t": values.randbytes(50).hex()}, {}) for n in range(15_000)}}
-    shorter = {"m": {"1": TagsAndProperties({}, {})}}
-    process.cursors.record_existing(WORKSPACE, longer)
-    rows = process.rows(f"catch_up_existing {digest(WORKSPACE.id)}")
-    assert len(rows) > 10
-    assert max(len(row["part"]) for row in rows.values()) <= 2**16
-    assert process.cursors.existing(WORKSPACE) == longer
+    listed = {f"m{number}": ListedModel(f"{number}", NOON) for number in range(5000)}
+    process.cursors.record_listed(WORKSPACE, listed, listed)
+    assert process.cursors.listed(WORKSPACE) == listed
+    process.client.operations.clear()
+    listed["m7"], gone = ListedModel("", NEVER), listed.pop("m8")
 
-    process.cursors.record_existing(WORKSPACE, shorter)
+    process.cursors.record_listed(WORKSPACE, listed, ["m7", "m8"])
+    process.cursors.record_listed(WORKSPACE, listed, [])
 
-    assert process.cursors.existing(WORKSPACE) == shorter
+    assert gone
+    assert process.cursors.listed(WORKSPACE) == listed
+    assert process.client.operations.count("upsert_entity") == len({digest("m7", 1), digest("m8", 1)}) == 2
 
 
-def test_20_000_versions_with_usual_tags_fit_into_20_rows() -> None:
+def test_20_000_versions_with_usual_tags_fit_into_16_rows() -> None:
     process = Process()
     usual = {
         f"model_{model}": {
@@ -80,6 +82,52 @@ def test_20_000_versions_with_usual_tags_fit_into_20_rows() -> None:
         for model in range(40)
     }
 
-    process.cursors.record_existing(WORKSPACE, usual)
+    process.cursors.record_existing(WORKSPACE, usual, usual)
 
-    assert len(process.rows(f"catch_up_existing {digest(WORKSPACE.id)}")) <= 20
+    rows = process.rows(f"catch_up_existing {digest(WORKSPACE.id)}")
+    # A row holds 1 MiB, a property 64 KiB.
+    assert len(rows) <= 16
+    assert max(len(row[name]) for row in rows.values() for name in values(row)) <= 2**16
+    assert max(sum(len(row[name]) for name in values(row)) for row in rows.values()) <= 2**20 / 2
+
+
+def test_one_run_has_the_lease_until_it_ends_it_or_does_not_renew_it() -> None:
+    process = Process()
+    lease = CatchUpLease(process.table, process.clock, 3 * MINUTE)
+    held = lease.acquire()
+    assert held
+    assert lease.acquire() is None
+    process.later(29 * SECOND)
+    assert not held.renew_in_time()
+    process.later(SECOND)
+    assert held.renew_in_time()
+    assert not held.renew_in_time()
+    process.later(3 * MINUTE - SECOND)
+    assert lease.acquire() is None
+    process.later(SECOND)
+
+    other = lease.acquire()
+
+    assert other
+    with pytest.raises(ResourceModifiedError):
+        held.renew_in_time()
+    held.release()
+    assert lease.acquire() is None
+    other.release()
+    assert lease.acquire()
+
+
+@pytest.mark.parametrize("existed", [False, True])
+def test_of_two_runs_that_begin_at_once_one_has_the_lease(*, existed: bool) -> None:
+    process = Process()
+    lease = CatchUpLease(process.table, process.clock, 3 * MINUTE)
+    if existed:
+        held = lease.acquire()
+        assert held
+        held.release()
+    others: list[object] = []
+    process.once("before update_entity" if existed else "before create_entity", lambda: others.append(lease.acquire()))
+
+    assert lease.acquire() is None
+    assert len(others) == 1
+    assert others[0]

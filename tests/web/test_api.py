@@ -327,14 +327,19 @@ def test_a_model_version_has_claims_attempts_routes_and_the_event(env: Environme
     assert detail["event"] == json.loads(event(version="20"))
 
 
-def test_each_workspace_has_its_own_records_of_a_model_version(env: Environment) -> None:
-    dev = WORKSPACE.replace("workspaces/prod", "workspaces/dev")
-    env.restart(AML_WORKSPACES=f"{WORKSPACE},{dev}")
-    with served(env, AML_WORKSPACES=f"{WORKSPACE},{dev}") as api:
+@pytest.mark.parametrize("kind", ["workspaces", "registries"])
+def test_each_workspace_and_registry_has_its_own_records_of_a_model_version(env: Environment, kind: str) -> None:
+    dev = WORKSPACE.replace("workspaces/prod", f"{kind}/dev")
+    settings = {"AML_REGISTRIES": dev} if kind == "registries" else {"AML_WORKSPACES": f"{WORKSPACE},{dev}"}
+    env.restart(**settings)
+    with served(env, **settings) as api:
         for body in (event(), event().replace(WORKSPACE, dev)):
             env.registered(body)
 
-        assert [detail["workspace"][-4:] for detail in api.get(VERSION_20)["model_versions"]] == ["/dev", "prod"]
+        assert {detail["workspace"] for detail in api.get(VERSION_20)["model_versions"]} == {
+            WORKSPACE.lower(),
+            dev.lower(),
+        }
         for name in ("dev", "DEV", dev, dev.upper()):
             (detail,) = api.get(VERSION_20, workspace=name)["model_versions"]
             assert detail["workspace"] == dev.lower()

@@ -8,10 +8,11 @@ import pytest
 from model_release.domain.events import Workspace
 from model_release.store.catch_up_cursor import CatchUpCursor
 from model_release.store.last_sweep import LastSweep
-from model_release.web.timers import OLDEST_CATCH_UP, OLDEST_SWEEP, Timers
+from model_release.web.timers import OLDEST_SWEEP, Timers
 from tests.in_memory import HOUR, MINUTE, NOON, SECOND, WORKSPACE, Process
 
 OTHER = Workspace.parse(WORKSPACE.id.removesuffix("prod") + "test")
+OLDEST = 25 * MINUTE
 LOG = "read the log of missed_models"
 
 
@@ -20,9 +21,9 @@ def process() -> Process:
     return Process()
 
 
-def timers(process: Process, *workspaces: Workspace) -> Timers:
+def timers(process: Process, *workspaces: Workspace, period: timedelta = 5 * MINUTE) -> Timers:
     last_sweep = LastSweep(process.table, process.clock)
-    return Timers(frozenset(workspaces or [WORKSPACE]), last_sweep, process.cursors, process.clock)
+    return Timers(frozenset(workspaces or [WORKSPACE]), last_sweep, process.cursors, period, process.clock)
 
 
 def listed(process: Process, workspace: Workspace = WORKSPACE, **times: Any) -> None:
@@ -30,8 +31,10 @@ def listed(process: Process, workspace: Workspace = WORKSPACE, **times: Any) -> 
     process.cursors.write(workspace, CatchUpCursor(**values))
 
 
-def test_the_limits_are_ten_minutes_and_three_periods() -> None:
-    assert (OLDEST_SWEEP, OLDEST_CATCH_UP) == (10 * MINUTE, 3 * HOUR)
+@pytest.mark.parametrize(("period", "oldest"), [(5 * MINUTE, OLDEST), (HOUR, 3 * HOUR + 10 * MINUTE)])
+def test_the_limits_are_ten_minutes_and_three_periods_with_a_long_run(period: timedelta, oldest: timedelta) -> None:
+    assert OLDEST_SWEEP == 10 * MINUTE
+    assert timers(Process(), period=period).oldest_catch_up == oldest
 
 
 def sweep(process: Process, attempts: int) -> None:
@@ -66,7 +69,7 @@ def test_an_app_that_never_swept_is_not_healthy(process: Process) -> None:
 def test_the_last_catch_up_of_each_workspace_is_shown(process: Process) -> None:
     listed(process)
     listed(process, OTHER, ran=NOON + HOUR, problem="503")
-    process.later(3 * HOUR)
+    process.later(OLDEST)
 
     assert timers(process, WORKSPACE, OTHER).catch_up() == {
         "workspaces": [
@@ -86,12 +89,10 @@ def test_the_last_catch_up_of_each_workspace_is_shown(process: Process) -> None:
         ),
     ],
 )
-def test_a_complete_catch_up_more_than_three_hours_ago_is_not_healthy(
-    process: Process, cursor: dict[str, Any], error: str
-) -> None:
+def test_a_complete_catch_up_too_long_ago_is_not_healthy(process: Process, cursor: dict[str, Any], error: str) -> None:
     listed(process, **cursor)
     listed(process, OTHER, succeeded=NOON + HOUR)
-    process.later(3 * HOUR + SECOND)
+    process.later(OLDEST + SECOND)
 
     checked = timers(process, WORKSPACE, OTHER).catch_up()
 
@@ -105,8 +106,8 @@ def test_a_first_catch_up_that_failed_is_not_healthy_at_once(process: Process) -
     assert timers(process).catch_up()["error"] == ("workspace Prod was never listed completely; 403; grant the actions")
 
 
-@pytest.mark.parametrize(("later", "healthy"), [(3 * HOUR, True), (3 * HOUR + SECOND, False)])
-def test_a_first_catch_up_that_was_cut_off_is_not_healthy_after_three_hours(
+@pytest.mark.parametrize(("later", "healthy"), [(OLDEST, True), (OLDEST + SECOND, False)])
+def test_a_first_catch_up_that_was_cut_off_is_not_healthy_after_a_while(
     process: Process, later: timedelta, *, healthy: bool
 ) -> None:
     process.cursors.write(WORKSPACE, CatchUpCursor(NOON, NOON))
@@ -118,8 +119,8 @@ def test_a_first_catch_up_that_was_cut_off_is_not_healthy_after_three_hours(
     assert checked.get("error") == (None if healthy else f"workspace Prod was never listed completely; {LOG}")
 
 
-@pytest.mark.parametrize(("later", "healthy"), [(3 * HOUR, True), (3 * HOUR + SECOND, False)])
-def test_an_app_whose_catch_up_never_ran_is_not_healthy_three_hours_after_its_first_sweep(
+@pytest.mark.parametrize(("later", "healthy"), [(OLDEST, True), (OLDEST + SECOND, False)])
+def test_an_app_whose_catch_up_never_ran_is_not_healthy_a_while_after_its_first_sweep(
     process: Process, later: timedelta, *, healthy: bool
 ) -> None:
     assert timers(process).catch_up().get("ok", True)

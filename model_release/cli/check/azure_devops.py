@@ -77,12 +77,18 @@ def _may_both_match(first: Route, second: Route) -> bool:
     values = (first.tags, second.tags), (first.properties, second.properties)
     pairs = [
         (first.workspace, second.workspace),
+        (first.registry, second.registry),
+        (_kind(first), _kind(second)),
         (only_version(first), only_version(second)),
         *((one[key], other[key]) for one, other in values for key in one.keys() & other.keys()),
     ]
     return _models_overlap(first.model, second.model) and not any(
         one and other and one.casefold() != other.casefold() for one, other in pairs
     )
+
+
+def _kind(route: Route) -> str:
+    return "workspace" if route.workspace else "registry" if route.registry else ""
 
 
 def _models_overlap(first: str, second: str) -> bool:

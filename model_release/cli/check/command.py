@@ -14,6 +14,7 @@ from model_release.azure_ml.models import AzureMl
 from model_release.azure_ml.resource_manager import ResourceManager
 from model_release.cli.check.azure_devops import check_azure_devops
 from model_release.cli.check.azure_ml import check_azure_ml
+from model_release.cli.check.definition import ANY_WORKSPACE
 from model_release.cli.check.findings import Finding, Severity, check_map, worst_first
 from model_release.cli.check.identity import check_identity
 from model_release.cli.check.organization import Addresses, Organization, OrganizationError, grants
@@ -28,7 +29,7 @@ _STYLES: Mapping[str, str] = {Severity.FAULT: "bold red", Severity.WARNING: "yel
 _USED = ("AZURE_DEVOPS_PAT", "AZURE_RESOURCE_MANAGER_URL")
 _UNUSED = {
     "AzureWebJobsStorage": "UseDevelopmentStorage=true",
-    "AML_WORKSPACES": "/subscriptions/-/resourceGroups/-/providers/Microsoft.MachineLearningServices/workspaces/any",
+    "AML_WORKSPACES": ANY_WORKSPACE,
 }
 
 
@@ -70,7 +71,7 @@ def _findings(
     map_path: Path | None, url: str | None, subscription: str | None, identity: str | None
 ) -> Iterator[Finding]:
     settings, release_map = _configuration(map_path, url)
-    workspaces = None if map_path and url else settings.workspaces
+    workspaces = None if map_path and url else settings.workspaces | settings.registries
     seconds, client_id = settings.timeout.total_seconds(), settings.storage.client_id
     azure_devops = connect(settings.azure_devops_url, settings.azure_devops_pat, client_id, seconds)
     yield from check_map(release_map, workspaces)
@@ -80,7 +81,7 @@ def _findings(
     credential = app_module.LazyCredential(client_id)
     if workspaces is not None:
         azure_ml = AzureMl(credential, endpoint=settings.resource_manager_url)
-        yield from check_azure_ml(azure_ml, workspaces, confirm=settings.confirm_models)
+        yield from check_azure_ml(azure_ml, workspaces, settings.catch_up_schedule, confirm=settings.confirm_models)
     if subscription:
         resource_manager = ResourceManager(credential, settings.resource_manager_url)
         yield from check_subscription(subscription, resource_manager, release_map, workspaces)

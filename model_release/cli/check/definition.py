@@ -1,7 +1,7 @@
 """Check one route against its release definition."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import Any
@@ -18,6 +18,8 @@ from model_release.domain.targets import ReleasePlan
 from model_release.errors import Fault, RefusedError
 
 Json = Mapping[str, Any]
+# The place of a version whose workspace nobody has named.
+ANY_WORKSPACE = "/subscriptions/-/resourceGroups/-/providers/Microsoft.MachineLearningServices/workspaces/workspace"
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,9 @@ class DefinitionCheck:
 
     @cached_property
     def aliases(self) -> dict[str, str]:
-        """The aliases and models of the artifacts that the route matches."""
+        """The aliases and models of the artifacts that the route matches; none for a registry."""
+        if self.route.registry:
+            return {}
         return {a: model for a, model in self.definition.models.items() if fnmatchcase(model, self.route.model)}
 
     def findings(self, azure_devops: AzureDevOps, workspaces: Collection[Workspace]) -> Iterator[Finding]:
@@ -45,6 +49,7 @@ class DefinitionCheck:
         yield from self._version(azure_devops)
         yield from self._own_triggers()
         yield from self._stages()
+        yield from self._registry(workspaces)
         if self.aliases and len(workspaces) > 1 and not self.route.workspace:
             yield self._finding(
                 Severity.WARNING,
@@ -54,6 +59,19 @@ class DefinitionCheck:
             )
         yield from check_permissions(release_definition(self.content), azure_devops, self.where)
         yield from self._version_ids(azure_devops)
+
+    def _registry(self, sources: Collection[Workspace]) -> Iterator[Finding]:
+        """Warn of an artifact of a model that a registry's version may have."""
+        names = [source.name for source in sources if source.is_registry and not self.route.workspace]
+        named = ", ".join([self.route.registry] if self.route.registry else sorted(names))
+        fits = [a for a, model in self.definition.models.items() if fnmatchcase(model, self.route.model)]
+        if named and fits:
+            yield self._finding(
+                Severity.WARNING,
+                f"artifact {', '.join(fits)} of definition {self.definition.name} cannot take a version of registry "
+                f"{named}, and has its default version then",
+                "let the stages use ModelVersion, or a variable with {asset_id}; then remove the artifact",
+            )
 
     def state(self) -> Iterator[Finding]:
         """Check that releases can be created at all."""
@@ -70,7 +88,7 @@ class DefinitionCheck:
         for model in dict.fromkeys([*self.aliases.values(), self.route.model]):
             event = sample_event(self.route, model)
             try:
-                has_artifact = self.definition.alias_of(model) is not None
+                has_artifact = self.definition.alias_of(event) is not None
             except RefusedError as error:
                 yield Finding.refused(error, self.options.target, self.where)
                 continue
@@ -100,17 +118,20 @@ class DefinitionCheck:
             yield self._finding(Severity.OK, f"definition {name} receives the version in {self._carriers(accepted)}")
 
     def _carriers(self, models: Sequence[str]) -> str:
-        aliases = [alias for alias, model in self.definition.models.items() if model in models]
+        aliases = [alias for alias, model in self.aliases.items() if model in models]
+        place = "modelregistry" if self.route.registry else "modelworkspace"
         variables = {
             variable.name
             for variable in self.definition.variables.values()
-            if variable.settable and variable.name.lower() in ("modelname", "modelversion", "modelworkspace")
+            if variable.settable and variable.name.lower() in ("modelname", "modelversion", place)
         } | set(self.options.variables)
         carriers = [f"artifact {', '.join(aliases)}"] * bool(aliases)
         carriers += [f"variables {', '.join(sorted(variables))}"] * bool(variables)
         return " and ".join(carriers)
 
     def _own_triggers(self) -> Iterator[Finding]:
+        if self.route.registry:
+            return
         for trigger in read_triggers(self.options.project, dict(self.content)):
             if trigger.on and fnmatchcase(trigger.model, self.route.model):
                 yield self._finding(
@@ -156,7 +177,10 @@ class DefinitionCheck:
 
 def sample_event(route: Route, model: str) -> ModelRegistered:
     """Return an event that the route matches, apart from its version."""
-    workspace = Workspace("", route.workspace or "workspace")
+    registry = route.registry and Workspace(f"/registries/{route.registry}", route.registry)
+    workspace = registry or Workspace.parse(ANY_WORKSPACE)
+    if route.workspace:
+        workspace = replace(workspace, name=route.workspace)
     return ModelRegistered("", workspace, model, "1", dict(route.tags), dict(route.properties), "")
 
 

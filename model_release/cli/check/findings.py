@@ -60,17 +60,17 @@ def place_of(release_map: ReleaseMap, route: Route) -> str:
 
 def check_map(release_map: ReleaseMap, workspaces: Iterable[Workspace] | None) -> Iterator[Finding]:
     """Check the map alone; `workspaces` is None if the app's settings are not known."""
-    names = None if workspaces is None else {workspace.name.casefold() for workspace in workspaces}
+    sources = None if workspaces is None else {(one.is_registry, one.name.casefold()) for one in workspaces}
     for route in release_map.routes:
         where = place_of(release_map, route)
         if not route.enabled:
             yield Finding(Severity.OK, "the route is disabled and was not checked", where)
             continue
-        if names is not None and route.workspace and route.workspace.casefold() not in names:
-            message = f"workspace {route.workspace} is not in AML_WORKSPACES, so the route matches nothing"
-            yield Finding(
-                Severity.WARNING, message, where, "add its resource ID to AML_WORKSPACES, or correct the route"
-            )
+        kind, name = ("registry", route.registry) if route.registry else ("workspace", route.workspace)
+        if sources is not None and name and (kind == "registry", name.casefold()) not in sources:
+            setting = "AML_REGISTRIES" if kind == "registry" else "AML_WORKSPACES"
+            message = f"{kind} {name} is not in {setting}, so the route matches nothing"
+            yield Finding(Severity.WARNING, message, where, f"add its resource ID to {setting}, or correct the route")
         if route.order == "newest" and _has_no_order(str(route.version or "")):
             message = (
                 f"versions such as {route.version} are not whole numbers, so they have no order and each is started"

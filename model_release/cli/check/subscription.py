@@ -229,7 +229,7 @@ def _delivery(subscription: Subscription) -> Iterator[Finding]:
 
 
 def _enabled(release_map: ReleaseMap) -> list[Route]:
-    return [route for route in release_map.routes if route.enabled]
+    return [route for route in release_map.routes if route.enabled and not route.registry]
 
 
 def _common_prefix(release_map: ReleaseMap) -> str:

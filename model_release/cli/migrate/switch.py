@@ -61,7 +61,10 @@ def _routes_of(trigger: OldTrigger, release_map: ReleaseMap) -> tuple[Route, ...
     return tuple(
         route
         for route in release_map.routes
-        if route.enabled and fnmatchcase(trigger.model, route.model) and _replaces(route, trigger.definition)
+        if route.enabled
+        and not route.registry
+        and fnmatchcase(trigger.model, route.model)
+        and _replaces(route, trigger.definition)
     )
 
 
