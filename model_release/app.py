@@ -11,7 +11,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import requests
 from azure.core.credentials import AccessToken, TokenCredential
 from azure.core.pipeline.transport import RequestsTransport
 from azure.data.tables import TableClient
@@ -31,6 +30,7 @@ from model_release.flow.publish import Publisher, Topic
 from model_release.flow.record import Recorder
 from model_release.flow.start_release import StartRelease
 from model_release.flow.sweep import Sweep
+from model_release.session import CredentialSession, PlainSession
 from model_release.settings import Settings, Storage
 from model_release.store.catch_up_cursor import CatchUpCursors
 from model_release.store.claims import Claims, Clock
@@ -152,7 +152,10 @@ class LazyCredential:
 
         # By default one request may take minutes, longer than a claim's lease.
         patience = {"connection_timeout": 5, "read_timeout": 10, "retry_total": 1}
-        return DefaultAzureCredential(managed_identity_client_id=self._client_id or None, **patience)
+        transport = RequestsTransport(session=PlainSession(), session_owner=False)
+        return DefaultAzureCredential(
+            managed_identity_client_id=self._client_id or None, transport=transport, **patience
+        )
 
 
 def configuration(environment: Mapping[str, str] = os.environ) -> tuple[Settings, release_map.ReleaseMap]:
@@ -171,27 +174,14 @@ def configuration(environment: Mapping[str, str] = os.environ) -> tuple[Settings
     return read, routes
 
 
-class _Session(requests.Session):
-    """Reads proxies and certificates of the environment once, and never a netrc file.
-
-    By default each request reads all three, and a password of the netrc file replaces the key of storage.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.trust_env = False
-        self._found: Mapping[str, Any] | None = None
-
-    def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:
-        """Return what was found for the first request; all requests go to one server."""
-        self._found = self._found or requests.Session().merge_environment_settings(url, proxies, stream, verify, cert)
-        return {**self._found, "stream": stream}
-
-
 def _table_client(storage: Storage, credential: TokenCredential) -> TableClient:
+    session = CredentialSession()
     # An event must be answered within 30 seconds, even if storage hangs.
-    transport = RequestsTransport(session=_Session(), session_owner=False, connection_timeout=3, read_timeout=5)
+    transport = RequestsTransport(session=session, session_owner=False, connection_timeout=3, read_timeout=5)
     patience: dict[str, Any] = {"retry_total": 2, "transport": transport}
     if storage.connection_string:
-        return TableClient.from_connection_string(storage.connection_string, TABLE_NAME, **patience)
-    return TableClient(endpoint=storage.table_endpoint, table_name=TABLE_NAME, credential=credential, **patience)
+        client = TableClient.from_connection_string(storage.connection_string, TABLE_NAME, **patience)
+    else:
+        client = TableClient(storage.table_endpoint, TABLE_NAME, credential=credential, **patience)
+    session.allow(client.url)
+    return client

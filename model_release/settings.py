@@ -208,7 +208,8 @@ def _connection_string(text: str) -> str:
     try:
         names = parse_connection_string(_secret(text))
         binascii.a2b_base64(names.get("accountkey", ""), strict_mode=True)
-        _url(names.get("tableendpoint", AZURE))
+        protocol = names.get("defaultendpointsprotocol", "https")
+        _url(names.get("tableendpoint") or f"{protocol}://storage")
     except InvalidValueError:
         raise
     except ValueError:

@@ -17,6 +17,7 @@ _NETWORK_REASONS = {
     "IncompleteRead": "connection closed before the end of the answer",
     "ConnectionResetError": "connection closed before the answer",
     "ProtocolError": "connection closed before the answer",
+    "OtherServerError": "it redirects to another server",
     "JSONDecodeError": "the answer is not JSON",
 }
 

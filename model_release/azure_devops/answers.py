@@ -12,6 +12,7 @@ from msrest.exceptions import ClientException, ClientRequestError
 
 from model_release.domain.targets import Created
 from model_release.errors import AzureDevOpsError, RefusedError, TemporaryError
+from model_release.session import OtherServerError
 from model_release.text import network_reason, shorten
 
 _MOST_LINES = 10
@@ -72,6 +73,8 @@ def created(answer: Any, name: str | None, page: str) -> Created:
 
 
 def _no_answer(cause: Exception, unproven: type[AzureDevOpsError], timeout: float) -> AzureDevOpsError:
+    if isinstance(cause, OtherServerError):
+        return RefusedError("Azure DevOps names an address of another server", "correct AZURE_DEVOPS_URL")
     reason = network_reason(cause, timeout)
     inner = cause.args[0] if isinstance(cause, requests.RequestException) and cause.args else cause
     if isinstance(getattr(inner, "reason", inner), _NOT_SENT):

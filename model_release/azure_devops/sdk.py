@@ -7,17 +7,19 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 import requests
 from azure.core.credentials import TokenCredential
 from azure.core.exceptions import AzureError
 from msrest.authentication import Authentication, BasicAuthentication
 from msrest.exceptions import ClientException
+from msrest.universal_http.requests import RequestsHTTPSender
 from yaml import YAMLError
 
 from model_release.azure_devops.answers import meaning_of, retry_after
 from model_release.errors import AzureDevOpsError, TemporaryError, UnknownOutcomeError
+from model_release.session import CredentialSession
 from model_release.text import network_reason, shorten
 
 # The SDK writes to the home folder, which a Function App may not, and does so as soon as it is imported.
@@ -44,7 +46,7 @@ class EntraSignIn(Authentication):
 
     def signed_session(self, session: requests.Session | None = None) -> requests.Session:
         """Add the token; the SDK calls this before every request."""
-        session = session or requests.Session()
+        session = session or CredentialSession()
         session.headers["Authorization"] = f"Bearer {self._credential.get_token(_SCOPE).token}"
         return session
 
@@ -52,6 +54,28 @@ class EntraSignIn(Authentication):
 def pat_sign_in(token: str) -> Authentication:
     """Sign in with a personal access token."""
     return BasicAuthentication("", token)
+
+
+class _Sender(RequestsHTTPSender):
+    """Sends with a session for each thread, which belongs to one server."""
+
+    def __init__(self, config: Any, url: str) -> None:
+        self._url = url
+        super().__init__(config)
+
+    @property
+    def session(self) -> requests.Session:
+        """The session of this thread."""
+        threads = self._session_mapping
+        if not hasattr(threads, "session"):
+            session = CredentialSession(self._url)
+            self._init_session(session)
+            threads.session = session
+        return cast(requests.Session, threads.session)
+
+    @session.setter
+    def session(self, _: requests.Session) -> None:
+        """Ignore the session that the constructor sets, which may send to any server."""
 
 
 class Sdk:
@@ -63,19 +87,17 @@ class Sdk:
         self._timeout = timeout
         self._throttled = throttled
         self._last = threading.local()
-        self._signed = requests.Session()
+        self._signed = CredentialSession()
 
     def client(self, kind: Callable[[str, Authentication], Any], url: str) -> Any:
-        """Build a client that times out, retries no request that changes something, and follows no redirect."""
+        """Build a client of this server alone that times out, repeats no change, and follows no redirect."""
         client = kind(url, self._sign_in)
+        client.config.pipeline._sender.driver = _Sender(client.config, url)  # noqa: SLF001
         client.config.connection.timeout = (self._timeout / 4, self._timeout)
         client.config.hooks.append(self._keep_answer)
         client.config.redirect_policy.allow = False
-        # Otherwise each request reads the environment, and a netrc file, whose password would replace the sign-in.
-        found = requests.Session().merge_environment_settings(url, {}, None, None, None)
-        client.config.proxies.proxies = dict(found["proxies"])
+        # The session reads proxies and certificates of the environment itself.
         client.config.proxies.use_env_settings = False
-        client.config.connection.verify = found["verify"]
         # A repeated POST is a second release. The SDK keeps a reference to this object, so it is changed in place.
         policy = client.config.retry_policy.policy
         policy.connect = policy.total = 1

@@ -2,17 +2,17 @@
 
 from datetime import timedelta
 from typing import Any
-from urllib.parse import urlsplit
 
 from azure.core import PipelineClient
 from azure.core.credentials import TokenCredential
 from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError
 from azure.core.pipeline import PipelineResponse
 from azure.core.pipeline.policies import BearerTokenCredentialPolicy, RetryPolicy, UserAgentPolicy
+from azure.core.pipeline.transport import RequestsTransport
 from azure.core.rest import HttpRequest, HttpResponse
 
 from model_release.errors import ModelReleaseError
-from model_release.settings import LOOPBACK
+from model_release.session import CredentialSession, is_local
 from model_release.text import network_reason, shorten
 
 _RETRIES, _LONGEST_PAUSE_SECONDS = 3, 60
@@ -45,8 +45,14 @@ class ResourceManager:
     def __init__(self, credential: TokenCredential, endpoint: str) -> None:
         """`endpoint` is its address; plain HTTP is allowed on this machine only."""
         self.endpoint = endpoint.rstrip("/")
-        self._enforce_https = urlsplit(endpoint).hostname not in LOOPBACK
-        # Without a redirect policy no redirect is followed, so the token is sent to this address only.
+        self._enforce_https = not is_local(endpoint)
+        transport = RequestsTransport(
+            session=CredentialSession(endpoint),
+            session_owner=False,
+            connection_timeout=5,
+            read_timeout=_TIMEOUT_SECONDS,
+        )
+        # Without a redirect policy no redirect is followed.
         self._client: PipelineClient[HttpRequest, HttpResponse] = PipelineClient(
             self.endpoint,
             policies=[
@@ -54,8 +60,7 @@ class ResourceManager:
                 _Retry(retry_total=_RETRIES, retry_connect=1, retry_read=1),
                 BearerTokenCredentialPolicy(credential, f"{self.endpoint}/.default"),
             ],
-            connection_timeout=5,
-            read_timeout=_TIMEOUT_SECONDS,
+            transport=transport,
         )
 
     def get(self, url: str, *, once: bool = False) -> HttpResponse:

@@ -11,6 +11,7 @@ from urllib3.util import Retry
 
 from model_release.cli.terminal import show_json
 from model_release.domain.events import NAME
+from model_release.session import CredentialSession, is_exposed
 from model_release.text import network_reason, visible
 
 Json = dict[str, Any]
@@ -63,12 +64,19 @@ def _model_version(_: click.Context, __: click.Parameter, text: str) -> tuple[st
 model_version_argument = click.argument("model_version", metavar="MODEL:VERSION", callback=_model_version)
 
 
+def app_session(url: str, key: str | None) -> CredentialSession:
+    """Return a session for requests to the app; raises click.ClickException if the key would not be protected."""
+    if key and is_exposed(url):
+        raise click.ClickException(f"{url} would receive the key without encryption; write https://")
+    return CredentialSession(url)
+
+
 class AppClient:
     """The app; every method raises click.ClickException."""
 
     def __init__(self, url: str, key: str | None) -> None:
         self._url = url.rstrip("/")
-        self._session = requests.Session()
+        self._session = app_session(url, key)
         self._session.headers.update({"Accept": "application/json"} | ({"x-functions-key": key} if key else {}))
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, HTTPAdapter(max_retries=_REPEAT))

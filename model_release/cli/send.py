@@ -7,7 +7,7 @@ from typing import Any
 import click
 import requests
 
-from model_release.cli.app import TIMEOUT_SECONDS, unreachable, url_option
+from model_release.cli.app import TIMEOUT_SECONDS, app_session, unreachable, url_option
 from model_release.cli.terminal import as_json, progress, read_json, show_json
 
 
@@ -26,10 +26,12 @@ def send(*, files: tuple[Path, ...], url: str, key: str | None, as_json: bool) -
     webhook = f"{url.rstrip('/')}/runtime/webhooks/EventGrid?functionName=model_registered"
     headers = {"aeg-event-type": "Notification"} | ({"x-functions-key": key} if key else {})
     results = []
-    with requests.Session() as session:
+    with app_session(url, key) as session:
         for event in progress(events, "Sending"):
             try:
-                response = session.post(webhook, json=[event], headers=headers, timeout=TIMEOUT_SECONDS)
+                response = session.post(
+                    webhook, json=[event], headers=headers, timeout=TIMEOUT_SECONDS, allow_redirects=False
+                )
             except (requests.RequestException, UnicodeError) as error:
                 raise unreachable(url, error) from error
             results.append({"subject": event.get("subject"), "status": response.status_code, "answer": response.text})

@@ -4,21 +4,26 @@ import logging
 from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any
-from urllib.parse import urlsplit
 
+from azure.core import PipelineClient
 from azure.core.credentials import TokenCredential
-from azure.core.exceptions import AzureError
-from azure.eventgrid import EventGridPublisherClient
+from azure.core.exceptions import AzureError, HttpResponseError
+from azure.core.pipeline.policies import BearerTokenCredentialPolicy, UserAgentPolicy
+from azure.core.pipeline.transport import RequestsTransport
+from azure.core.rest import HttpRequest, HttpResponse
 
 from model_release.domain.claims import Attempt, Claim, State
 from model_release.errors import ModelReleaseError
-from model_release.settings import LOOPBACK
+from model_release.session import CredentialSession, is_local
 from model_release.store.claims import Claims
 from model_release.store.outbox import Outbox, outcome_key, outcomes
 from model_release.text import service_problem
 
 logger = logging.getLogger(__name__)
 
+_SCOPE = "https://eventgrid.azure.net/.default"
+_API = {"api-version": "2018-01-01"}
+_CLOUD_EVENTS = {"Content-Type": "application/cloudevents-batch+json; charset=utf-8"}
 _TYPES = {
     State.STARTED: "ModelRelease.Started",
     State.REFUSED: "ModelRelease.Refused",
@@ -31,22 +36,31 @@ class TopicError(ModelReleaseError):
 
 
 class Topic:
-    """A custom topic of Event Grid; a request ends after a few seconds and is not repeated."""
+    """A custom topic of Event Grid; a request ends after a few seconds and is not repeated.
+
+    https://learn.microsoft.com/azure/event-grid/post-to-custom-topic
+    """
 
     def __init__(self, endpoint: str, credential: TokenCredential, *, timeout: float = 5) -> None:
         """Take an endpoint such as https://TOPIC.REGION-1.eventgrid.azure.net/api/events, and a timeout in seconds."""
-        self._client = EventGridPublisherClient(endpoint, credential)
-        self._options: dict[str, Any] = {
-            "retry_total": 0,
-            "connection_timeout": timeout,
-            "read_timeout": timeout,
-            "enforce_https": urlsplit(endpoint).hostname not in LOOPBACK,
-        }
+        session = CredentialSession(endpoint)
+        self._endpoint = endpoint
+        # The SDK's client follows redirects and drops a transport.
+        self._client: PipelineClient[HttpRequest, HttpResponse] = PipelineClient(
+            endpoint,
+            policies=[UserAgentPolicy("model-release"), BearerTokenCredentialPolicy(credential, _SCOPE)],
+            transport=RequestsTransport(
+                session=session, session_owner=False, connection_timeout=timeout, read_timeout=timeout
+            ),
+        )
 
     def send(self, events: list[dict[str, Any]]) -> None:
         """Publish CloudEvents, all or none; raises TopicError."""
+        request = HttpRequest("POST", self._endpoint, params=_API, headers=_CLOUD_EVENTS, json=events)
         try:
-            self._client.send(events, **self._options)
+            response = self._client.send_request(request, enforce_https=not is_local(self._endpoint))
+            if response.status_code != 200:  # noqa: PLR2004  the only documented success
+                raise HttpResponseError(response=response)
         except AzureError as error:
             problem = service_problem("the outcome topic", error)
             raise TopicError(f"{len(events)} events were not published: {problem}") from error
