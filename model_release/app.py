@@ -1,6 +1,5 @@
 """Build the services of the app; alone reads the environment."""
 
-import logging
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -30,6 +29,7 @@ from model_release.flow.publish import Publisher, Topic
 from model_release.flow.record import Recorder
 from model_release.flow.start_release import StartRelease
 from model_release.flow.sweep import Sweep
+from model_release.log import get_logger, only_warnings
 from model_release.session import CredentialSession, PlainSession
 from model_release.settings import Settings, Storage
 from model_release.store.catch_up_cursor import CatchUpCursors
@@ -42,6 +42,7 @@ from model_release.store.pending import Pending
 from model_release.store.table import TABLE_NAME, Table
 from model_release.store.targets import Targets
 from model_release.store.throttle import Throttle
+from model_release.text import keep_secret
 from model_release.web.cannot_start import CannotStart
 from model_release.web.health import Health
 from model_release.web.timers import Timers
@@ -70,8 +71,9 @@ def build(
     """Build the services; raises ConfigurationError with every fault of settings and release map."""
     read, routes = configuration(environment)
     # They log each request in twenty lines, and the host cannot filter what comes from the worker.
-    for library in ("azure.core", "azure.identity"):
-        logging.getLogger(library).setLevel(logging.WARNING)
+    only_warnings("azure.core", "azure.identity")
+    for name, secret in read.secrets.items():
+        keep_secret(name, secret)
     credential = LazyCredential(read.storage.client_id)
     table = Table(_table_client(read.storage, credential))
     lease = Lease(read.lease, read.timeout)
@@ -122,13 +124,14 @@ def build_or_report(environment: Mapping[str, str] = os.environ) -> Services:
     try:
         return build(environment)
     except ConfigurationError as error:
-        logging.getLogger(__name__).error("%s", error)  # noqa: TRY400  the stack explains nothing
+        get_logger(__name__).error("%s", error)
         instead: Any = CannotStart(error)
         return Services(instead, instead, instead, instead, instead)
 
 
 def sign_in(pat: str, credential: TokenCredential) -> Authentication:
     """Return the sign-in to Azure DevOps: with the personal access token, if there is one."""
+    keep_secret("AZURE_DEVOPS_PAT", pat)
     return pat_sign_in(pat) if pat else EntraSignIn(credential)
 
 
@@ -144,7 +147,9 @@ class LazyCredential:
 
     def get_token(self, *scopes: str, **options: Any) -> AccessToken:
         """Return a token that is valid now."""
-        return self._credential.get_token(*scopes, **options)
+        token = self._credential.get_token(*scopes, **options)
+        keep_secret(" ".join(scopes), token.token)
+        return token
 
     @cached_property
     def _credential(self) -> TokenCredential:

@@ -55,6 +55,13 @@ class Settings:
     first_retry: timedelta
     outcome_topic: str
 
+    @property
+    def secrets(self) -> Mapping[str, str]:
+        """The secrets by name."""
+        names = parse_connection_string(self.storage.connection_string) if self.storage.connection_string else {}
+        keys = {name: names.get(name, "") for name in ("accountkey", "sharedaccesssignature")}
+        return {"AZURE_DEVOPS_PAT": self.azure_devops_pat, **keys}
+
 
 class InvalidValueError(ValueError):
     """A value is invalid: the problem and its fix."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, cast
+from typing import Any
 
 import requests
 from azure.core.credentials import TokenCredential
@@ -44,7 +44,7 @@ class EntraSignIn(Authentication):
     def __init__(self, credential: TokenCredential) -> None:
         self._credential = credential
 
-    def signed_session(self, session: requests.Session | None = None) -> requests.Session:
+    def signed_session(self, session: Any = None) -> Any:
         """Add the token; the SDK calls this before every request."""
         session = session or CredentialSession()
         session.headers["Authorization"] = f"Bearer {self._credential.get_token(_SCOPE).token}"
@@ -64,17 +64,17 @@ class _Sender(RequestsHTTPSender):
         super().__init__(config)
 
     @property
-    def session(self) -> requests.Session:
+    def session(self) -> Any:
         """The session of this thread."""
         threads = self._session_mapping
         if not hasattr(threads, "session"):
             session = CredentialSession(self._url)
             self._init_session(session)
             threads.session = session
-        return cast(requests.Session, threads.session)
+        return threads.session
 
     @session.setter
-    def session(self, _: requests.Session) -> None:
+    def session(self, _: Any) -> None:
         """Ignore the session that the constructor sets, which may send to any server."""
 
 

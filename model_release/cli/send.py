@@ -7,8 +7,9 @@ from typing import Any
 import click
 import requests
 
-from model_release.cli.app import TIMEOUT_SECONDS, app_session, unreachable, url_option
-from model_release.cli.terminal import as_json, progress, read_json, show_json
+from model_release.cli.app import TIMEOUT_SECONDS, app_session, redirection, unreachable, url_option
+from model_release.cli.terminal import as_json, progress, read_json, show_json, show_text
+from model_release.text import shorten
 
 
 @click.command()
@@ -34,9 +35,11 @@ def send(*, files: tuple[Path, ...], url: str, key: str | None, as_json: bool) -
                 )
             except (requests.RequestException, UnicodeError) as error:
                 raise unreachable(url, error) from error
-            results.append({"subject": event.get("subject"), "status": response.status_code, "answer": response.text})
+            answer = shorten(response.text) + redirection(response)
+            results.append({"subject": event.get("subject"), "status": response.status_code, "answer": answer})
             if not as_json:
-                click.echo(f"{event.get('subject', '(no subject)')}  {response.status_code} {response.text}".rstrip())
+                subject = shorten(event.get("subject", "(no subject)"))
+                show_text(f"{subject}  {response.status_code} {answer}".rstrip())
     if as_json:
         show_json(results)
     sys.exit(any(result["status"] != requests.codes.accepted for result in results))

@@ -19,6 +19,7 @@ from model_release.domain.placeholders import (
 )
 from model_release.domain.release_map import COMPARISON, PipelineOptions, ReleaseMap, ReleaseOptions, Route
 from model_release.domain.targets import Plan, ReleasePlan, RunPlan
+from model_release.text import shorten
 
 _COMPARE: Mapping[str, Callable[[int, int], bool]] = {
     ">=": operator.ge,
@@ -73,7 +74,7 @@ NO_ROUTING = Routing((), Reason(""))
 def route(release_map: ReleaseMap, workspaces: Collection[Workspace], event: ModelRegistered) -> Routing:
     """Plan what an event starts."""
     if event.workspace not in workspaces:
-        return Routing((), Reason(f"workspace {event.workspace.id} is not in AML_WORKSPACES"))
+        return Routing((), Reason(f"workspace {shorten(event.workspace.id)} is not in AML_WORKSPACES"))
     matches = match(release_map, event)
     named = any(_name_mismatch(one, event) is None for one in release_map.routes)
     return Routing(plan(matches, event), why_nothing(matches, event), named)
@@ -176,7 +177,7 @@ def _value_mismatch(route: Route, event: ModelRegistered) -> Reason | None:
             if found is None:
                 return Reason(f"{kind} {key} is missing")
             if found != value:
-                return Reason(f"{kind} {key} is {found!r}, not {value!r}", f"{kind} {key} has another value")
+                return Reason(f"{kind} {key} is {shorten(found)!r}, not {value!r}", f"{kind} {key} has another value")
     return None
 
 

@@ -1,6 +1,5 @@
 """Catch-up: list the model versions of Azure ML, and start what no event started."""
 
-import logging
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -14,11 +13,11 @@ from model_release.domain.history import HistoryEntry
 from model_release.errors import ClaimLeasedError, EventError
 from model_release.flow.confirm import event_of
 from model_release.flow.start_release import StartRelease
-from model_release.log import log_catch_up
+from model_release.log import get_logger, log_catch_up
 from model_release.store.catch_up_cursor import CatchUpCursor, CatchUpCursors, Existing, TagsAndProperties
 from model_release.store.claims import Claims, Clock
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 # A version that was registered shortly before a run may be listed shortly after it.
 OVERLAP = timedelta(hours=1)

@@ -1,6 +1,5 @@
 """Publish outcome events to an Event Grid topic, at least once."""
 
-import logging
 from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any
@@ -13,13 +12,15 @@ from azure.core.pipeline.transport import RequestsTransport
 from azure.core.rest import HttpRequest, HttpResponse
 
 from model_release.domain.claims import Attempt, Claim, State
+from model_release.domain.events import parse
 from model_release.errors import ModelReleaseError
+from model_release.log import get_logger
 from model_release.session import CredentialSession, is_local
 from model_release.store.claims import Claims
 from model_release.store.outbox import Outbox, outcome_key, outcomes
-from model_release.text import service_problem
+from model_release.text import hide_values, service_problem
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 _SCOPE = "https://eventgrid.azure.net/.default"
 _API = {"api-version": "2018-01-01"}
@@ -107,6 +108,7 @@ def outcome_event(claim: Claim, attempt: Attempt) -> dict[str, Any]:
 
     https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md
     """
+    started = attempt.state is State.STARTED
     return {
         "specversion": "1.0",
         "id": outcome_key(claim, attempt),
@@ -122,9 +124,10 @@ def outcome_event(claim: Claim, attempt: Attempt) -> dict[str, Any]:
             "route": claim.route,
             "target": str(claim.target),
             "state": attempt.state.value,
-            "reason": attempt.reason,
+            # A refusal may repeat values of tags.
+            "reason": hide_values(attempt.reason, () if started else parse(claim.event).values),
             "attempt": attempt.number,
-            "release": _release(claim) if attempt.state is State.STARTED else None,
+            "release": _release(claim) if started else None,
             "event_id": claim.event_id,
         },
     }

@@ -13,9 +13,9 @@ from model_release.store.high_water_mark import HighWaterMarks
 from model_release.store.history import History
 from model_release.store.outbox import Outbox
 from model_release.store.pending import Pending
+from model_release.text import as_reason
 from model_release.tracing import traced
 
-_REASON_CHARACTERS = 4_000
 # Twenty of them fit into one property of a row.
 _ATTEMPTS = 20
 _ATTEMPT_CHARACTERS = 500
@@ -48,7 +48,7 @@ class Recorder:
         began = self.clock()
         result = abandon(claim, result, began)
         assert result.state in TRANSITIONS[claim.state], f"{claim.state} cannot become {result.state}"  # noqa: S101
-        attempt = Attempt(claim.attempt, began, result.state, result.reason[:_ATTEMPT_CHARACTERS])
+        attempt = Attempt(claim.attempt, began, result.state, as_reason(result.reason)[:_ATTEMPT_CHARACTERS])
         recorded = _recorded(claim, attempt, result)
         if confirmed and confirmed.registered_at:
             recorded = replace(recorded, event=confirmed.body, registered_at=confirmed.registered_at)
@@ -82,7 +82,7 @@ class Recorder:
 
     def set_back(self, claim: Claim, reason: str) -> HistoryEntry:
         """Record that a person set the high-water mark back to the version of a claim."""
-        entry = replace(HistoryEntry.of(claim), time=self.clock(), reason=reason[:_REASON_CHARACTERS])
+        entry = replace(HistoryEntry.of(claim), time=self.clock(), reason=as_reason(reason))
         self.history.write_alone(entry)
         return entry
 
@@ -99,7 +99,7 @@ class Recorder:
 
         `again` if a person matched it again.
         """
-        entry = HistoryEntry(self.clock(), State.IGNORED, reason.text[:_REASON_CHARACTERS], event_id, subject)
+        entry = HistoryEntry(self.clock(), State.IGNORED, as_reason(reason.text), event_id, subject)
         if event:
             self._take_over(event)
             entry = replace(entry, workspace=event.workspace.id)
@@ -122,7 +122,7 @@ def _recorded(claim: Claim, attempt: Attempt, result: AttemptResult) -> Claim:
     return replace(
         claim,
         state=result.state,
-        reason=result.reason[:_REASON_CHARACTERS],
+        reason=as_reason(result.reason),
         next_attempt=result.next_attempt,
         in_flight_until=result.in_flight_until or claim.in_flight_until,
         release_id=created.id,
