@@ -17,7 +17,6 @@ from model_release.azure_devops.client import AzureDevOps
 from model_release.cli.check.organization import Addresses, Grant, Organization, OrganizationError, grants
 from model_release.domain import release_map
 from model_release.errors import AzureDevOpsError, ConfigurationError, Fault
-from model_release.session import CredentialSession
 from model_release.settings import InvalidValueError, azure_devops_url
 
 
@@ -98,8 +97,9 @@ def _run(options: argparse.Namespace) -> None:
     print("This will:", *(f"  - {step}" for step in steps(options.identity, wanted, services)), sep="\n", flush=True)
     if not options.yes and input("Continue? [y/N] ").strip().lower() != "y":
         raise OrganizationError("Nothing was changed.")
-    session = CredentialSession(services.organization, services.entitlements, services.identities)
-    organization = AccessControl(services, person.signed_session(session))
+    session = services.session()
+    person.signed_session(session)
+    organization = AccessControl(services, session)
     projects = sorted({one.project_id for one in wanted})
     identity = organization.identity(organization.add(options.identity, projects))
     for grant in wanted:

@@ -153,7 +153,7 @@ def _collection(parts: SplitResult, segments: Sequence[str]) -> str:
 
 
 def _seconds(text: str) -> timedelta:
-    if not re.fullmatch(r"[1-9]\d{0,5}", text):
+    if not re.fullmatch(r"[1-9][0-9]{0,5}", text):
         raise InvalidValueError(f"{shorten(text)!r} is not a whole number of seconds above 0")
     return timedelta(seconds=int(text))
 

@@ -23,7 +23,8 @@ from model_release.text import shorten
 from model_release.web import views
 from model_release.web.history_query import read_query
 from model_release.web.views import ModelVersionDetail
-from triggers.http import HttpError, answered, body, is_foreign, json_answer, link, page, wants_json
+from triggers.http import HttpError, answered, body, is_foreign, json_answer, link, page, see_other, wants_json
+from triggers.manual import MATCH, START, TRY, check_rate, read_action
 
 _IDEMPOTENCY_KEY = re.compile(r"[A-Za-z0-9-]{8,64}")
 # The texts of a person who sets the high-water mark back, and how many characters each may have.
@@ -126,12 +127,11 @@ def _start(req: func.HttpRequest, start_release: StartRelease) -> func.HttpRespo
 
 
 def _see(req: func.HttpRequest, detail: ModelVersionDetail, done: str) -> func.HttpResponse:
-    location = link(req, "", workspace=detail.registered.workspace.id, done=done)
-    return func.HttpResponse(status_code=303, headers={"Location": location})
+    return see_other(link(req, "", workspace=detail.registered.workspace.id, done=done))
 
 
 def _do(asked: Mapping[str, str], detail: ModelVersionDetail, start_release: StartRelease) -> list[HistoryEntry]:
-    """Restart a claim with an idempotency key, try a pending claim now without one, and match again without a claim.
+    """Start a final claim again, try a pending claim now, or match a version without a claim again.
 
     A restart with the key of the request that inserted the claim starts nothing.
 
@@ -139,20 +139,21 @@ def _do(asked: Mapping[str, str], detail: ModelVersionDetail, start_release: Sta
     """
     if "set_mark_back" in asked:
         return _set_mark_back(asked, detail, start_release)
-    key, idempotency_key = asked.get("claim", ""), asked.get("idempotency_key", "")
+    action, idempotency_key = read_action(asked), asked.get("idempotency_key", "")
     if idempotency_key and not _IDEMPOTENCY_KEY.fullmatch(idempotency_key):
         raise HttpError(400, "`idempotency_key` is not 8 to 64 letters, digits and '-'; use a new one for each restart")
     event_id = f"started manually: {idempotency_key}"
-    if not key:
+    if action == MATCH:
         event = detail.registered
         return start_release.match_again(replace(event, id=event_id) if idempotency_key else event)
-    claim = _claim(key, detail)
-    if not idempotency_key and not claim.state.final:
-        return start_release.try_now(claim, by_hand=True)
-    if not idempotency_key or claim.event_id == event_id:
+    claim = _claim(asked["claim"], detail)
+    if (action == TRY and claim.state.final) or claim.event_id == event_id:
         return [HistoryEntry.of(claim)]
-    if not claim.state.final:
-        raise HttpError(409, f"this claim is {claim.state}; to try it now, leave out `idempotency_key`")
+    if action == START and not claim.state.final:
+        raise HttpError(409, f"this claim is {claim.state}; to try it now, set `action` to 'try'")
+    check_rate(claim, detail.recorded.claims, idempotency_key, start_release.recorder.clock())
+    if action == TRY:
+        return start_release.try_now(claim, by_hand=True)
     return start_release.restart(claim, idempotency_key)
 
 

@@ -58,7 +58,11 @@ def retry_after(answer: requests.Response) -> timedelta | None:
     """Return the pause that Azure DevOps asks for, at most an hour."""
     seconds = answer.headers.get("Retry-After", "")
     # Unlike int, float reads any number of digits.
-    return timedelta(seconds=min(float(seconds), _LONGEST_PAUSE_SECONDS)) if seconds.isdecimal() else None
+    return (
+        timedelta(seconds=min(float(seconds), _LONGEST_PAUSE_SECONDS))
+        if seconds.isascii() and seconds.isdecimal()
+        else None
+    )
 
 
 def created(answer: Any, name: str | None, organization: str, page: str) -> Created:

@@ -58,7 +58,9 @@ def start(
     detail = the_one(app.find(*model_version, workspace))
     claim = claim_on(target, detail["claims"])
     confirm(_effect(detail, claim), yes=yes)
-    body = {"claim": claim["claim"]} if claim else {}
+    body = {"action": "match"}
+    if claim:
+        body = {"action": "start" if claim["final"] else "try", "claim": claim["claim"]}
     if claim is None or claim["final"]:
         body["idempotency_key"] = idempotency_key or str(uuid.uuid4())
     entries = app.post(detail, **body)

@@ -91,7 +91,10 @@ def _check_identity(
 ) -> Iterator[Finding]:
     sign_in = app_module.sign_in(settings.azure_devops_pat, app_module.LazyCredential(settings.storage.client_id))
     try:
-        organization = Organization(Addresses.of(settings.azure_devops_url), sign_in.signed_session())
+        addresses = Addresses.of(settings.azure_devops_url)
+        session = addresses.session()
+        sign_in.signed_session(session)
+        organization = Organization(addresses, session)
         yield from check_identity(identity, grants(release_map, azure_devops), organization)
     except (AzureDevOpsError, ClientAuthenticationError, OrganizationError) as error:
         yield Finding(Severity.WARNING, f"the rights of identity {identity} were not checked: {error}", "--identity")
