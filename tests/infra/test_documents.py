@@ -15,6 +15,7 @@ from tests.infra.templates import INFRA, SNAPSHOTS, only, predicted
 # Settings for storage that these templates do not use.
 OTHER_STORAGE = {"AzureWebJobsStorage", "AzureWebJobsStorage__accountName"}
 PLATFORM = {
+    "AzureWebJobsDisableHomepage",
     "AzureWebJobsStorage__blobServiceUri",
     "AzureWebJobsStorage__credential",
     "APPLICATIONINSIGHTS_AUTHENTICATION_STRING",
