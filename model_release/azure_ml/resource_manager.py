@@ -92,11 +92,12 @@ class ResourceManager:
 
 def _refusal(response: HttpResponse) -> ResourceManagerError:
     answer = HttpResponseError(response=response)
-    words = ": ".join(filter(None, [answer.error.code, answer.error.message])) if answer.error else answer.reason
+    found = [answer.error.code, answer.error.message] if answer.error else [answer.reason]
+    words = ": ".join(part if isinstance(part, str) else shorten(part) for part in found if part)
     return ResourceManagerError(
-        f"Azure Resource Manager answered {response.status_code} {shorten(words or '')}".rstrip(),
+        f"Azure Resource Manager answered {response.status_code} {shorten(words)}".rstrip(),
         response.status_code,
-        (answer.error and answer.error.code) or "",
+        str((answer.error and answer.error.code) or ""),
         _retry_after(response),
     )
 
