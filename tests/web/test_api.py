@@ -78,7 +78,8 @@ def with_action(body: dict[str, Any]) -> dict[str, Any]:
     """Name what the fields mean, unless the body says so or sets the mark back."""
     if body.keys() & {"action", "set_mark_back"}:
         return body
-    return {"action": "start" if "idempotency_key" in body else "try" if "claim" in body else "match", **body}
+    action = "match" if "claim" not in body else "start" if "idempotency_key" in body else "try"
+    return {"action": action, **body}
 
 
 def _validate_answer(value: Any, path: str, method: str, status: int) -> None:
@@ -475,7 +476,9 @@ def test_a_version_is_started_as_it_is_in_azure_ml_from_its_page(env: Environmen
         page = api.page(VERSION_20)
         assert page.answer.status_code == 404
         (form,) = page.all("form")
-        answer = requests.post(urljoin(page.answer.url, form["action"]), headers=api.headers | {"Accept": BROWSER})
+        fields = {field["name"]: field["value"] for field in page.all("input")}
+        address, headers = urljoin(page.answer.url, form["action"]), api.headers | {"Accept": BROWSER}
+        answer = requests.post(address, data=fields, headers=headers)
 
     assert f"route {MODEL} matches {MODEL}:20" in answer.text
     assert env.versions == ["20"]
@@ -490,7 +493,7 @@ def test_a_version_that_azure_ml_does_not_confirm_is_not_started(env: Environmen
         assert "is Creating in Azure ML, not Succeeded; try again" in api.post(status=409)["error"]
         azure_ml.misbehave(Fault(path="/versions", status=403))
         assert "Microsoft.MachineLearningServices/workspaces/models/versions/read" in api.post(status=503)["error"]
-        page = api.page(VERSION_20, method="POST")
+        page = api.page(VERSION_20, method="POST", data={"action": "match"})
     with served(env, CONFIRM_MODELS="false") as api:
         error = api.post(status=409)["error"]
     two = f"{WORKSPACE},{WORKSPACE[:-4]}dev"
@@ -511,7 +514,7 @@ def test_an_invalid_request_starts_nothing(env: Environment, api: Api) -> None:
         ({"claim": "0" * 32}, 404, "has no claim"),
         ({"claim": "<b>", "idempotency_key": IDEMPOTENCY_KEY}, 404, "has no claim <b>"),
         ({"action": "match", "idempotency_key": "short"}, 400, "8 to 64"),
-        ({"idempotency_key": IDEMPOTENCY_KEY}, 400, "action 'start' needs `claim`"),
+        ({"action": "start", "idempotency_key": IDEMPOTENCY_KEY}, 400, "action 'start' needs `claim`"),
         ({"action": "start"}, 400, "action 'start' needs `claim`; action 'start' needs `idempotency_key`"),
         ({"action": "match", "claim": claim}, 400, "action 'match' has no `claim`; leave it out"),
         ({"action": "try", "claim": claim, "idempotency_key": "x"}, 400, "has no `idempotency_key`; leave it out"),
@@ -627,9 +630,7 @@ def test_a_person_may_start_a_version_ten_times_an_hour(env: Environment, api: A
     env.clock.advance(hours=1, seconds=1)
     api.post(claim=claim, idempotency_key="one-more-key")
 
-    assert error == (
-        f"{MODEL}:20 was started manually at fraud/Deploy sklearn model 10 times in the last hour; try again later"
-    )
+    assert error == f"{MODEL}:20 was started manually at fraud/1 10 times in the last hour; try again later"
     assert repeated["entries"][0]["release"]["name"] == "Release-2"
     assert len(env.versions) == 12
 
