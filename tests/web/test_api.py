@@ -433,7 +433,7 @@ def test_a_version_without_a_route_is_not_restarted(env: Environment, tmp_path: 
     with served(env, RELEASE_MAP=release_map(tmp_path, model="other")) as api:
         error = api.post(status=409, claim=first_claim(api), idempotency_key=IDEMPOTENCY_KEY)["error"]
 
-    no_route = f"no route for {MODEL}:20 leads to fraud/Deploy sklearn model now: no route names the model {MODEL}"
+    no_route = f"no route for {MODEL}:20 leads to fraud/1 now: no route names the model {MODEL}"
     assert error.startswith(f"{no_route}; matched with the tags (area = diabetes")
     assert error.endswith("; change the release map and deploy it, or change the tags in Azure ML")
     assert env.versions == ["20"]
