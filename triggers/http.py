@@ -10,10 +10,13 @@ from azure.core.exceptions import AzureError
 
 from model_release.domain.history import ByHand
 from model_release.errors import ConfigurationError
+from model_release.session import origin
 from model_release.text import service_problem, shorten
 
 # The texts of a person, and how many characters each may have.
 _MOST_CHARACTERS = {"by": 100, "comment": 500}
+_JSON, _FORM = "application/json", "application/x-www-form-urlencoded"
+_NO_STORE = {"Cache-Control": "no-store"}
 
 
 class HttpError(Exception):
@@ -59,20 +62,26 @@ def is_foreign(request: func.HttpRequest) -> bool:
 
     https://developer.mozilla.org/docs/Web/HTTP/Reference/Headers/Sec-Fetch-Site
     """
-    site = request.headers.get("Sec-Fetch-Site")
-    if site:
-        return site not in ("same-origin", "none")
-    origin = request.headers.get("Origin")
-    return bool(origin) and origin.partition("://")[2] != urlsplit(request.url).netloc
+    site, sender = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
+    foreign_site = bool(site) and site not in ("same-origin", "none")
+    return foreign_site or (bool(sender) and origin(sender) != origin(request.url))
 
 
 def body(request: func.HttpRequest) -> dict[str, str]:
-    """Read the fields of a form or of a JSON object; raises HttpError."""
+    """Read the fields of a form or of a JSON object; raises HttpError.
+
+    The host passes on a body in chunks as an empty one.
+    """
+    kind = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    content = request.get_body()
+    if not content:
+        raise HttpError(400, "the body is empty; send a form or a JSON object, with a Content-Length")
+    if kind not in (_JSON, _FORM):
+        raise HttpError(415, f"Content-Type: {shorten(kind)!r} is not {_JSON!r} or {_FORM!r}")
     try:
-        text = request.get_body().decode()
-        if request.headers.get("Content-Type", "").startswith("application/json"):
-            fields = json.loads(text or "{}").items()
-            return {name: str(value) for name, value in fields if value is not None}
+        text = content.decode()
+        if kind == _JSON:
+            return {name: str(value) for name, value in json.loads(text).items() if value is not None}
         return dict(parse_qsl(text))
     except (ValueError, AttributeError, RecursionError) as error:
         raise HttpError(400, "the body is not a form or a JSON object") from error
@@ -113,7 +122,7 @@ def link(request: func.HttpRequest, path: str, **values: str) -> str:
 
 def json_answer(value: object, status: int = 200) -> func.HttpResponse:
     """Answer with JSON."""
-    headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+    headers = {"Cache-Control": "no-store", "Vary": "Accept", "X-Content-Type-Options": "nosniff"}
     return func.HttpResponse(json.dumps(value), status_code=status, headers=headers, mimetype="application/json")
 
 
@@ -124,4 +133,10 @@ def page(request: func.HttpRequest, name: str, status: int = 200, **values: Any)
 
     home = link(request, "../../releases" if request.route_params else "releases")
     text = pages.render(name, home=home, code=request.params.get("code", ""), **values)
-    return func.HttpResponse(text, status_code=status, headers=pages.HEADERS, mimetype="text/html", charset="utf-8")
+    headers = pages.HEADERS | (_NO_STORE if "code" in request.params else {})
+    return func.HttpResponse(text, status_code=status, headers=headers, mimetype="text/html", charset="utf-8")
+
+
+def see_other(location: str) -> func.HttpResponse:
+    """Redirect to a page after a change; the address may contain a key."""
+    return func.HttpResponse(status_code=303, headers={"Location": location, "Vary": "Accept", **_NO_STORE})

@@ -12,7 +12,18 @@ from model_release.flow.steer import LineNow, pin_what_is_out, read_lines, unpin
 from model_release.flow.sweep import Sweep
 from model_release.text import shorten
 from model_release.web import views
-from triggers.http import HttpError, answered, body, by_hand, is_foreign, json_answer, link, problems_of, wants_json
+from triggers.http import (
+    HttpError,
+    answered,
+    body,
+    by_hand,
+    is_foreign,
+    json_answer,
+    link,
+    problems_of,
+    see_other,
+    wants_json,
+)
 
 _ACTIONS = {"pin": ("yes",), "unpin": ("yes", "keep")}
 _WHERE = {"workspace": "in workspace", "target": "on"}
@@ -85,5 +96,4 @@ def _problems(asked: Mapping[str, str]) -> list[str]:
 
 def _see(req: func.HttpRequest, entries: list[HistoryEntry]) -> func.HttpResponse:
     model, version = entries[0].model_version
-    location = link(req, f"../releases/{quote(model)}/{quote(version)}", workspace=entries[0].workspace)
-    return func.HttpResponse(status_code=303, headers={"Location": location})
+    return see_other(link(req, f"../releases/{quote(model)}/{quote(version)}", workspace=entries[0].workspace))

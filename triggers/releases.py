@@ -28,6 +28,7 @@ from triggers.http import (
     json_answer,
     link,
     page,
+    see_other,
     wants_json,
 )
 from triggers.manual import do
@@ -142,8 +143,7 @@ def _start(req: func.HttpRequest, start_release: StartRelease, *, signs_people_i
 
 
 def _see(req: func.HttpRequest, detail: ModelVersionDetail, done: str) -> func.HttpResponse:
-    location = link(req, "", workspace=detail.registered.workspace.id, done=done)
-    return func.HttpResponse(status_code=303, headers={"Location": location})
+    return see_other(link(req, "", workspace=detail.registered.workspace.id, done=done))
 
 
 def _recorded(req: func.HttpRequest, start_release: StartRelease) -> list[ModelVersionDetail]:

@@ -13,6 +13,7 @@ from model_release.cli.show import show
 from model_release.cli.start import start
 from model_release.cli.steer import pin, set_mark_back, unpin
 from model_release.errors import ConfigurationError, ModelReleaseError
+from model_release.text import redact, visible
 
 
 class Commands(click.Group):
@@ -24,9 +25,12 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except ConfigurationError as error:
             lines = ["Correct the settings and the release map:", *(str(fault) for fault in error.faults)]
-            raise click.ClickException("\n  ".join(lines)) from error
+            raise click.ClickException(visible(redact("\n  ".join(lines)))) from error
         except ModelReleaseError as error:
-            raise click.ClickException(str(error)) from error
+            raise click.ClickException(visible(redact(str(error)))) from error
+        except click.ClickException as error:
+            vars(error)["message"] = visible(redact(error.message))
+            raise
 
 
 @click.group(cls=Commands, help="Start Azure DevOps releases for models that are registered in Azure ML.")

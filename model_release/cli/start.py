@@ -70,8 +70,10 @@ def start(
     if pin and claim is None:
         raise click.ClickException("This version has no claim, so it cannot be pinned. Start it first.")
     confirm("\n".join([_effect(detail, claim, pin=pin), *_consequences(claim, pin=pin)]), yes=yes)
-    body = {"by": by, "comment": comment} | ({"claim": claim["claim"]} if claim else {})
-    if claim is None or claim["final"] or pin:
+    body = {"action": "match", "by": by, "comment": comment}
+    if claim:
+        body |= {"action": "start" if claim["final"] or pin else "try", "claim": claim["claim"]}
+    if body["action"] != "try":
         body["idempotency_key"] = idempotency_key or str(uuid.uuid4())
     if pin:
         body["pin"] = "yes"

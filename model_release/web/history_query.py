@@ -50,7 +50,7 @@ def _end(text: str) -> datetime:
 
 
 def _limit(text: str) -> int:
-    limit = int(text)
+    limit = int(text) if text.isascii() and text.isdecimal() else 0
     if not 1 <= limit <= _HIGHEST_LIMIT:
         raise ValueError
     return limit
@@ -63,6 +63,6 @@ _PARAMETERS: Mapping[str, tuple[Callable[[str], Any], str]] = {
     "since": (_begin, _TIME),
     "until": (_end, _TIME),
     "ignored": ({"yes": True, "no": False}.__getitem__, "'yes' or 'no'"),
-    "continuation": (_matching(r"\d{16} [0-9a-f]{32}"), "the `continuation` of an answer"),
+    "continuation": (_matching(r"[0-9]{16} [0-9a-f]{32}"), "the `continuation` of an answer"),
     "limit": (_limit, f"a whole number from 1 to {_HIGHEST_LIMIT}"),
 }
