@@ -18,12 +18,14 @@ from local.azure_devops_locations import RESOURCES
 from local.serving import Server
 from model_release.__main__ import main
 from model_release.app import LazyCredential, build
+from model_release.azure_devops.client import AzureDevOps
+from model_release.azure_devops.session import PatSignIn
 from model_release.azure_ml.models import AzureMl, AzureMlError
 from model_release.domain.events import Workspace
 from model_release.errors import ConfigurationError, RefusedError
 from model_release.flow.publish import Topic, TopicError
 from model_release.session import CredentialSession, OtherServerError
-from tests.azure_devops.plans import client, create, release_plan, run_plan
+from tests.azure_devops.plans import create, release_plan, run_plan
 from tests.environment import EVENTS, WORKSPACE, Environment
 
 CREDENTIAL: Any = SimpleNamespace(get_token=lambda *_, **__: AccessToken("token", 2**31))
@@ -93,15 +95,19 @@ def test_no_redirect_takes_a_credential_to_another_server(elsewhere: Elsewhere, 
     ["http://{host}/{{project}}", "http://{host}\\@own/x", "//{host}/x", "http://user@{host}", "http:{host}/x"],
 )
 def test_a_route_template_of_azure_devops_does_not_name_another_server(
-    env: Environment, elsewhere: Elsewhere, template: str, plan: Any
+    env: Environment, elsewhere: Elsewhere, template: str, plan: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Only a server of the organization's own is asked for its templates; here it is behind a proxy.
+    monkeypatch.setenv("HTTP_PROXY", env.azure_devops_url)
+    behind = AzureDevOps("http://azure.invalid/contoso", PatSignIn("a token"), timeout=10)
     template = template.format(host=elsewhere.host)
     shown = [{**resource.shown(), "routeTemplate": template} for resource in RESOURCES]
     env.azure_devops.misbehave(Fault(method="OPTIONS", status=200, body={"count": len(shown), "value": shown}))
 
     with pytest.raises(RefusedError):
-        create(client(env), plan())
+        create(behind, plan())
 
+    assert "OPTIONS" in {one.method for one in env.azure_devops.requests}
     assert env.started == []
 
 

@@ -575,8 +575,9 @@ def test_the_form_restarts_once_and_leads_back_to_the_model_version(env: Environ
     register(env, 20)
     page = api.page(f"{VERSION_20}?code={KEY}", headers={"x-functions-key": ""})
     (form,) = page.all("form")
-    fields = {field["name"]: field["value"] for field in page.all("input")}
-    assert set(fields) == {"action", "claim", "idempotency_key"}
+    fields = {field["name"]: field.get("value", "") for field in page.all("input")}
+    assert set(fields) == {"action", "claim", "idempotency_key", "pin", "by", "comment"}
+    del fields["pin"]  # a checkbox that is not checked is not sent
     assert page.answer.headers["Cache-Control"] == "no-store"
 
     for _ in range(2):
