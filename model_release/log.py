@@ -46,9 +46,13 @@ def log_entry(entry: HistoryEntry) -> HistoryEntry:
     return entry
 
 
-def log_catch_up(workspace: str, *, listed: int, started: int, complete: bool) -> None:
-    """Log one catch-up run of a workspace: versions listed, releases started, and whether nothing was left out."""
-    _log({"event": "catch_up", "workspace": workspace, "listed": listed, "started": started, "complete": complete})
+def log_catch_up(workspace: str, *, listed: int, started: int, unannounced: int, complete: bool) -> None:
+    """Log one catch-up run of a workspace.
+
+    It has the versions listed, the releases started, the versions without an event, and whether nothing was left out.
+    """
+    counts = {"listed": listed, "started": started, "unannounced": unannounced}
+    _log({"event": "catch_up", "workspace": workspace, **counts, "complete": complete})
 
 
 def log_sweep(pending: int, oldest_seconds: int | None) -> None:

@@ -71,7 +71,16 @@ class CatchUp:
             self.cursors.write(run.workspace, run.next_cursor())
             for problem in run.skipped:
                 logger.warning("%s", problem)
-            log_catch_up(run.workspace.id, listed=run.versions, started=run.started, complete=not run.problem)
+            if run.unannounced:
+                advice = "check that an event subscription delivers ModelRegistered to this app"
+                logger.warning("no event announced %s versions of %s; %s", run.unannounced, run.workspace.title, advice)
+            log_catch_up(
+                run.workspace.id,
+                listed=run.versions,
+                started=run.started,
+                unannounced=run.unannounced,
+                complete=not run.problem,
+            )
         return [entry for run in runs for entry in run.entries]
 
     def _begin(self, workspace: Workspace) -> list[CatchUpRun]:
@@ -176,6 +185,7 @@ class CatchUp:
         if before:
             return entries + self.start_release.start_missing(event, before)
         if run.is_new(version):
+            run.unannounced += run.awaited(version)
             return self.start_release.registered(event.body, delivered=False)
         return []
 

@@ -17,6 +17,8 @@ OVERLAP = timedelta(hours=1)
 PROMOTED_WITHIN = timedelta(days=14)
 # A model that seems unchanged is listed once an hour; the timer may be some seconds early.
 LISTED_EVERY = timedelta(minutes=59)
+# An event arrives within seconds; one that is late may be delivered again after minutes.
+EVENT_WITHIN = timedelta(minutes=15)
 _CREATING = "Creating"
 _NEVER_READY = ("Failed", "Canceled", "Deleting")
 
@@ -33,6 +35,7 @@ class CatchUpRun:
     models: dict[str, ModelContainer] = field(default_factory=dict)
     entries: list[HistoryEntry] = field(default_factory=list)
     versions: int = 0
+    unannounced: int = 0
     problem: str = ""
     ended: bool = False
     cut_short: bool = False
@@ -121,6 +124,10 @@ class CatchUpRun:
             return True
         is_known = self._is_recording(version.model) or version.version in self.existing.get(version.model, {})
         return not is_known and version.created >= self.cursor.began - OVERLAP
+
+    def awaited(self, version: ModelVersion) -> bool:
+        """Whether an event should have announced a new version already; registries send none."""
+        return not self.workspace.is_registry and self.now - version.created > EVENT_WITHIN
 
     def as_it_existed(self, version: ModelVersion) -> RecordedVersion | None:
         """Return a version as it was recorded before the first run, None if it was not or has not changed since."""

@@ -118,7 +118,7 @@ def test_the_first_run_records_what_exists_and_starts_nothing(process: Process, 
     assert process.cursors.existing(WORKSPACE) == {"churn": {"20": ({"stage": "test"}, {"kind": "test"})}}
     assert azure_ml.asked == [("churn", NEVER)]
     assert lines(caplog) == [
-        {"event": "catch_up", "workspace": WORKSPACE.id, "listed": 1, "started": 0, "complete": True}
+        {"event": "catch_up", "workspace": WORKSPACE.id, "listed": 1, "started": 0, "unannounced": 0, "complete": True}
     ]
 
 
@@ -314,6 +314,23 @@ def test_missed_versions_are_started_oldest_first(process: Process, azure_ml: Az
     assert process.rows("pending") == {}
     assert "delete_entity" in process.client.operations
     assert run(process, azure_ml) == []
+
+
+def test_a_version_without_an_event_after_15_minutes_is_reported(
+    process: Process, azure_ml: AzureMl, caplog: Any
+) -> None:
+    caplog.set_level(logging.INFO)
+    began(process)
+    azure_ml.register("1", NOON - 15 * MINUTE)
+    run(process, azure_ml)
+    azure_ml.register("2", NOON - 15 * MINUTE - SECOND)
+    run(process, azure_ml)
+
+    assert [line["unannounced"] for line in lines(caplog)] == [0, 1]
+    assert [line for line in caplog.messages if line.startswith("no event announced")] == [
+        "no event announced 1 versions of workspace Prod; "
+        "check that an event subscription delivers ModelRegistered to this app"
+    ]
 
 
 @pytest.mark.parametrize(
