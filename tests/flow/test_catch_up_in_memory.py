@@ -327,10 +327,8 @@ def test_a_version_without_an_event_after_15_minutes_is_reported(
     run(process, azure_ml)
 
     assert [line["unannounced"] for line in lines(caplog)] == [0, 1]
-    assert [line for line in caplog.messages if line.startswith("no event announced")] == [
-        "no event announced 1 versions of workspace Prod; "
-        "check that an event subscription delivers ModelRegistered to this app"
-    ]
+    (warning,) = (line for line in caplog.messages if line.startswith("no event announced"))
+    assert warning.startswith("no event announced 1 versions of workspace Prod; check that an event subscription")
 
 
 @pytest.mark.parametrize(
