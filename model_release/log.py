@@ -6,7 +6,7 @@ Azure's Python worker sends only the message to the host and drops the other fie
 import json
 import logging
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from model_release.domain.history import HistoryEntry
@@ -38,6 +38,7 @@ def only_warnings(*libraries: str) -> None:
 
 
 logger = get_logger(__name__)
+Log = Callable[[HistoryEntry], HistoryEntry]
 
 
 def log_entry(entry: HistoryEntry) -> HistoryEntry:

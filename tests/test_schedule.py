@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from model_release.schedule import Schedule, ScheduleError
+from model_release.settings.schedule import Schedule, ScheduleError
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from model_release.domain.claims import Claim
 from model_release.domain.history import ByHand, HistoryEntry
-from model_release.flow.pin import refuse_if_pinned
+from model_release.flow.manually import refuse_if_pinned
 from model_release.flow.start_release import StartRelease
 from model_release.flow.steer import set_mark_back
 from model_release.log import log_entry

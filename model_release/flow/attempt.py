@@ -13,7 +13,7 @@ from model_release.domain.routing import NO_ROUTING, Routing
 from model_release.domain.targets import Plan, Target
 from model_release.errors import AzureDevOpsError, RefusedError, TemporaryError
 from model_release.flow.confirm import Ask, Confirm, Confirmed
-from model_release.flow.pin import kept_back
+from model_release.flow.manually import kept_back
 from model_release.store.claims import Claims, Clock
 from model_release.store.high_water_mark import HighWaterMarks, Obstacle
 from model_release.store.targets import Targets

@@ -15,15 +15,12 @@ from model_release.errors import EventError
 from model_release.flow import manually
 from model_release.flow.attempt import Attempts, OpenAttempt
 from model_release.flow.confirm import Ask, Cause, Confirmed, as_confirmed, besides, registered_anew
-from model_release.flow.pin import pin_or_refuse
 from model_release.flow.record import Recorder
-from model_release.log import all_of, log_entry
+from model_release.log import Log, all_of, log_entry
 from model_release.store.claims import Claims
 from model_release.store.pending import Pending
 from model_release.store.targets import Targets
 from model_release.tracing import traced
-
-Log = Callable[[HistoryEntry], HistoryEntry]
 
 
 @dataclass(frozen=True)
@@ -93,7 +90,7 @@ class StartRelease:
         ask, recorded = self._ask(event, by_hand=True), Confirmed(event, self._route(event)) if who.pins else None
         now = manually.confirmed_now(ask, recorded)
         if plan := self.attempts.plan_for(claim, now.routing.plans):
-            pin_or_refuse(claim, idempotency_key, who, self.recorder, self.targets.last_resolved(plan.target))
+            manually.pin_or_refuse(claim, idempotency_key, who, self.recorder, self.targets.last_resolved(plan.target))
             return self._attempt_all((plan,), Cause(now.event, ask, idempotency_key, by_hand=True, who=who), log_entry)
         raise manually.not_routed(claim.target, now)
 

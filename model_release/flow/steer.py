@@ -12,7 +12,7 @@ from model_release.domain.routing import NO_ROUTING
 from model_release.errors import RefusedError
 from model_release.flow.attempt import OpenAttempt
 from model_release.flow.confirm import Confirmed
-from model_release.flow.pin import pinned
+from model_release.flow.manually import pinned
 from model_release.flow.record import Recorder
 from model_release.flow.start_release import StartRelease
 from model_release.flow.sweep import Sweep, logged

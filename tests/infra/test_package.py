@@ -18,7 +18,8 @@ LEFT_OUT = [
 ]  # fmt: skip
 PACKED = [
     "function_app.py", "host.json", "requirements.txt", "release_map.yaml", "release_map.schema.json",
-    "triggers/http.py", "model_release/app.py", "model_release/web/pages/base.html", "model_release/settings.py",
+    "triggers/http.py", "model_release/app.py", "model_release/web/pages/base.html",
+    "model_release/settings/__init__.py",
 ]  # fmt: skip
 
 

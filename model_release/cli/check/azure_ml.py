@@ -9,7 +9,7 @@ from model_release.azure_ml.models import AzureMl
 from model_release.azure_ml.pace import READS_A_SECOND
 from model_release.cli.check.findings import Finding, Severity
 from model_release.domain.events import Workspace
-from model_release.schedule import Schedule
+from model_release.settings.schedule import Schedule
 
 _ANY_MODEL, _ANY_VERSION = ModelContainer("model", ""), "1"
 _LIMIT = 25

@@ -2,21 +2,24 @@
 
 import binascii
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from itertools import takewhile
 from pathlib import Path
 from typing import TypeVar
-from urllib.parse import SplitResult, urlsplit
 
 from azure.core.utils import parse_connection_string
 
 from model_release.domain.events import Workspace
 from model_release.domain.lease import LEAST_TIMEOUTS
 from model_release.errors import ConfigurationError, Fault
-from model_release.schedule import Schedule
+from model_release.settings.addresses import LOOPBACK as LOOPBACK
+from model_release.settings.addresses import InvalidValueError as InvalidValueError
+from model_release.settings.addresses import azure_devops_url as azure_devops_url
+from model_release.settings.addresses import is_service as is_service
+from model_release.settings.addresses import server_url, topic_endpoint
+from model_release.settings.schedule import Schedule
 from model_release.text import shorten
 
 _T = TypeVar("_T")
@@ -29,9 +32,6 @@ AZURITE = (
 )
 AZURE = "https://management.azure.com"
 CATCH_UP_SCHEDULE = "0 */5 * * * *"
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
-_ORGANIZATION = "https://dev.azure.com/contoso"
-_SERVICE_HOSTS = ("dev.azure.com", ".visualstudio.com")
 
 
 @dataclass(frozen=True)
@@ -68,14 +68,6 @@ class Settings:
         return {"AZURE_DEVOPS_PAT": self.azure_devops_pat, **keys}
 
 
-class InvalidValueError(ValueError):
-    """A value is invalid: the problem and its fix."""
-
-    def __init__(self, problem: str, fix: str = "") -> None:
-        super().__init__(problem)
-        self.fix = fix
-
-
 def release_map_path(environment: Mapping[str, str], folder: Path) -> Path:
     """Return the path of the release map; a relative path starts in the folder."""
     return folder / (environment.get("RELEASE_MAP", "").strip() or "release_map.yaml")
@@ -107,61 +99,18 @@ def read(environment: Mapping[str, str]) -> Settings:
         "azure_devops_pat": get("AZURE_DEVOPS_PAT", _secret),
         "workspaces": get("AML_WORKSPACES", _workspaces),
         "registries": get("AML_REGISTRIES", partial(_sources, "registry")),
-        "resource_manager_url": get("AZURE_RESOURCE_MANAGER_URL", _url, AZURE),
+        "resource_manager_url": get("AZURE_RESOURCE_MANAGER_URL", server_url, AZURE),
         "confirm_models": get("CONFIRM_MODELS", _boolean, "true"),
         "timeout": timeout,
         "lease": lease,
         "first_retry": get("FIRST_RETRY_SECONDS", _seconds, "60"),
-        "outcome_topic": get("OUTCOME_TOPIC_ENDPOINT", _topic),
+        "outcome_topic": get("OUTCOME_TOPIC_ENDPOINT", topic_endpoint),
         "catch_up_schedule": get("CATCH_UP_SCHEDULE", Schedule.parse, CATCH_UP_SCHEDULE),
     }
     if faults:
         raise ConfigurationError(faults)
     # Without a fault none of them is None.
     return Settings(**values)  # type: ignore[arg-type]
-
-
-def azure_devops_url(text: str, token: str) -> str:
-    """Check the address of an organization or an on-premises collection; raises ValueError with a `fix`."""
-    fix = f"set it to the address of your organization, such as {_ORGANIZATION}"
-    if not text:
-        raise InvalidValueError("missing", fix)
-    parts = urlsplit(_url(text))
-    segments = [segment for segment in parts.path.split("/") if segment]
-    host = (parts.hostname or "").lower()
-    in_service = host.endswith(_SERVICE_HOSTS)
-    right = _organization(host, segments) if in_service else _collection(parts, segments)
-    if not right:
-        raise InvalidValueError(f"{shorten(text)!r} does not name an organization", fix)
-    given = f"{parts.scheme}://{'/'.join([parts.netloc, *segments])}"
-    if given.lower() != right.lower():
-        kind = "an organization" if in_service else "a collection"
-        raise InvalidValueError(f"{shorten(text)!r} is not the address of {kind}", f"set it to {right}")
-    # Without a token, one of Entra ID would be sent, which belongs to Azure DevOps Services.
-    if not (is_service(host) or token):
-        problem = f"{shorten(text)!r} is not an address of Azure DevOps Services, and AZURE_DEVOPS_PAT is missing"
-        raise InvalidValueError(problem, f"{fix}, or set AZURE_DEVOPS_PAT for Azure DevOps Server")
-    return given
-
-
-def is_service(host: str) -> bool:
-    """Whether a host belongs to Azure DevOps Services, or is a local emulator of it."""
-    return host.lower().endswith(_SERVICE_HOSTS) or host in LOOPBACK
-
-
-def _organization(host: str, segments: Sequence[str]) -> str:
-    """Return the address of the organization, without the service of a host such as vsrm, and without a project."""
-    if host.endswith("dev.azure.com"):
-        return f"https://dev.azure.com/{segments[0]}" if segments and segments[0][0] != "_" else ""
-    name = host.partition(".")[0]
-    # A part of each address of the time before `dev.azure.com`.
-    collection = segments[:1] if [segment.lower() for segment in segments[:1]] == ["defaultcollection"] else []
-    return "" if name in ("app", "www") else "/".join([f"https://{name}.visualstudio.com", *collection])
-
-
-def _collection(parts: SplitResult, segments: Sequence[str]) -> str:
-    """Return the address without `_apis` and what follows."""
-    return f"{parts.scheme}://{'/'.join([parts.netloc, *takewhile(lambda segment: segment[0] != '_', segments)])}"
 
 
 def _seconds(text: str) -> timedelta:
@@ -174,29 +123,6 @@ def _boolean(text: str) -> bool:
     if text.lower() not in ("true", "false"):
         raise InvalidValueError(f"{shorten(text)!r} is not true or false")
     return text.lower() == "true"
-
-
-def _url(text: str) -> str:
-    try:
-        parts = urlsplit(text)
-        port = parts.port
-    except ValueError as error:
-        raise InvalidValueError("the address has an invalid host or port") from error
-    if "@" in text or parts.query or parts.fragment:
-        # The value may contain a secret and is not repeated.
-        raise InvalidValueError("the address has a user, a password, a query or a fragment", "remove it")
-    if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in LOOPBACK):
-        raise InvalidValueError(f"{shorten(text)!r} does not begin with https://")
-    if not parts.hostname or port == 0:
-        raise InvalidValueError(f"{shorten(text)!r} does not name a server")
-    return text.rstrip("/")
-
-
-def _topic(text: str) -> str:
-    if text and urlsplit(_url(text)).path.rstrip("/") != "/api/events":
-        example = "https://TOPIC.REGION-1.eventgrid.azure.net/api/events"
-        raise InvalidValueError(f"{shorten(text)!r} is not the endpoint of an Event Grid topic, such as {example}")
-    return text.rstrip("/")
 
 
 def _secret(text: str) -> str:
@@ -231,7 +157,7 @@ def _connection_string(text: str) -> str:
         names = parse_connection_string(_secret(text))
         binascii.a2b_base64(names.get("accountkey", ""), strict_mode=True)
         protocol = names.get("defaultendpointsprotocol", "https")
-        _url(names.get("tableendpoint") or f"{protocol}://storage")
+        server_url(names.get("tableendpoint") or f"{protocol}://storage")
     except InvalidValueError:
         raise
     except ValueError:
@@ -257,6 +183,6 @@ def _storage(text: str, environment: Mapping[str, str]) -> Storage:
     if not endpoint and not re.fullmatch(r"[a-z0-9]{3,24}", account):
         raise InvalidValueError(f"AzureWebJobsStorage__accountName {shorten(account)!r} is not a storage account")
     return Storage(
-        table_endpoint=_url(endpoint) if endpoint else f"https://{account}.table.core.windows.net",
+        table_endpoint=server_url(endpoint) if endpoint else f"https://{account}.table.core.windows.net",
         client_id=environment.get("AzureWebJobsStorage__clientId", ""),
     )
