@@ -138,7 +138,7 @@ class Sweep:
             # It was cut off before its claim was inserted, or is about to insert it.
             self.pending.forget(due)
         elif claim.state.final:
-            self.start_release.recorder.write_history(claim, self.history.etag(claim))
+            self.history.write(claim)
             self.pending.delete(due.partition, due.row)
         elif claim.next_attempt <= self.clock() or self._may_go_early(claim, has_turn=has_turn):
             return self.start_release.resume(claim)

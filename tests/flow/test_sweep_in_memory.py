@@ -9,7 +9,7 @@ from unittest.mock import Mock
 import pytest
 from azure.core.exceptions import ServiceRequestError
 
-from model_release.domain.claims import Claim, State
+from model_release.domain.claims import Attempt, Claim, State
 from model_release.domain.history import HistoryEntry, HistoryQuery
 from model_release.domain.retry import Availability
 from model_release.errors import RefusedError, TemporaryError, UnknownOutcomeError
@@ -313,9 +313,10 @@ def test_a_final_claim_gets_its_history_entry_and_is_not_pending_any_more(proces
     assert list(process.history.page(HistoryQuery()).entries) == [HistoryEntry.of(final)]
 
 
-def test_a_history_entry_that_differs_from_a_final_claim_is_replaced(process: Process) -> None:
+def test_a_history_entry_of_an_earlier_attempt_is_replaced(process: Process) -> None:
     claim = waiting(process)
-    final = process.claims.update(claim, replace(claim, state=State.STARTED, next_attempt=NOON))
+    attempts = (*claim.attempts, Attempt(2, NOON + SECOND, State.STARTED, "created"))
+    final = process.claims.update(claim, replace(claim, state=State.STARTED, attempts=attempts))
     process.later(MINUTE)
 
     assert process.sweep.run() == []

@@ -80,18 +80,6 @@ def test_ignored_events_are_merged_by_time_if_they_are_included(env: Environment
     assert versions(history, HistoryQuery(state=State.IGNORED)) == ["4", "2"]
 
 
-@pytest.mark.parametrize(
-    ("model", "found"), [("fraud_a", ["1"]), ("fraud_*", ["3", "2", "1"]), ("fraud", []), ("*", ["3", "2", "1"])]
-)
-def test_the_model_is_a_whole_name_or_a_prefix_with_an_asterisk(
-    env: Environment, history: History, model: str, found: list[str]
-) -> None:
-    for version, name in enumerate(("fraud_a", "fraud_ab", "fraud_B"), 1):
-        register(env, version, model=name)
-
-    assert versions(history, HistoryQuery(model=model, state=State.IGNORED)) == found
-
-
 def test_an_event_that_cannot_be_read_is_found_by_its_model(env: Environment, history: History) -> None:
     env.registered(event(model="churn", version="1/2"))
     env.registered(event(model="churn", version=3, ModelTags=1))
