@@ -201,7 +201,7 @@ def set_up(port: int = 0) -> Iterator[Stage]:
             "FIRST_RETRY_SECONDS": "1",
         }
         host = stack.enter_context(functions_host(settings))
-        history = app_module.build({**os.environ, **settings}).history
+        history = app_module.build({**os.environ, **settings}).sweep.history
         yield Stage(host.url, azure_ml, azure_devops, server, history)
 
 

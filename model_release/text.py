@@ -1,6 +1,7 @@
 """Foreign text, made safe to show."""
 
 import json
+from datetime import datetime, timedelta
 
 _MOST_CHARACTERS = 200
 _NO_ANSWER = "no answer in time"
@@ -31,6 +32,20 @@ def shorten(value: object) -> str:
 def visible(text: str) -> str:
     """Escape the characters that change how other characters are shown, such as a right-to-left mark."""
     return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
+
+
+def duration(time: timedelta) -> str:
+    """Write a length of time for people, in its largest unit."""
+    seconds = round(abs(time.total_seconds()))
+    for unit, size, most in (("s", 1, 90), ("min", 60, 90), ("h", 3600, 36)):
+        if seconds < most * size:
+            return f"{seconds // size} {unit}"
+    return f"{seconds // 86400} days"
+
+
+def relative(time: datetime, now: datetime) -> str:
+    """Write a time as people say it."""
+    return f"{duration(now - time)} ago" if time <= now else f"in {duration(time - now)}"
 
 
 def network_reason(error: BaseException, seconds: float = 0) -> str:

@@ -33,8 +33,8 @@ NOBODY = ByHand()
 class HistoryEntry:
     """One entry of the history; the last four values, of this attempt only, are not stored.
 
-    `time` is when the state changed last, `received` when the event arrived or a person asked for the start. `line` is
-    the partition and the row of its high-water mark, empty without a claim.
+    `time` is when the state changed last, `received` when the event arrived or a person asked for the start. `claim`
+    is the key of the claim and `line` the partition and the row of its high-water mark; both are empty without a claim.
     `log_reason` is the reason without values of tags and properties, empty if the reason has none.
     """
 
@@ -58,6 +58,7 @@ class HistoryEntry:
     received: datetime = NEVER
     restart: bool = False
     line: str = ""
+    claim: str = ""
     milliseconds: int = field(default=0, compare=False)
     log_reason: str = field(default="", compare=False)
     unavailable: bool = field(default=False, compare=False)
@@ -92,6 +93,7 @@ class HistoryEntry:
             comment=claim.comment,
             received=claim.created,
             restart=bool(claim.idempotency_key),
+            claim=claim.key,
             line=f"{claim.partition} {claim.target_digest}",
         )
 
@@ -100,7 +102,8 @@ class HistoryEntry:
 class HistoryQuery:
     """A selection of entries; `continuation` is where a page begins.
 
-    Model, target and workspace are parts of the names without regard to case, or patterns with `*`.
+    `pinned` selects lines with a pin. Model, target and workspace are parts of the names without regard to case, or
+    patterns with `*`.
     """
 
     model: str = ""
@@ -108,6 +111,7 @@ class HistoryQuery:
     workspace: str = ""
     state: State | None = None
     open_only: bool = False
+    pinned: bool = False
     since: datetime | None = None
     until: datetime | None = None
     ignored: bool = False

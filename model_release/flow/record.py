@@ -84,7 +84,7 @@ class Recorder:
 
     def note(self, claim: Claim, reason: str, by_hand: ByHand) -> HistoryEntry:
         """Record what a person did with the line of a claim."""
-        entry = replace(HistoryEntry.of(claim), time=self.clock(), reason=reason[:_REASON_CHARACTERS])
+        entry = replace(HistoryEntry.of(claim), time=self.clock(), attempt=0, reason=reason[:_REASON_CHARACTERS])
         entry = replace(entry, by=by_hand.by, by_verified=by_hand.by_verified, comment=by_hand.comment)
         self.history.write_alone(entry)
         return entry

@@ -8,9 +8,9 @@
 """
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from datetime import datetime, timedelta
 from heapq import merge
 from itertools import chain, islice
@@ -29,7 +29,7 @@ KEEP = timedelta(days=90)
 _HISTORY = "history"
 _IGNORED = "ignored"
 _LATE = "history_late"
-# Whoever reads what has changed lately finds an entry that is written sooner.
+# An entry that is written sooner is among those that have changed lately.
 _LATE_AFTER = timedelta(minutes=1)
 _BLANK = {"state": ""}
 # So many entries are read for one page, whichever of them match.
@@ -47,9 +47,10 @@ class History:
         self._clock = clock
 
     def write_alone(self, entry: HistoryEntry) -> None:
-        """Write an entry that belongs to no claim: of an ignored event, or of what a person did."""
+        """Write an entry that belongs to no attempt: of an ignored event, or of what a person did."""
         partition = _IGNORED if entry.state is State.IGNORED else _HISTORY
-        self._table.put(partition, f"{_newest_first(entry.time)} {uuid.uuid4().hex}", **_values(entry))
+        values = _values(replace(entry, attempt=0))
+        self._table.put(partition, f"{_newest_first(entry.time)} {uuid.uuid4().hex}", **values)
 
     def write(self, claim: Claim) -> None:
         """Write the entry of a claim at the time of its last attempt, and delete the one before.
@@ -91,26 +92,26 @@ class History:
         """Delete the entry of a claim after its last attempt, because another attempt has ended since then."""
         self._table.delete(_HISTORY, _rows(claim)[-1])
 
-    def changed(self, since: datetime) -> Iterator[tuple[str, HistoryEntry]]:
-        """Read the claims' keys and entries that have changed since this time, newest first, and those written late."""
+    def changed(self, since: datetime, late: Iterable[str] = ()) -> Iterator[tuple[str, HistoryEntry]]:
+        """Read the keys and entries that have changed since this time, newest first, and then those in these rows."""
         rows = self._table.query(
             "PartitionKey eq @partition and RowKey le @since and state ne @blank",
             partition=_HISTORY,
             since=f"{_newest_first(since)}~",
             blank="",
         )
-        late = (self._table.find(_HISTORY, row["RowKey"]) for row in self._late())
-        for row in chain(rows, filter(None, late)):
+        for row in chain(rows, filter(None, (self._table.find(_HISTORY, one) for one in late))):
             if row["state"]:
                 yield row["RowKey"].partition(" ")[2], _entry(row)
 
-    def forget_late(self) -> None:
-        """Delete the names of the entries that were written late, once they were read."""
-        for row in list(self._late()):
-            self._table.delete(_LATE, row["RowKey"])
+    def late(self) -> list[str]:
+        """Read the rows of the entries that were written late."""
+        return [row["RowKey"] for row in self._table.query("PartitionKey eq @late", late=_LATE)]
 
-    def _late(self) -> Iterator[TableEntity]:
-        return self._table.query("PartitionKey eq @late", late=_LATE)
+    def forget_late(self, late: Iterable[str]) -> None:
+        """Forget that these entries were written late."""
+        for row in late:
+            self._table.delete(_LATE, row)
 
     def page(self, query: HistoryQuery) -> HistoryPage:
         """Read the newest entries of a query; a page ends early if few of the entries match."""

@@ -310,7 +310,7 @@ def test_a_history_write_that_storage_carries_out_late_is_replaced(env: Environm
     (unknown,) = claims_of(env, 20)
 
     def carry_it_out() -> None:
-        env.app.history.write(unknown)
+        env.app.sweep.history.write(unknown)
         if killed:
             kill()
 

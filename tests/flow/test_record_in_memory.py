@@ -251,5 +251,7 @@ def test_a_mark_that_a_person_set_back_has_an_entry_of_its_own(process: Process)
 
     entry = process.recorder.note(after, "r" * 5000, ByHand("alice", comment="why"))
 
-    assert entry == replace(HistoryEntry.of(after), time=NOON + HOUR, reason="r" * 4000, by="alice", comment="why")
+    assert entry == replace(
+        HistoryEntry.of(after), time=NOON + HOUR, attempt=0, reason="r" * 4000, by="alice", comment="why"
+    )
     assert history(process) == [entry, HistoryEntry.of(after)]

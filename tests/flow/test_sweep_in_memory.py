@@ -14,8 +14,7 @@ from model_release.domain.history import HistoryEntry, HistoryQuery
 from model_release.domain.retry import Availability
 from model_release.errors import RefusedError, TemporaryError, UnknownOutcomeError
 from model_release.flow.sweep import SWEEP_THREADS, SWEEP_TIME, Sweep, sweep_threads
-from model_release.store.last_sweep import LastSweep, SweepRun
-from model_release.store.pending import LONGEST_FUNCTION
+from model_release.store.pending import LONGEST_FUNCTION, LastSweep, SweepRun
 from tests.flow.interruptions import Killed
 from tests.in_memory import CREATED, DAY, HOUR, LEASE, MINUTE, NOON, SECOND, WORKSPACE, Process, event_body
 

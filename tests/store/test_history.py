@@ -21,7 +21,7 @@ IDEMPOTENCY_KEY = "5f0c9d3e-0d53-4d0e-9a53-3d1f6f3f2b11"
 
 @pytest.fixture
 def history(env: Environment) -> History:
-    return env.start().history
+    return env.start().sweep.history
 
 
 def claims(env: Environment, version: str = "20") -> tuple[Claim, ...]:

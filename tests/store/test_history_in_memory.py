@@ -143,9 +143,11 @@ def test_what_has_changed_is_read_from_a_time_on_and_when_it_is_written_late(pro
     new = replace(new, attempts=(replace(new.attempts[0], time=process.clock()),))
     process.history.write(new)
 
-    changed = list(process.history.changed(NOON + MINUTE))
+    rows = process.history.late()
+    changed = list(process.history.changed(NOON + MINUTE, rows))
     assert changed == [(one.key, HistoryEntry.of(one)) for one in (new, late)]
-    process.history.forget_late()
+    process.history.forget_late(rows)
+    assert process.history.late() == []
     assert list(process.history.changed(NOON + MINUTE)) == [(new.key, HistoryEntry.of(new))]
 
 

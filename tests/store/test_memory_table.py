@@ -98,7 +98,7 @@ SCRIPTS: dict[str, list[Callable[[Any], Any]]] = {
 
 @pytest.mark.parametrize("script", SCRIPTS.values(), ids=SCRIPTS)
 def test_it_answers_as_table_storage_does(env: Environment, script: list[Callable[[Any], Any]]) -> None:
-    in_memory, real = MemoryTable(), env.app.history._table._client
+    in_memory, real = MemoryTable(), env.app.sweep.history._table._client
     in_memory.create_table()
     real.create_table()
 
