@@ -8,9 +8,10 @@ from typing import Any
 from model_release.domain.claims import State
 from model_release.domain.history import HistoryEntry, HistoryQuery
 from model_release.store.overview import OverviewLine
+from model_release.web.advice import ADVICE
 from model_release.web.views import entry, time_text
 
-_NEEDS_A_PERSON = (State.REFUSED, State.ABANDONED)
+_NEEDS_A_PERSON = {state for state, advice in ADVICE.items() if advice.needs_person}
 # What a line has, the most urgent first.
 _ATTENTION = ("person", "pending", "held", "pinned")
 _COUNTED = (State.REFUSED, State.ABANDONED, State.UNKNOWN, State.WAITING, State.HELD)

@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from model_release.domain.claims import State
 from model_release.text import duration, relative, visible
+from model_release.web.advice import ADVICE
 from model_release.web.history_query import OPEN
 from model_release.web.views import source_name
 
@@ -64,6 +65,7 @@ def _environment() -> Environment:
     )
     environment.globals |= {
         "style": _STYLE,
+        "advice": {state.value: advice for state, advice in ADVICE.items()},
         "states": [OPEN, *(state.value for state in State)],
         "open_states": [OPEN, *(state.value for state in State if not state.final), State.ABANDONED.value],
         # A release that was started is not deployed yet.
