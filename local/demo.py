@@ -236,6 +236,7 @@ def _keep(stage: Stage) -> None:
     print(f"""
 Everything is still running; Ctrl-C stops it. Try:
 
+  see what is out       {stage.host}/api/targets (brought up to date by the sweep)
   see what happened     {stage.host}/api/releases
   see the releases      {stage.azure_devops_server.url}
   register version 22   curl -i '{stage.host}{WEBHOOK}' -H 'aeg-event-type: Notification' \\

@@ -111,7 +111,7 @@ class AppClient:
         return list(found["model_versions"])
 
     def find(self, model: str, version: str, workspace: str | None) -> Json:
-        """Return the details, and until when Azure DevOps asked for a pause; without records, what Azure ML is asked for."""
+        """Return the details and the end of a pause; without records, the names by which the app asks Azure ML."""
         nothing: Json = {"model": model, "version": version, "workspace": workspace, "claims": []}
         missing = {"model_versions": [nothing], "throttled_until": None}
         return self._request("GET", _path(model, version), {"workspace": workspace}, missing=missing)

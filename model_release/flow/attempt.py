@@ -151,8 +151,7 @@ class Attempts:
         now, is_absent = self.clock(), confirmed.absent
         if is_absent and now - claim.created >= LISTED_WITHIN:
             return AttemptResult(State.WITHDRAWN, confirmed.reason)
-        wait = max(self.first_retry, confirmed.retry_after or timedelta())
-        next_attempt = now + min(wait, LONGEST_RETRY)
+        next_attempt = now + min(max(self.first_retry, confirmed.retry_after or timedelta()), LONGEST_RETRY)
         return AttemptResult(State.WAITING, confirmed.reason, next_attempt, unavailable=not is_absent, absent=is_absent)
 
     def _throttled(self, attempt: OpenAttempt) -> Guarded:
@@ -206,9 +205,8 @@ class Attempts:
             manually = " manually" if obstacle.manually else " first"
             return AttemptResult(State.SUPERSEDED, f"version {obstacle.sent} was sent{manually}")
         if obstacle.in_flight:
-            return AttemptResult(
-                State.WAITING, f"version {obstacle.in_flight} is still being created", self.clock() + SOON
-            )
+            reason = f"version {obstacle.in_flight} is still being created"
+            return AttemptResult(State.WAITING, reason, self.clock() + SOON)
         return kept_back(attempt.claim, obstacle.pin, self.clock())
 
     def _begins_a_line(self, attempt: OpenAttempt, obstacle: Obstacle) -> bool:

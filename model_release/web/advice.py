@@ -19,7 +19,7 @@ class Advice:
 ADVICE: Mapping[State, Advice] = {
     State.STARTING: Advice(
         "A worker is starting the release, or was cut off.",
-        "Do nothing: the sweep takes it up within minutes.",
+        "Do nothing: the sweep continues within minutes.",
         "My model was registered and nothing happened",
     ),
     State.WAITING: Advice(

@@ -269,6 +269,7 @@ def test_what_is_refused_is_found_from_the_first_page_with_the_keyboard(
         expect(rows(page)).to_have_count(1)
         visitor.tab_to(page.get_by_role("link", name="Now"))
         visitor.press("Enter")
+        expect(page.get_by_role("heading", level=1)).to_have_text("Now")
         visitor.tab_to(page.get_by_role("link", name=f"{MODEL}:20"))
         visitor.press("Enter")
         expect(page.get_by_role("heading", level=1)).to_have_text(f"{MODEL}:20")
@@ -408,7 +409,7 @@ def test_foreign_text_is_shown_as_text(browser: Browser, env: Environment, tmp_p
         check_text(visitor, f"reason {MARKUP}", f"subject {MARKUP}")
         visitor.open(detail())
         check_text(visitor, f"route {MARKUP}", f"reason {MARKUP}", f"tag {MARKUP}", json.dumps(BACKWARDS[0])[1:-1])
-        visitor.open(f"{HISTORY}&model={quote(MARKUP)}")
+        visitor.open(f"{HISTORY}&state={quote(MARKUP)}")
         visitor.was_answered(400)
         check_text(visitor, MARKUP[:20])
         name = MARKUP.replace("/", "")
@@ -437,7 +438,7 @@ def test_pressing_a_button_twice_restarts_once(browser: Browser, env: Environmen
         visitor.open(detail())
         page.locator("article summary").click()
         page.get_by_role("button", name="Restart the release").dblclick()
-        expect(page.get_by_role("status")).to_contain_text("The state is now")
+        expect(page.get_by_role("status")).to_contain_text("the state is now")
 
     assert env.versions == ["20", "20"]
 
