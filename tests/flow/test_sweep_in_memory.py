@@ -340,7 +340,7 @@ def test_entries_that_cannot_be_deleted_stop_nothing(process: Process, caplog: p
 
     process.sweep.run()
 
-    assert errors(caplog) == ["old history entries were not deleted; the next sweep tries again"]
+    assert errors(caplog) == ["history and overview are not up to date; the next sweep tries again"]
     assert summary(caplog)["pending"] == 0
     assert len(process.sent) == 1
 
