@@ -420,6 +420,7 @@ def test_foreign_text_is_shown_as_text(browser: Browser, env: Environment, tmp_p
 
 def check_text(visitor: Visitor, *expected: str) -> None:
     page = visitor.page
+    page.locator("details").evaluate_all("all => all.forEach(one => { one.open = true; })")
     shown = page.locator("main").inner_text()
     assert [text for text in expected if text not in shown] == []
     assert page.locator("main :is(script, img, svg, iframe, [onerror], [onclick])").count() == 0
