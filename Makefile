@@ -122,3 +122,7 @@ prove: install ## Explore interleavings of the real flow and stores; set SEED an
 .PHONY: mutants
 mutants: $(READY) ## Change claims, stores and flow one thing at a time, and list what no test notices; set MODULE.
 	$(BIN)/python -m tests.mutants $(if $(MODULE),--module $(MODULE)) $(ARGS)
+
+.PHONY: fuzz
+fuzz: $(READY) ## Send 100,000 inputs of any form to webhook, HTTP API, map, and as answers; set INPUTS.
+	FUZZ_INPUTS=$(or $(INPUTS),100000) $(BIN)/python -m pytest tests/test_fuzz.py $(ARGS)

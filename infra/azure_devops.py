@@ -97,7 +97,9 @@ def _run(options: argparse.Namespace) -> None:
     print("This will:", *(f"  - {step}" for step in steps(options.identity, wanted, services)), sep="\n", flush=True)
     if not options.yes and input("Continue? [y/N] ").strip().lower() != "y":
         raise OrganizationError("Nothing was changed.")
-    organization = AccessControl(services, person.signed_session())
+    session = services.session()
+    person.signed_session(session)
+    organization = AccessControl(services, session)
     projects = sorted({one.project_id for one in wanted})
     identity = organization.identity(organization.add(options.identity, projects))
     for grant in wanted:

@@ -1,7 +1,6 @@
 """Build the services of the app; alone reads the environment."""
 
 import hashlib
-import logging
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -14,7 +13,6 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-import requests
 from azure.core.credentials import AccessToken, TokenCredential
 from azure.core.pipeline.transport import RequestsTransport
 from azure.data.tables import TableClient
@@ -33,6 +31,8 @@ from model_release.flow.publish import Publisher, Topic
 from model_release.flow.record import Recorder
 from model_release.flow.start_release import StartRelease
 from model_release.flow.sweep import Sweep
+from model_release.log import get_logger, only_warnings
+from model_release.session import CredentialSession, PlainSession
 from model_release.settings import Settings, Storage
 from model_release.store.catch_up_cursor import CatchUpCursors, CatchUpLease
 from model_release.store.claims import Claims, Clock
@@ -44,6 +44,7 @@ from model_release.store.pending import LastSweep, Pending
 from model_release.store.table import TABLE_NAME, Table
 from model_release.store.targets import Targets
 from model_release.store.throttle import Throttle
+from model_release.text import keep_secret
 from model_release.web.cannot_start import CannotStart
 from model_release.web.health import Health
 from model_release.web.records import Records
@@ -77,8 +78,9 @@ def build(
     """Build the services; raises ConfigurationError with every fault of settings and release map."""
     read, routes = configuration(environment)
     # They log each request in twenty lines, and the host cannot filter what comes from the worker.
-    for library in ("azure.core", "azure.identity"):
-        logging.getLogger(library).setLevel(logging.WARNING)
+    only_warnings("azure.core", "azure.identity")
+    for name, secret in read.secrets.items():
+        keep_secret(name, secret)
     credential = LazyCredential(read.storage.client_id)
     table = Table(_table_client(read.storage, credential))
     lease = Lease(read.lease, read.timeout)
@@ -164,13 +166,14 @@ def build_or_report(environment: Mapping[str, str] = os.environ) -> Services:
     try:
         return build(environment)
     except ConfigurationError as error:
-        logging.getLogger(__name__).error("%s", error)  # noqa: TRY400  the stack explains nothing
+        get_logger(__name__).error("%s", error)
         instead: Any = CannotStart(error)
         return Services(instead, instead, instead, instead, instead)
 
 
 def sign_in(pat: str, credential: TokenCredential) -> SignIn:
     """Return the sign-in to Azure DevOps: with the personal access token, if there is one."""
+    keep_secret("AZURE_DEVOPS_PAT", pat)
     return PatSignIn(pat) if pat else EntraSignIn(credential)
 
 
@@ -190,7 +193,9 @@ class LazyCredential:
         # From Python 3.12 on, threads may build a cached property at the same time, and each would acquire a token.
         with self._lock:
             credential = self._built
-        return credential.get_token(*scopes, **options)
+        token = credential.get_token(*scopes, **options)
+        keep_secret(" ".join(scopes), token.token)
+        return token
 
     @cached_property
     def _built(self) -> TokenCredential:
@@ -198,7 +203,10 @@ class LazyCredential:
 
         # By default one request may take minutes, longer than a claim's lease.
         patience = {"connection_timeout": 5, "read_timeout": 10, "retry_total": 1}
-        return DefaultAzureCredential(managed_identity_client_id=self._client_id or None, **patience)
+        transport = RequestsTransport(session=PlainSession(), session_owner=False)
+        return DefaultAzureCredential(
+            managed_identity_client_id=self._client_id or None, transport=transport, **patience
+        )
 
 
 def configuration(environment: Mapping[str, str] = os.environ) -> tuple[Settings, release_map.ReleaseMap]:
@@ -217,30 +225,15 @@ def configuration(environment: Mapping[str, str] = os.environ) -> tuple[Settings
     return read, routes
 
 
-class _Session(requests.Session):
-    """Reads proxies and certificates of the environment once, and never a netrc file.
-
-    By default each request reads all three, and a password of the netrc file replaces the key of storage.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.trust_env = False
-        self._found: Mapping[str, Any] | None = None
-
-    def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:
-        """Return what was found for the first request; all requests go to one server."""
-        self._found = self._found or requests.Session().merge_environment_settings(url, proxies, stream, verify, cert)
-        return {**self._found, "stream": stream}
-
-
 def _table_client(
     storage: Storage, credential: TokenCredential, *, connect: float = 3, read: float = 5, retries: int = 2
 ) -> TableClient:
-    transport = RequestsTransport(
-        session=_Session(), session_owner=False, connection_timeout=connect, read_timeout=read
-    )
+    session = CredentialSession()
+    transport = RequestsTransport(session=session, session_owner=False, connection_timeout=connect, read_timeout=read)
     patience: dict[str, Any] = {"retry_total": retries, "transport": transport}
     if storage.connection_string:
-        return TableClient.from_connection_string(storage.connection_string, TABLE_NAME, **patience)
-    return TableClient(endpoint=storage.table_endpoint, table_name=TABLE_NAME, credential=credential, **patience)
+        client = TableClient.from_connection_string(storage.connection_string, TABLE_NAME, **patience)
+    else:
+        client = TableClient(storage.table_endpoint, TABLE_NAME, credential=credential, **patience)
+    session.allow(client.url)
+    return client

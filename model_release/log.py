@@ -5,13 +5,39 @@ Azure's Python worker sends only the message to the host and drops the other fie
 
 import json
 import logging
+import traceback
 from collections.abc import Sequence
 from typing import Any
 
 from model_release.domain.history import HistoryEntry
 from model_release.errors import ClaimLeasedError, Fault
+from model_release.text import redact, visible
 
-logger = logging.getLogger(__name__)
+
+class SafeLogger(logging.LoggerAdapter[logging.Logger]):
+    """Writes each message, with its traceback, as text without credentials that cannot control what shows it."""
+
+    def log(self, level: int, msg: object, *args: object, **options: Any) -> None:
+        """Log a message; all other methods call this one."""
+        error = options.pop("exc_info", None)
+        if self.isEnabledFor(level):
+            text = str(msg) % args if args else str(msg)
+            stack = "".join(traceback.format_exception(error)) if isinstance(error, BaseException) else ""
+            self.logger.log(level, "%s", visible(redact("\n".join(filter(None, [text, stack])))), **options)
+
+
+def get_logger(name: str) -> SafeLogger:
+    """Return the logger of a module; the only way to one."""
+    return SafeLogger(logging.getLogger(name), None)
+
+
+def only_warnings(*libraries: str) -> None:
+    """Drop what libraries log below warnings."""
+    for library in libraries:
+        logging.getLogger(library).setLevel(logging.WARNING)
+
+
+logger = get_logger(__name__)
 
 
 def log_entry(entry: HistoryEntry) -> HistoryEntry:

@@ -60,6 +60,13 @@ class Settings:
     outcome_topic: str
     catch_up_schedule: Schedule
 
+    @property
+    def secrets(self) -> Mapping[str, str]:
+        """The secrets by name."""
+        names = parse_connection_string(self.storage.connection_string) if self.storage.connection_string else {}
+        keys = {name: names.get(name, "") for name in ("accountkey", "sharedaccesssignature")}
+        return {"AZURE_DEVOPS_PAT": self.azure_devops_pat, **keys}
+
 
 class InvalidValueError(ValueError):
     """A value is invalid: the problem and its fix."""
@@ -158,7 +165,7 @@ def _collection(parts: SplitResult, segments: Sequence[str]) -> str:
 
 
 def _seconds(text: str) -> timedelta:
-    if not re.fullmatch(r"[1-9]\d{0,5}", text):
+    if not re.fullmatch(r"[1-9][0-9]{0,5}", text):
         raise InvalidValueError(f"{shorten(text)!r} is not a whole number of seconds above 0")
     return timedelta(seconds=int(text))
 
@@ -223,7 +230,8 @@ def _connection_string(text: str) -> str:
     try:
         names = parse_connection_string(_secret(text))
         binascii.a2b_base64(names.get("accountkey", ""), strict_mode=True)
-        _url(names.get("tableendpoint", AZURE))
+        protocol = names.get("defaultendpointsprotocol", "https")
+        _url(names.get("tableendpoint") or f"{protocol}://storage")
     except InvalidValueError:
         raise
     except ValueError:

@@ -1,9 +1,30 @@
-"""Foreign text, made safe to show."""
+"""Foreign text, made safe: in a message (`shorten`), in a record (`as_reason`), and where it is shown (`visible`)."""
 
+import base64
 import json
+import re
+from collections.abc import Iterable
 from datetime import datetime, timedelta
+from urllib.parse import quote, quote_plus
 
 _MOST_CHARACTERS = 200
+_MOST_REASON_CHARACTERS = 4_000
+_HIDDEN = "[hidden]"
+# Shorter texts also occur in other places.
+_SHORTEST_SECRET = 8
+# Of a longer value, a message may contain the beginning only.
+_BEGINNING = 16
+_SHORT_VALUE = 3
+# A scheme is followed by its credential, unless one plain word follows, such as "Basic authentication".
+_CREDENTIALS = re.compile(
+    r"""\b(?P<scheme>basic|bearer|sharedkey(?:lite)?)\s+(?![a-z]{1,15}[,;:.!?)'"]*(?:[\s<]|$))[^\s,;"'<>\\]{8,}
+    |(?<=://)[^/\s@"'<>]*:[^/\s@"'<>]*(?=@)
+    |(?P<name>[?&](?:code|sig)=|\b(?:x-functions-key|aeg-sas-key|aeg-sas-token)["']?\s*[:=]\s*["']?
+        |\b(?:accountkey|sharedaccesskey|sharedaccesssignature|access_token|client_secret|password)["']?=["']?)[^\s&;,"'<>\\]+
+    |\beyJ[\w-]{4,}\.[\w-]{4,}\.[\w-]*""",
+    re.IGNORECASE | re.VERBOSE,
+)
+_secrets: dict[str, frozenset[str]] = {}
 _NO_ANSWER = "no answer in time"
 # Of the standard library, urllib3 and requests. The first name that occurs decides.
 _NETWORK_REASONS = {
@@ -18,20 +39,78 @@ _NETWORK_REASONS = {
     "IncompleteRead": "connection closed before the end of the answer",
     "ConnectionResetError": "connection closed before the answer",
     "ProtocolError": "connection closed before the answer",
+    "OtherServerError": "it redirects to another server",
     "JSONDecodeError": "the answer is not JSON",
 }
 
 
 def shorten(value: object) -> str:
     """Quote foreign text in a message: at most 200 characters, all of them printable."""
-    text = value if isinstance(value, str) else json.dumps(value, default=str)
-    printable = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text[:_MOST_CHARACTERS])
-    return printable + "…" * (len(text) > _MOST_CHARACTERS)
+    text = redact(value if isinstance(value, str) else json.dumps(value, default=str))
+    return _printable(text[:_MOST_CHARACTERS]) + "…" * (len(text) > _MOST_CHARACTERS)
+
+
+def as_reason(text: str) -> str:
+    """Return a text as records keep it: without credentials, at most 4,000 characters, all of them printable."""
+    return _printable(redact(text)[:_MOST_REASON_CHARACTERS])
 
 
 def visible(text: str) -> str:
-    """Escape the characters that change how other characters are shown, such as a right-to-left mark."""
-    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
+    """Hide our own secrets, and escape what changes how other characters are shown, such as a right-to-left mark."""
+    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in hide_secrets(text))
+
+
+def keep_secret(name: str, value: str) -> None:
+    """Hide a secret of ours in all texts from now on; a new value of the same name replaces the last one."""
+    raw = value.encode()
+    coded = [base64.b64encode(text).decode() for text in (raw, b":" + raw)]
+    forms = {value, quote(value, safe=""), quote_plus(value), json.dumps(value)[1:-1], *coded}
+    _secrets[name] = frozenset(form for form in forms if len(value) >= _SHORTEST_SECRET)
+
+
+def hide_secrets(text: str) -> str:
+    """Replace our own secrets, however they are encoded."""
+    for form in sorted({form for forms in tuple(_secrets.values()) for form in forms}, key=len, reverse=True):
+        text = text.replace(form, _HIDDEN)
+    return text
+
+
+def redact(text: str) -> str:
+    """Replace our own secrets, and what looks like a credential of anyone."""
+    return _CREDENTIALS.sub(_without_credential, hide_secrets(text))
+
+
+def hide_values(text: str, values: Iterable[str]) -> str:
+    """Replace values that a message of another service repeats, such as those of tags."""
+    parts = {part for value in values for form in (value, json.dumps(value)[1:-1]) for part in _printable_parts(form)}
+    for part in sorted(parts, key=len, reverse=True):
+        if part[:_BEGINNING].lower() in text.lower():
+            text = re.sub(_repeated(part), _HIDDEN, text, flags=re.IGNORECASE)
+    return text
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def _without_credential(found: re.Match[str]) -> str:
+    scheme = f"{found['scheme']} " if found["scheme"] else ""
+    return f"{scheme}{found['name'] or ''}{_HIDDEN}"
+
+
+def _printable_parts(value: str) -> list[str]:
+    return "".join(c if c.isprintable() else "\n" for c in value).split("\n")
+
+
+def _repeated(part: str) -> str:
+    """Return the pattern of a value, or of its beginning with as much as follows; a short one is a word of its own."""
+    if not part.strip():
+        return r"(?!)"
+    if len(part) <= _SHORT_VALUE:
+        return rf"(?<!\w){re.escape(part)}(?!\w)"
+    rest = "".join(f"(?:{re.escape(c)}" for c in part[_BEGINNING:_MOST_CHARACTERS])
+    ends = ")?" * len(part[_BEGINNING:_MOST_CHARACTERS])
+    return f"{re.escape(part[:_BEGINNING])}{rest}{ends}"
 
 
 def duration(time: timedelta) -> str:

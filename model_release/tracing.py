@@ -37,8 +37,15 @@ def traced(name: str) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
     def decorate(function: Callable[_P, _R]) -> Callable[_P, _R]:
         @wraps(function)
         def spanned(*args: _P.args, **kwargs: _P.kwargs) -> _R:
-            with _TRACER.start_as_current_span(name, _parent(args), attributes=_attributes(args)) as span:
-                result = function(*args, **kwargs)
+            # The text of an exception may repeat values of tags.
+            with _TRACER.start_as_current_span(
+                name, _parent(args), attributes=_attributes(args), record_exception=False, set_status_on_exception=False
+            ) as span:
+                try:
+                    result = function(*args, **kwargs)
+                except Exception as error:
+                    span.set_status(trace.StatusCode.ERROR, type(error).__name__)
+                    raise
                 if isinstance(result, HistoryEntry):
                     span.set_attribute("state", result.state.value)
                 return result

@@ -24,7 +24,7 @@ from tests.environment import Environment, event
 # Each layer may import from the layers before it, and from its own.
 LAYERS = [
     ["errors", "text"],
-    ["domain", "schedule", "settings", "log", "tracing"],
+    ["domain", "schedule", "settings", "session", "log", "tracing"],
     ["store", "azure_devops", "azure_ml"],
     ["flow"],
     ["web"],

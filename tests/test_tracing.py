@@ -41,8 +41,9 @@ def a_delivery(env: Environment) -> None:
 
 
 def a_refusal(env: Environment) -> None:
-    env.azure_devops.misbehave(Fault(method="POST", path="/releases", status=403, times=1))
-    env.registered(event())
+    body = {"message": "the value planted-tag-value is wrong; Bearer planted-token-1234"}
+    env.azure_devops.misbehave(Fault(method="POST", path="/releases", status=403, body=body, times=1))
+    env.registered(event(ModelTags={"stage": "planted-tag-value"}))
 
 
 ACTS = (one_event, an_event_and_a_sweep, a_delivery, a_refusal)
@@ -112,6 +113,7 @@ def test_a_failed_request_sets_the_error_status_of_its_span(spans: dict[str, Spa
     (created,) = named(own, "create")
     assert created["status"]["status_code"] == "ERROR"
     assert named(own, "attempt")[0]["status"]["status_code"] != "ERROR"
+    assert "planted" not in json.dumps(own)
 
 
 def test_without_opentelemetry_the_app_works_and_its_functions_are_not_wrapped(env: Environment) -> None:

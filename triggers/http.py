@@ -12,6 +12,7 @@ from azure.core.exceptions import AzureError
 from model_release.domain.claims import State
 from model_release.domain.history import ByHand
 from model_release.errors import ConfigurationError
+from model_release.session import origin
 from model_release.text import service_problem, shorten
 from model_release.web.records import Records
 
@@ -19,6 +20,8 @@ from model_release.web.records import Records
 _MOST_CHARACTERS = {"by": 100, "comment": 500}
 _KEPT = "Event Grid keeps the events of new model versions for a day and delivers them again."
 _REFRESH_SECONDS = "30"
+_JSON, _FORM = "application/json", "application/x-www-form-urlencoded"
+_NO_STORE = {"Cache-Control": "no-store"}
 
 
 class HttpError(Exception):
@@ -73,20 +76,26 @@ def is_foreign(request: func.HttpRequest) -> bool:
 
     https://developer.mozilla.org/docs/Web/HTTP/Reference/Headers/Sec-Fetch-Site
     """
-    site = request.headers.get("Sec-Fetch-Site")
-    if site:
-        return site not in ("same-origin", "none")
-    origin = request.headers.get("Origin")
-    return bool(origin) and origin.partition("://")[2] != urlsplit(request.url).netloc
+    site, sender = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
+    foreign_site = bool(site) and site not in ("same-origin", "none")
+    return foreign_site or (bool(sender) and origin(sender) != origin(request.url))
 
 
 def body(request: func.HttpRequest) -> dict[str, str]:
-    """Read the fields of a form or of a JSON object; raises HttpError."""
+    """Read the fields of a form or of a JSON object; raises HttpError.
+
+    The host passes on a body in chunks as an empty one.
+    """
+    kind = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    content = request.get_body()
+    if not content:
+        raise HttpError(400, "the body is empty; send a form or a JSON object, with a Content-Length")
+    if kind not in (_JSON, _FORM):
+        raise HttpError(415, f"Content-Type: {shorten(kind)!r} is not {_JSON!r} or {_FORM!r}")
     try:
-        text = request.get_body().decode()
-        if request.headers.get("Content-Type", "").startswith("application/json"):
-            fields = json.loads(text or "{}").items()
-            return {name: str(value) for name, value in fields if value is not None}
+        text = content.decode()
+        if kind == _JSON:
+            return {name: str(value) for name, value in json.loads(text).items() if value is not None}
         return dict(parse_qsl(text))
     except (ValueError, AttributeError, RecursionError) as error:
         raise HttpError(400, "the body is not a form or a JSON object") from error
@@ -127,7 +136,7 @@ def link(request: func.HttpRequest, path: str, **values: str) -> str:
 
 def json_answer(value: object, status: int = 200) -> func.HttpResponse:
     """Answer with JSON."""
-    headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+    headers = {"Cache-Control": "no-store", "Vary": "Accept", "X-Content-Type-Options": "nosniff"}
     return func.HttpResponse(json.dumps(value), status_code=status, headers=headers, mimetype="application/json")
 
 
@@ -158,7 +167,8 @@ def page(
         switch_refresh=link(request, "", **{**request.params, "refresh": "" if is_paused else "no"}),
         **values,
     )
-    headers = pages.HEADERS | ({"Refresh": _REFRESH_SECONDS} if refreshes and not is_paused else {})
+    headers = pages.HEADERS | (_NO_STORE if "code" in request.params else {})
+    headers |= {"Refresh": _REFRESH_SECONDS} if refreshes and not is_paused else {}
     return func.HttpResponse(text, status_code=status, headers=headers, mimetype="text/html", charset="utf-8")
 
 
@@ -179,3 +189,8 @@ def _attention(request: func.HttpRequest, records: Records | None, root: str) ->
     counts.append(("pinned", found["pinned"], link(request, targets, pinned="yes")))
     throttle, health = link(request, releases, state=State.WAITING), link(request, f"{root}health")
     return found | {"counts": [one for one in counts if one[1]], "throttle": throttle, "health": health}
+
+
+def see_other(location: str) -> func.HttpResponse:
+    """Redirect to a page after a change; the address may contain a key."""
+    return func.HttpResponse(status_code=303, headers={"Location": location, "Vary": "Accept", **_NO_STORE})

@@ -13,7 +13,18 @@ from model_release.flow.sweep import Sweep
 from model_release.text import shorten
 from model_release.web import views
 from model_release.web.records import Records
-from triggers.http import HttpError, answered, body, by_hand, is_foreign, json_answer, link, problems_of, wants_json
+from triggers.http import (
+    HttpError,
+    answered,
+    body,
+    by_hand,
+    is_foreign,
+    json_answer,
+    link,
+    problems_of,
+    see_other,
+    wants_json,
+)
 
 _ACTIONS = {"pin": ("yes",), "unpin": ("yes", "keep")}
 _WHERE = {"workspace": "in workspace", "target": "on"}
@@ -86,5 +97,4 @@ def _problems(asked: Mapping[str, str]) -> list[str]:
 
 def _see(req: func.HttpRequest, entries: list[HistoryEntry]) -> func.HttpResponse:
     model, version = entries[0].model_version
-    location = link(req, f"../releases/{quote(model)}/{quote(version)}", workspace=entries[0].workspace)
-    return func.HttpResponse(status_code=303, headers={"Location": location})
+    return see_other(link(req, f"../releases/{quote(model)}/{quote(version)}", workspace=entries[0].workspace))

@@ -14,7 +14,18 @@ from model_release.web import views
 from model_release.web.history_query import FILTERS, read_query
 from model_release.web.records import Records
 from model_release.web.views import ModelVersionDetail
-from triggers.http import HttpError, answered, body, by_hand, is_foreign, json_answer, link, page, wants_json
+from triggers.http import (
+    HttpError,
+    answered,
+    body,
+    by_hand,
+    is_foreign,
+    json_answer,
+    link,
+    page,
+    see_other,
+    wants_json,
+)
 from triggers.links import detail_address, name_of, read_details, studio_address, unknown, unrecorded, workspaces_of
 from triggers.manual import do
 
@@ -162,8 +173,7 @@ def _start(
 
 
 def _see(req: func.HttpRequest, detail: ModelVersionDetail, done: str) -> func.HttpResponse:
-    location = link(req, "", workspace=detail.registered.workspace.id, done=done)
-    return func.HttpResponse(status_code=303, headers={"Location": location})
+    return see_other(link(req, "", workspace=detail.registered.workspace.id, done=done))
 
 
 def _choices(details: Sequence[ModelVersionDetail]) -> str:

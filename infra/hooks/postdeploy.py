@@ -128,10 +128,17 @@ def error_of(text: str) -> str:
     return " ".join(message.split())
 
 
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """Follows no redirect, because the key would be sent to the other address."""
+
+    def redirect_request(self, *_: Any) -> None:
+        """Return no request, so that the redirect is an error."""
+
+
 def _health(url: str, key: str) -> dict[str, Any]:
     request = urllib.request.Request(f"{url}/api/health", headers={"x-functions-key": key})
     try:
-        with urllib.request.urlopen(request, timeout=60) as answer:
+        with urllib.request.build_opener(_NoRedirect).open(request, timeout=60) as answer:
             return dict(json.load(answer))
     except urllib.error.HTTPError as error:
         try:

@@ -104,6 +104,8 @@ var alwaysSettings = {
   AzureWebJobsStorage__clientId: clientId
   AzureWebJobsStorage__blobServiceUri: blobEndpoint
   AzureWebJobsStorage__tableServiceUri: tableEndpoint
+  // The default page of the host shows that the app exists.
+  AzureWebJobsDisableHomepage: 'true'
   APPLICATIONINSIGHTS_CONNECTION_STRING: applicationInsightsConnectionString
   APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'ClientId=${clientId};Authorization=AAD'
   AZURE_DEVOPS_URL: azureDevOpsUrl

@@ -12,6 +12,7 @@ from msrest.exceptions import ClientException, ClientRequestError
 
 from model_release.domain.targets import Created
 from model_release.errors import AzureDevOpsError, RefusedError, TemporaryError
+from model_release.session import OtherServerError
 from model_release.text import network_reason, shorten
 
 _MOST_LINES = 10
@@ -24,6 +25,7 @@ _SDK_SENTENCES = re.compile(
 )
 # Azure DevOps answers some refusals with status 500, such as the preview of a pipeline that does not exist.
 _REFUSALS = re.compile(r"NotFound|DoesNotExist|Validation(Failed)?Exception|AccessDenied|Unauthorized")
+_NOT_IN_A_LINK = re.compile(r"""[^!-~]|[\\"'<>`{|}^]|\.\.|%2e""", re.IGNORECASE)
 _SIGN_IN_FIX = "renew the token, or add the identity to the organization"
 
 
@@ -56,22 +58,34 @@ def retry_after(answer: requests.Response) -> timedelta | None:
     """Return the pause that Azure DevOps asks for, at most an hour."""
     seconds = answer.headers.get("Retry-After", "")
     # Unlike int, float reads any number of digits.
-    return timedelta(seconds=min(float(seconds), _LONGEST_PAUSE_SECONDS)) if seconds.isdecimal() else None
+    return (
+        timedelta(seconds=min(float(seconds), _LONGEST_PAUSE_SECONDS))
+        if seconds.isascii() and seconds.isdecimal()
+        else None
+    )
 
 
-def created(answer: Any, name: str | None, page: str) -> Created:
+def created(answer: Any, name: str | None, organization: str, page: str) -> Created:
     """Read a release or a run; raises ValueError if the answer contains none.
 
-    `page` is the address of its web page, with `{}` in the place of the ID, for an answer without a link.
+    `page` is the address of its web page in the organization, with `{}` in the place of the ID, for an answer without a
+    link to the organization.
     """
-    if not answer.id:
+    if type(answer.id) is not int or answer.id <= 0:
         raise ValueError("the answer contains no release and no run")
     links = getattr(answer._links, "additional_properties", None) or {}  # noqa: SLF001  it is public in the REST API
-    url = (links.get("web") or {}).get("href")
-    return Created(answer.id, name or "", str(url or page.format(answer.id)))
+    url = str((links.get("web") or {}).get("href") or "")
+    return Created(answer.id, shorten(name or ""), url if _is_below(url, organization) else page.format(answer.id))
+
+
+def _is_below(url: str, organization: str) -> bool:
+    """Whether an address is one of the organization; others may lead anywhere."""
+    return url.lower().startswith(f"{organization.lower()}/") and not _NOT_IN_A_LINK.search(url)
 
 
 def _no_answer(cause: Exception, unproven: type[AzureDevOpsError], timeout: float) -> AzureDevOpsError:
+    if isinstance(cause, OtherServerError):
+        return RefusedError("Azure DevOps names an address of another server", "correct AZURE_DEVOPS_URL")
     reason = network_reason(cause, timeout)
     inner = cause.args[0] if isinstance(cause, requests.RequestException) and cause.args else cause
     if isinstance(getattr(inner, "reason", inner), _NOT_SENT):

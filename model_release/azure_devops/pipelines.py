@@ -82,7 +82,7 @@ class PipelineTargets:
             parameters = _parameters_in(run)
             if parameters and not has_marker(parameters, body["templateParameters"][MARKER_PARAMETER]):
                 raise ValueError("the answer contains another run")
-            return created(run, run.name, self._page(target.project))
+            return created(run, run.name, self._url, self._page(target.project))
 
     def find_by_marker(
         self, project: str, definition_id: int, marker: str, since: datetime, check_time: Callable[[], None]
@@ -94,7 +94,7 @@ class PipelineTargets:
                     continue
                 parameters = build.template_parameters or self._parameters_of(project, definition_id, build.id)
                 if has_marker(parameters, marker):
-                    return created(build, build.build_number, self._page(project))
+                    return created(build, build.build_number, self._url, self._page(project))
         return None
 
     def probe(self, project: str) -> None:

@@ -97,7 +97,7 @@ class ReleaseTargets:
         metadata = self._metadata(body)
         with self._sdk.creating():
             release = self._client.create_release(metadata, target.project)
-            return created(release, release.name, self._page(target.project))
+            return created(release, release.name, self._url, self._page(target.project))
 
     def find_by_marker(
         self, project: str, definition_id: int, marker: str, since: datetime, check_time: Callable[[], None]
@@ -112,7 +112,7 @@ class ReleaseTargets:
         with self._sdk.reading():
             for release in releases:
                 if (release.description or "").endswith(marker):
-                    return created(release, release.name, self._page(project))
+                    return created(release, release.name, self._url, self._page(project))
         return None
 
     def probe(self, project: str) -> None:

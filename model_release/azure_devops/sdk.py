@@ -12,11 +12,13 @@ from typing import Any
 import requests
 from azure.core.exceptions import AzureError
 from msrest.exceptions import ClientException
+from msrest.universal_http.requests import RequestsHTTPSender
 from yaml import YAMLError
 
 from model_release.azure_devops.answers import meaning_of, retry_after
 from model_release.azure_devops.session import Connections, SignIn
 from model_release.errors import AzureDevOpsError, TemporaryError, UnknownOutcomeError
+from model_release.session import CredentialSession
 from model_release.text import network_reason, shorten
 
 # The SDK writes to the home folder, which a Function App may not, and does so as soon as it is imported.
@@ -33,6 +35,28 @@ class PostRequest:
     body: str
 
 
+class _Sender(RequestsHTTPSender):
+    """Sends with a session for each thread, which belongs to one server."""
+
+    def __init__(self, config: Any, url: str) -> None:
+        self._url = url
+        super().__init__(config)
+
+    @property
+    def session(self) -> Any:
+        """The session of this thread."""
+        threads = self._session_mapping
+        if not hasattr(threads, "session"):
+            session = CredentialSession(self._url)
+            self._init_session(session)
+            threads.session = session
+        return threads.session
+
+    @session.setter
+    def session(self, _: Any) -> None:
+        """Ignore the session that the constructor sets, which may send to any server."""
+
+
 class Sdk:
     """Builds the SDK's clients and translates their errors; safe to share among threads."""
 
@@ -44,24 +68,22 @@ class Sdk:
         self._timeout = timeout
         self._throttled = throttled
         self._last = threading.local()
-        self._signed = requests.Session()
+        self._signed = CredentialSession()
         self._connections = Connections(is_service=is_service)
 
     def client(self, kind: Callable[[str, SignIn], Any], url: str) -> Any:
-        """Build a client that times out, retries no request that changes something, and follows no redirect."""
+        """Build a client of this server alone that times out, repeats no change, and follows no redirect."""
         client = kind(url, self._sign_in)
+        client.config.pipeline._sender.driver = _Sender(client.config, url)  # noqa: SLF001
         client.config.connection.timeout = (self._timeout / 4, self._timeout)
         client.config.hooks.append(self._keep_answer)
         client.config.redirect_policy.allow = False
-        # Otherwise each request reads the environment, and a netrc file, whose password would replace the sign-in.
-        found = requests.Session().merge_environment_settings(url, {}, None, None, None)
-        client.config.proxies.proxies = dict(found["proxies"])
+        # The session reads proxies and certificates of the environment itself.
         client.config.proxies.use_env_settings = False
-        client.config.connection.verify = found["verify"]
         client.config.session_configuration_callback = self._connect
         return client
 
-    def _connect(self, session: requests.Session, *_: Any, **request: Any) -> dict[str, Any]:
+    def _connect(self, session: Any, *_: Any, **request: Any) -> dict[str, Any]:
         """Use the connections of all threads; the SDK has a session for each thread, and calls this with each request.
 
         https://learn.microsoft.com/python/api/msrest/msrest.configuration.configuration

@@ -9,6 +9,8 @@ from azure.core.credentials import TokenCredential
 from requests.adapters import HTTPAdapter
 from urllib3 import Retry
 
+from model_release.session import CredentialSession
+
 _SCOPE = "499b84ac-1321-427f-aa17-267ca6975798/.default"
 _IN_PROJECT = "{project}/_apis/{area}/{resource}"
 _OF_PIPELINE = "{project}/_apis/{area}/{pipelineId}/{resource}"
@@ -71,7 +73,7 @@ class Connections(HTTPAdapter):
 class SignIn(Protocol):
     """Signs the requests of a session."""
 
-    def signed_session(self, session: requests.Session | None = None) -> requests.Session:
+    def signed_session(self, session: Any = None) -> Any:
         """Sign the next request; the SDK calls this before every one."""
 
 
@@ -81,9 +83,9 @@ class EntraSignIn:
     def __init__(self, credential: TokenCredential) -> None:
         self._credential = credential
 
-    def signed_session(self, session: requests.Session | None = None) -> requests.Session:
+    def signed_session(self, session: Any = None) -> Any:
         """Add the token; the SDK calls this before every request."""
-        session = session or requests.Session()
+        session = session or CredentialSession()
         session.headers["Authorization"] = f"Bearer {self._credential.get_token(_SCOPE).token}"
         return session
 
@@ -94,8 +96,8 @@ class PatSignIn:
     def __init__(self, token: str) -> None:
         self._token = token
 
-    def signed_session(self, session: requests.Session | None = None) -> requests.Session:
+    def signed_session(self, session: Any = None) -> Any:
         """Add the token, as a password without a name."""
-        session = session or requests.Session()
+        session = session or CredentialSession()
         session.auth = ("", self._token)
         return session

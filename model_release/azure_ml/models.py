@@ -31,7 +31,6 @@ from model_release.text import network_reason, shorten
 _READ = {"api-version": "2024-10-01"}
 _LISTED = {**_READ, "listViewType": "ActiveOnly"}
 _NEWEST_FIRST = {**_LISTED, "$orderBy": "createdtime desc"}
-_PORTS = {"http": 80, "https": 443}
 _NOT_FOUND, _SERVER_ERROR = 404, 500
 # Azure Resource Manager's own codes for a workspace, a resource group or a subscription; Azure ML has others.
 _NO_WORKSPACE = re.compile(r"((Parent)?Resource(Group)?|Subscription|Workspace|Registry)NotFound|Invalid.*")
@@ -118,8 +117,8 @@ class AzureMl:
         link = f"{url}?{urlencode(query, safe='$', quote_via=quote)}"
         read: set[str] = set()
         while link:
-            if link in read or _origin(link) != _origin(self._endpoint):
-                raise _error(workspace, model, f"unexpected address of the next page: {shorten(link)}")
+            if link in read:
+                raise _error(workspace, model, f"the next page was read before: {shorten(link)}")
             try:
                 response = self._resource_manager.get(link)
             except ResourceManagerError as error:
@@ -134,7 +133,7 @@ class AzureMl:
             with _as_documented(workspace, model):
                 page = response.json()
                 items, next_link = list(page["value"]), page.get("nextLink")
-                link = next_link and urljoin(link, next_link)
+                link = next_link and _behind(self._endpoint, urljoin(link, next_link))
             yield items
 
 
@@ -160,10 +159,7 @@ def _as_documented(workspace: Workspace, model: str = "") -> Iterator[None]:
         raise _error(workspace, model, f"Azure Resource Manager answered 200: {reason}") from error
 
 
-def _origin(url: str) -> tuple[str, str | None, int | None]:
-    """Return scheme, host and port, because Azure Resource Manager's own links may name the default port."""
-    try:
-        parts = urlsplit(url)
-        return parts.scheme, parts.hostname, parts.port or _PORTS.get(parts.scheme)
-    except ValueError:
-        return "", None, None
+def _behind(endpoint: str, link: str) -> str:
+    """Return the address at the endpoint that has the path and the query of a link."""
+    parts = urlsplit(link)
+    return urlsplit(endpoint)._replace(path=f"/{parts.path.lstrip('/')}", query=parts.query).geturl()

@@ -2,18 +2,18 @@
 
 from datetime import timedelta
 from typing import Any
-from urllib.parse import urlsplit
 
 from azure.core import PipelineClient
 from azure.core.credentials import TokenCredential
 from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError
 from azure.core.pipeline import PipelineRequest, PipelineResponse
 from azure.core.pipeline.policies import BearerTokenCredentialPolicy, RetryPolicy, SansIOHTTPPolicy, UserAgentPolicy
+from azure.core.pipeline.transport import RequestsTransport
 from azure.core.rest import HttpRequest, HttpResponse
 
 from model_release.azure_ml.pace import Pace
 from model_release.errors import ModelReleaseError
-from model_release.settings import LOOPBACK
+from model_release.session import CredentialSession, is_local
 from model_release.text import network_reason, shorten
 
 _RETRIES, _LONGEST_PAUSE_SECONDS = 3, 60
@@ -70,8 +70,14 @@ class ResourceManager:
     def __init__(self, credential: TokenCredential, endpoint: str, pace: Pace | None = None) -> None:
         """`endpoint` is its address; plain HTTP is allowed on this machine only."""
         self.endpoint = endpoint.rstrip("/")
-        self._enforce_https = urlsplit(endpoint).hostname not in LOOPBACK
-        # Without a redirect policy no redirect is followed, so the token is sent to this address only.
+        self._enforce_https = not is_local(endpoint)
+        transport = RequestsTransport(
+            session=CredentialSession(endpoint),
+            session_owner=False,
+            connection_timeout=5,
+            read_timeout=_TIMEOUT_SECONDS,
+        )
+        # Without a redirect policy no redirect is followed.
         self._client: PipelineClient[HttpRequest, HttpResponse] = PipelineClient(
             self.endpoint,
             policies=[
@@ -81,8 +87,7 @@ class ResourceManager:
                 # After the retries, so that each of them counts.
                 _KeepPace(pace or Pace()),
             ],
-            connection_timeout=5,
-            read_timeout=_TIMEOUT_SECONDS,
+            transport=transport,
         )
 
     def get(self, url: str, *, once: bool = False) -> HttpResponse:
@@ -115,11 +120,12 @@ class ResourceManager:
 
 def _refusal(response: HttpResponse) -> ResourceManagerError:
     answer = HttpResponseError(response=response)
-    words = ": ".join(filter(None, [answer.error.code, answer.error.message])) if answer.error else answer.reason
+    found = [answer.error.code, answer.error.message] if answer.error else [answer.reason]
+    words = ": ".join(part if isinstance(part, str) else shorten(part) for part in found if part)
     return ResourceManagerError(
-        f"Azure Resource Manager answered {response.status_code} {shorten(words or '')}".rstrip(),
+        f"Azure Resource Manager answered {response.status_code} {shorten(words)}".rstrip(),
         response.status_code,
-        (answer.error and answer.error.code) or "",
+        str((answer.error and answer.error.code) or ""),
         _retry_after(response),
     )
 

@@ -10,21 +10,13 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
-from model_release.cli.terminal import show_json
+from model_release.cli.terminal import show_json, show_text
 from model_release.domain.events import NAME
-from model_release.text import network_reason, visible
+from model_release.session import CredentialSession, is_exposed
+from model_release.text import keep_secret, network_reason, shorten
 
 Json = dict[str, Any]
 
-STYLES = {
-    "started": "green",
-    "starting": "cyan",
-    "waiting": "yellow",
-    "held": "yellow",
-    "unknown": "yellow",
-    "refused": "red",
-    "abandoned": "red",
-}
 _GET_THE_KEY = (
     "Set a host key with --key or MODEL_RELEASE_KEY:\n"
     "az functionapp keys list -g GROUP -n APP --query functionKeys.default -o tsv"
@@ -83,12 +75,20 @@ def _model_version(_: click.Context, __: click.Parameter, text: str) -> tuple[st
 model_version_argument = click.argument("model_version", metavar="MODEL:VERSION", callback=_model_version)
 
 
+def app_session(url: str, key: str | None) -> CredentialSession:
+    """Return a session for requests to the app; raises click.ClickException if the key would not be protected."""
+    keep_secret("--key", key or "")
+    if key and is_exposed(url):
+        raise click.ClickException(f"{url} would receive the key without encryption; write https://")
+    return CredentialSession(url)
+
+
 class AppClient:
     """The app; every method raises click.ClickException."""
 
     def __init__(self, url: str, key: str | None) -> None:
         self._url = url.rstrip("/")
-        self._session = requests.Session()
+        self._session = app_session(url, key)
         self._session.headers.update({"Accept": "application/json"} | ({"x-functions-key": key} if key else {}))
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, HTTPAdapter(max_retries=_REPEAT))
@@ -157,6 +157,12 @@ class AppClient:
         raise click.ClickException(_problem(response, content, self._url))
 
 
+def redirection(response: requests.Response) -> str:
+    """Return where an answer redirects to, which is not followed, because the key would be sent there; or nothing."""
+    location = response.headers.get("Location")
+    return f" and redirects to {shorten(location)}; use that address" if location else ""
+
+
 def unreachable(url: str, error: Exception) -> click.ClickException:
     """Report why a request got no answer."""
     if isinstance(error, requests.exceptions.InvalidHeader):
@@ -197,7 +203,7 @@ def claim_on(target: str | None, claims: list[Json]) -> Json | None:
 
 def confirm(effect: str, *, yes: bool) -> None:
     """Show what a command is going to do, and ask unless the answer is given."""
-    click.echo(visible(effect), err=True)
+    show_text(effect, on_stderr=True)
     if not yes:
         click.confirm("Continue?", abort=True, err=True)
 
@@ -213,7 +219,7 @@ def show_entries(entries: list[Json], *, as_json: bool) -> None:
     if as_json:
         show_json({"entries": entries})
     else:
-        click.echo("\n".join(visible(_line(entry)) for entry in entries))
+        show_text("\n".join(_line(entry) for entry in entries))
 
 
 def _line(entry: Json) -> str:
@@ -229,11 +235,10 @@ def _path(model: str, version: str) -> str:
 def _problem(response: requests.Response, content: Any, url: str) -> str:
     status, missing = response.status_code, requests.codes.not_found
     if isinstance(content, dict) and content.get("error"):
-        error = visible(str(content["error"]))
+        error = str(content["error"])
         return f"{error}\nDid its event arrive? `history --ignored` lists every event." if status == missing else error
     if status == requests.codes.unauthorized:
         return f"{url} does not accept the key. {_GET_THE_KEY}"
     if status == missing:
         return f"{url} has no such function. {_NO_FUNCTION}"
-    location = response.headers.get("Location")
-    return f"{url} answered {status}" + (f" and redirects to {visible(location)}; use that address" if location else "")
+    return f"{url} answered {status}{redirection(response)}"

@@ -16,7 +16,15 @@ from model_release.azure_devops.sdk import PostRequest
 from model_release.azure_ml.items import ModelVersion
 from model_release.azure_ml.models import AzureMl
 from model_release.cli.send import read_events
-from model_release.cli.terminal import as_json, configuration, connect, progress, show_json, show_table
+from model_release.cli.terminal import (
+    as_json,
+    configuration,
+    connect,
+    progress,
+    show_json,
+    show_table,
+    show_text,
+)
 from model_release.domain.claims import claim_partition, claim_row, marker_of, target_digest
 from model_release.domain.events import ModelRegistered, Workspace, parse
 from model_release.domain.release_map import ReleaseMap
@@ -25,7 +33,7 @@ from model_release.domain.targets import Plan
 from model_release.errors import AzureDevOpsError, EventError, RefusedError
 from model_release.flow.confirm import event_of
 from model_release.settings import Settings
-from model_release.text import shorten, visible
+from model_release.text import shorten
 from model_release.web.views import routes
 
 _STYLES = {"yes": "green"}
@@ -211,19 +219,19 @@ def _registered(version: ModelVersion, settings: Settings) -> ModelVersion:
 
 def _show(explanation: Explanation) -> None:
     event = explanation.event
-    click.echo(f"{event.model}:{event.version} in {event.workspace.title}\n")
+    show_text(f"{event.model}:{event.version} in {event.workspace.title}\n")
     rows = [
         (f"routes[{position}]", shorten(one.route.title), "yes" if one.matches else "no", shorten(one.reason))
         for position, one in enumerate(explanation.matches)
     ]
     show_table(("", "Route", "Matches", "Reason"), rows, _STYLES)
     if explanation.ignored:
-        click.echo(visible(f"\nIgnored: {explanation.ignored}"))
+        show_text(f"\nIgnored: {explanation.ignored}")
     for planned in explanation.requests:
-        click.echo(f"\n{planned.plan.target}, route {planned.plan.route}, order {planned.order}")
+        show_text(f"\n{planned.plan.target}, route {planned.plan.route}, order {planned.order}")
         if isinstance(planned.result, PostRequest):
-            click.echo(f"POST {planned.result.url}\n{planned.result.body}")
+            show_text(f"POST {planned.result.url}\n{planned.result.body}")
         else:
             state = "refused" if isinstance(planned.result, RefusedError) else "not determined"
-            click.echo(visible(f"{state}: {planned.result}"))
-    click.echo()
+            show_text(f"{state}: {planned.result}")
+    show_text()

@@ -4,8 +4,8 @@ from typing import Any
 
 import click
 
-from model_release.cli.app import STYLES, AppClient, key_option, url_option, utc
-from model_release.cli.terminal import as_json, progress, show_json, show_table
+from model_release.cli.app import AppClient, key_option, url_option, utc
+from model_release.cli.terminal import STYLES, as_json, progress, show_json, show_table, show_text
 from model_release.domain.claims import State
 from model_release.web.views import source_name
 
@@ -40,9 +40,9 @@ def history(*, limit: int, ignored: bool, url: str, key: str | None, as_json: bo
         rows = [_row(entry) for entry in found["entries"]]
         show_table(("Time (UTC)", "Model version", "Workspace", "State", "Reason", "Release"), rows, STYLES)
     else:
-        click.echo("No entry matches." if any(filters.values()) else "The history is empty.", err=True)
+        show_text("No entry matches." if any(filters.values()) else "The history is empty.", on_stderr=True)
     if found["continuation"] and not as_json:
-        click.echo("There are older entries: increase --limit, or set --until.", err=True)
+        show_text("There are older entries: increase --limit, or set --until.", on_stderr=True)
 
 
 def _read(app: AppClient, limit: int, filters: dict[str, str | None]) -> dict[str, Any]:

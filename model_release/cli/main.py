@@ -14,15 +14,16 @@ from model_release.cli.show import show
 from model_release.cli.start import start
 from model_release.cli.steer import pin, set_mark_back, unpin
 from model_release.cli.targets import targets
-from model_release.cli.terminal import environment
+from model_release.cli.terminal import environment, show_text
 from model_release.errors import ConfigurationError, ModelReleaseError
+from model_release.text import redact, visible
 
 
 def _show_version(context: click.Context, _: click.Parameter, asked: bool) -> None:  # noqa: FBT001  click calls it so
     """Print the versions of the app and of this machine's release map."""
     if asked:
         found = versions(environment())
-        click.echo(f"Model Release {found['app']}, release map {found['release_map'] or 'not found'}")
+        show_text(f"Model Release {found['app']}, release map {found['release_map'] or 'not found'}")
         context.exit()
 
 
@@ -35,9 +36,12 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except ConfigurationError as error:
             lines = ["Correct the settings and the release map:", *(str(fault) for fault in error.faults)]
-            raise click.ClickException("\n  ".join(lines)) from error
+            raise click.ClickException(visible(redact("\n  ".join(lines)))) from error
         except ModelReleaseError as error:
-            raise click.ClickException(str(error)) from error
+            raise click.ClickException(visible(redact(str(error)))) from error
+        except click.ClickException as error:
+            vars(error)["message"] = visible(redact(error.message))
+            raise
 
 
 @click.group(cls=Commands, help="Start Azure DevOps releases for models that are registered in Azure ML.")

@@ -7,8 +7,9 @@ from typing import Any
 import click
 import requests
 
-from model_release.cli.app import TIMEOUT_SECONDS, unreachable, url_option
-from model_release.cli.terminal import as_json, progress, read_json, show_json
+from model_release.cli.app import TIMEOUT_SECONDS, app_session, redirection, unreachable, url_option
+from model_release.cli.terminal import as_json, progress, read_json, show_json, show_text
+from model_release.text import shorten
 
 
 @click.command()
@@ -26,15 +27,19 @@ def send(*, files: tuple[Path, ...], url: str, key: str | None, as_json: bool) -
     webhook = f"{url.rstrip('/')}/runtime/webhooks/EventGrid?functionName=model_registered"
     headers = {"aeg-event-type": "Notification"} | ({"x-functions-key": key} if key else {})
     results = []
-    with requests.Session() as session:
+    with app_session(url, key) as session:
         for event in progress(events, "Sending"):
             try:
-                response = session.post(webhook, json=[event], headers=headers, timeout=TIMEOUT_SECONDS)
+                response = session.post(
+                    webhook, json=[event], headers=headers, timeout=TIMEOUT_SECONDS, allow_redirects=False
+                )
             except (requests.RequestException, UnicodeError) as error:
                 raise unreachable(url, error) from error
-            results.append({"subject": event.get("subject"), "status": response.status_code, "answer": response.text})
+            answer = shorten(response.text) + redirection(response)
+            results.append({"subject": event.get("subject"), "status": response.status_code, "answer": answer})
             if not as_json:
-                click.echo(f"{event.get('subject', '(no subject)')}  {response.status_code} {response.text}".rstrip())
+                subject = shorten(event.get("subject", "(no subject)"))
+                show_text(f"{subject}  {response.status_code} {answer}".rstrip())
     if as_json:
         show_json(results)
     sys.exit(any(result["status"] != requests.codes.accepted for result in results))

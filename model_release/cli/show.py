@@ -5,9 +5,8 @@ from typing import Any
 
 import click
 
-from model_release.cli.app import STYLES, AppClient, key_option, model_version_argument, pinned, url_option, utc
-from model_release.cli.terminal import as_json, show_json, show_table
-from model_release.text import visible
+from model_release.cli.app import AppClient, key_option, model_version_argument, pinned, url_option, utc
+from model_release.cli.terminal import STYLES, as_json, show_json, show_table, show_text
 
 
 @click.command()
@@ -30,15 +29,15 @@ def show(*, model_version: tuple[str, str], workspace: str | None, url: str, key
 
 
 def _show(detail: dict[str, Any]) -> None:
-    click.echo(f"{detail['model']}:{detail['version']} in {detail['workspace']}")
+    show_text(f"{detail['model']}:{detail['version']} in {detail['workspace']}")
     for claim in detail["claims"]:
         _show_claim(claim)
     if detail["ignored"]:
-        click.echo(f"\nIgnored: {visible(detail['ignored']['reason'])}")
-    click.echo("\nRoutes of the current release map")
+        show_text(f"\nIgnored: {detail['ignored']['reason']}")
+    show_text("\nRoutes of the current release map")
     routes = [(route["route"], "yes" if route["matches"] else "no", route["reason"]) for route in detail["routes"]]
     show_table(("Route", "Matches", "Reason"), routes)
-    click.echo(f"\nEvent as received\n{visible(json.dumps(detail['event'], indent=2, ensure_ascii=False))}")
+    show_text(f"\nEvent as received\n{json.dumps(detail['event'], indent=2, ensure_ascii=False)}")
 
 
 def _show_claim(claim: dict[str, Any]) -> None:
@@ -54,10 +53,10 @@ def _show_claim(claim: dict[str, Any]) -> None:
         "Claimed": f"{utc(claim['created'])} UTC",
         "Next attempt": claim["next_attempt"] and f"{utc(claim['next_attempt'])} UTC",
     }
-    click.echo(f"\n{visible(claim['target'])}{' (restarted manually)' if claim['restart'] else ''}")
+    show_text(f"\n{claim['target']}{' (restarted manually)' if claim['restart'] else ''}")
     for name, text in values.items():
         if text:
-            click.echo(f"  {name:<13} {visible(text)}")
+            show_text(f"  {name:<13} {text}")
     attempts = [(str(one["attempt"]), utc(one["time"]), one["state"], one["reason"]) for one in claim["attempts"]]
     if attempts:
         show_table(("Attempt", "Time (UTC)", "State", "Reason"), attempts, STYLES)

@@ -78,10 +78,12 @@ def start(
         [f"Azure DevOps asked for a pause until {utc(until)} UTC. To override it: --despite-throttle"] if until else []
     )
     confirm("\n".join([_effect(detail, claim, pin=pin), *pause, *_consequences(claim, pin=pin)]), yes=yes)
-    body = {"by": by, "comment": comment} | ({"claim": claim["claim"]} if claim else {})
-    if claim is None or claim["final"] or pin:
+    body = {"action": "match", "by": by, "comment": comment}
+    if claim:
+        body |= {"action": "start" if claim["final"] or pin else "try", "claim": claim["claim"]}
+    if body["action"] != "try":
         body["idempotency_key"] = idempotency_key or str(uuid.uuid4())
-    elif claim and despite_throttle:
+    elif despite_throttle:
         body["despite_throttle"] = "yes"
     if pin:
         body["pin"] = "yes"

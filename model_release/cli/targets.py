@@ -4,8 +4,8 @@ from typing import Any
 
 import click
 
-from model_release.cli.app import STYLES, AppClient, key_option, url_option, utc
-from model_release.cli.terminal import as_json, show_json, show_table
+from model_release.cli.app import AppClient, key_option, url_option, utc
+from model_release.cli.terminal import STYLES, as_json, show_json, show_table, show_text
 from model_release.domain.claims import State
 
 _PAGE = 200
@@ -29,7 +29,7 @@ def targets(*, pinned: bool, rebuild: bool, url: str, key: str | None, as_json: 
     """Show what is released where, what needs attention first."""
     app = AppClient(url, key)
     if rebuild:
-        click.echo(f"{app.rebuild_targets()} targets were built again.", err=True)
+        show_text(f"{app.rebuild_targets()} targets were built again.", on_stderr=True)
     found = app.targets(**filters, pinned="yes" if pinned else None, limit=_PAGE)
     page = found
     while page["continuation"]:
@@ -41,7 +41,8 @@ def targets(*, pinned: bool, rebuild: bool, url: str, key: str | None, as_json: 
         rows = [row for target in found["targets"] for row in _rows(target)]
         show_table(("Model", "Target", "Started last", "Since (UTC)", "By", "Version", "State", "Reason"), rows, STYLES)
     else:
-        click.echo("No target matches." if pinned or any(filters.values()) else "Nothing was started.", err=True)
+        is_filtered = pinned or any(filters.values())
+        show_text("No target matches." if is_filtered else "Nothing was started.", on_stderr=True)
 
 
 def _rows(target: dict[str, Any]) -> list[tuple[str, ...]]:

@@ -17,10 +17,19 @@ from model_release import app as app_module
 from model_release.azure_devops.client import AzureDevOps
 from model_release.domain.release_map import ReleaseMap
 from model_release.settings import Settings
-from model_release.text import visible
+from model_release.text import redact, visible
 
 _T = TypeVar("_T")
 
+STYLES = {
+    "started": "green",
+    "starting": "cyan",
+    "waiting": "yellow",
+    "held": "yellow",
+    "unknown": "yellow",
+    "refused": "red",
+    "abandoned": "red",
+}
 _SIGN_IN = ("IDENTITY_ENDPOINT", "IDENTITY_HEADER")
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -71,9 +80,14 @@ def configuration(map_path: Path | None = None) -> tuple[Settings, ReleaseMap]:
     return app_module.configuration(values)
 
 
+def show_text(text: str = "", *, on_stderr: bool = False) -> None:
+    """Print text without credentials that cannot control the terminal."""
+    click.echo(visible(redact(text)), err=on_stderr)
+
+
 def show_json(value: Any) -> None:
     """Print a value as JSON."""
-    click.echo(visible(json.dumps(value, indent=2, ensure_ascii=False, default=str)))
+    show_text(json.dumps(value, indent=2, ensure_ascii=False, default=str))
 
 
 def show_table(
@@ -86,7 +100,9 @@ def show_table(
     """Print a table that fits the terminal; cells are plain text, and `styles` maps the text of a cell to its style."""
     table = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for row in rows:
-        table.add_row(*(Text(visible(cell), style=(styles or {}).get(cell, ""), overflow="fold") for cell in row))
+        table.add_row(
+            *(Text(visible(redact(cell)), style=(styles or {}).get(cell, ""), overflow="fold") for cell in row)
+        )
     Console(highlight=False, stderr=on_stderr).print(table)
 
 

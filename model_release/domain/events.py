@@ -80,6 +80,11 @@ class ModelRegistered:
         """The version as a whole number; None if it is not one and so has no order."""
         return int(self.version) if self.version.isdecimal() else None
 
+    @property
+    def values(self) -> tuple[str, ...]:
+        """The values of all tags and properties."""
+        return (*self.tags.values(), *self.properties.values())
+
 
 class _Envelope(NamedTuple):
     id: Any

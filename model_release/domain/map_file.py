@@ -105,7 +105,11 @@ class Schema:
 
 def read(text: str) -> MapFile:
     """Read the file; raises MapFileError."""
-    loader = _Loader(text)
+    try:
+        loader = _Loader(text)
+    # It refuses control characters at once.
+    except yaml.YAMLError as error:
+        raise MapFileError(" ".join(str(error).split())) from error
     try:
         node = loader.get_single_node()
         content = loader.construct_document(node) if node else None

@@ -37,7 +37,9 @@ def _check_version(version: int | str) -> None:
     pattern = str(version)
     comparison = COMPARISON.fullmatch(pattern)
     if comparison:
-        can_match = comparison[2].isdecimal() and (comparison[1] != "<" or int(comparison[2]) > 0)
+        can_match = (
+            comparison[2].isascii() and comparison[2].isdecimal() and (comparison[1] != "<" or int(comparison[2]) > 0)
+        )
     else:
         can_match = _can_match(pattern)
     if not can_match:

@@ -57,9 +57,10 @@ def is_too_old(claim: Claim, now: datetime) -> bool:
     return now - claim.waits_since >= ABANDON_AFTER
 
 
-def abandoned(state: State, reason: str) -> AttemptResult:
-    """Return the result of a claim that is too old; state and reason are the last ones."""
-    return AttemptResult(State.ABANDONED, f"all attempts failed for {ABANDON_AFTER.days} days; last: {state}: {reason}")
+def abandoned(state: State, reason: str, log_reason: str = "") -> AttemptResult:
+    """Return the result of a claim that is too old; state and reasons are the last ones."""
+    last = f"all attempts failed for {ABANDON_AFTER.days} days; last: {state}: "
+    return AttemptResult(State.ABANDONED, last + reason, log_reason=log_reason and last + log_reason)
 
 
 def abandon(claim: Claim, result: AttemptResult, now: datetime) -> AttemptResult:
@@ -69,4 +70,4 @@ def abandon(claim: Claim, result: AttemptResult, now: datetime) -> AttemptResult
     """
     if result.state.final or result.state in (State.UNKNOWN, State.HELD) or not is_too_old(claim, now):
         return result
-    return abandoned(result.state, result.reason)
+    return abandoned(result.state, result.reason, result.log_reason)

@@ -19,6 +19,7 @@ from model_release.domain.placeholders import (
 )
 from model_release.domain.release_map import COMPARISON, PipelineOptions, ReleaseMap, ReleaseOptions, Route
 from model_release.domain.targets import Plan, ReleasePlan, RunPlan
+from model_release.text import shorten
 
 _COMPARE: Mapping[str, Callable[[int, int], bool]] = {
     ">=": operator.ge,
@@ -76,7 +77,7 @@ def route(release_map: ReleaseMap, workspaces: Collection[Workspace], event: Mod
         kind, setting = (
             ("registry", "AML_REGISTRIES") if event.workspace.is_registry else ("workspace", "AML_WORKSPACES")
         )
-        return Routing((), Reason(f"{kind} {event.workspace.id} is not in {setting}"))
+        return Routing((), Reason(f"{kind} {shorten(event.workspace.id)} is not in {setting}"))
     matches = match(release_map, event)
     named = any(_name_mismatch(one, event) is None for one in release_map.routes)
     return Routing(plan(matches, event), why_nothing(matches, event), named)
@@ -189,7 +190,7 @@ def _value_mismatch(route: Route, event: ModelRegistered) -> Reason | None:
             if found is None:
                 return Reason(f"{kind} {key} is missing")
             if found != value:
-                return Reason(f"{kind} {key} is {found!r}, not {value!r}", f"{kind} {key} has another value")
+                return Reason(f"{kind} {key} is {shorten(found)!r}, not {value!r}", f"{kind} {key} has another value")
     return None
 
 

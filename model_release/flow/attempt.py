@@ -18,6 +18,7 @@ from model_release.store.claims import Claims, Clock
 from model_release.store.high_water_mark import HighWaterMarks, Obstacle
 from model_release.store.targets import Targets
 from model_release.store.throttle import Throttle
+from model_release.text import hide_values
 
 _STATES = {TemporaryError: State.WAITING, RefusedError: State.REFUSED}
 
@@ -81,7 +82,7 @@ class Attempts:
             # It compares the deadline immediately before it sends the request.
             created = self.azure_devops.create(plan, event, claim.marker, attempt.deadline, claim.definition_id)
         except AzureDevOpsError as error:
-            return _ended(attempt, self._failed(_STATES.get(type(error), State.UNKNOWN), str(error), claim, error))
+            return _ended(attempt, self._failed(_STATES.get(type(error), State.UNKNOWN), str(error), attempt, error))
         matched = f"route {plan.route} matches {event.model}:{event.version}"
         manually = "pinned and restarted manually" if claim.pins else "restarted manually"
         reason = f"{manually}; {matched}" if claim.idempotency_key else matched
@@ -125,12 +126,13 @@ class Attempts:
             )
         except AzureDevOpsError as error:
             reason = f"cannot check whether the release exists: {error}"
-            result = replace(self._failed(kept, reason, claim, error), in_flight_until=in_flight_until)
+            result = replace(self._failed(kept, reason, attempt, error), in_flight_until=in_flight_until)
             # A search that was refused for seven days may be refused for ever.
             over = isinstance(error, RefusedError) and not in_flight and is_too_old(claim, self.clock())
-            return abandoned(kept, reason) if over else result
+            return abandoned(kept, reason, result.log_reason) if over else result
         if found:
-            return AttemptResult(State.STARTED, f"{found.name} was found; an earlier attempt created it", created=found)
+            reason = f"{found.name} was found; an earlier attempt created it"
+            return AttemptResult(State.STARTED, reason, created=found, log_reason=_for_log(reason, attempt))
         if in_flight:
             reason = f"not found yet; the earlier request may still complete until {_utc(in_flight_until)}"
             return AttemptResult(State.UNKNOWN, reason, in_flight_until, in_flight_until=in_flight_until)
@@ -140,7 +142,7 @@ class Attempts:
         if not is_too_old(attempt.claim, self.clock()):
             return attempt
         last = attempt.before or attempt.claim
-        return abandoned(last.state, last.reason)
+        return abandoned(last.state, last.reason, _for_log(last.reason, attempt))
 
     def _registered(self, attempt: OpenAttempt) -> Guarded:
         """Continue with what Azure ML says: the version is registered, and these are its tags and properties."""
@@ -168,7 +170,7 @@ class Attempts:
         try:
             plan = self.plan_for(claim, routing.plans)
         except AzureDevOpsError as error:
-            return self._failed(_STATES.get(type(error), State.WAITING), str(error), claim, error)
+            return self._failed(_STATES.get(type(error), State.WAITING), str(error), attempt, error)
         if plan:
             return replace(attempt, plan=plan)
         if attempt.event.number is not None and (newer := self.marks.newer_sent(claim)):
@@ -186,7 +188,7 @@ class Attempts:
             found = self.azure_devops.identify(plan.target)
             resolved = self.targets.resolve(plan.target, found, confirmed=attempt.by_hand)
         except AzureDevOpsError as error:
-            return self._failed(_STATES.get(type(error), State.WAITING), str(error), claim, error)
+            return self._failed(_STATES.get(type(error), State.WAITING), str(error), attempt, error)
         if resolved.target_digest != claim.target_digest:
             reason = f"{plan.target} is another name of a target that has its own claim"
             return AttemptResult(State.WITHDRAWN, reason, instead=() if claim.pins else (plan,))
@@ -224,9 +226,16 @@ class Attempts:
     def _last_digest(self, plan: Plan) -> str:
         return self.targets.last_resolved(plan.target).target_digest
 
-    def _failed(self, state: State, reason: str, claim: Claim, error: AzureDevOpsError) -> AttemptResult:
-        next_attempt = self.clock() + pause(error, claim, self.first_retry)
-        return AttemptResult(state, reason, next_attempt, unavailable=not isinstance(error, RefusedError))
+    def _failed(self, state: State, reason: str, attempt: OpenAttempt, error: AzureDevOpsError) -> AttemptResult:
+        next_attempt = self.clock() + pause(error, attempt.claim, self.first_retry)
+        unavailable = not isinstance(error, RefusedError)
+        return AttemptResult(state, reason, next_attempt, log_reason=_for_log(reason, attempt), unavailable=unavailable)
+
+
+def _for_log(reason: str, attempt: OpenAttempt) -> str:
+    """Return a reason without the values of tags and properties that Azure DevOps repeats; empty if there are none."""
+    hidden = hide_values(reason, attempt.event.values)
+    return hidden if hidden != reason else ""
 
 
 def _ended(attempt: OpenAttempt, result: AttemptResult) -> tuple[OpenAttempt, AttemptResult]:

@@ -1,6 +1,5 @@
 """Catch-up: list the models of Azure ML and the versions of those that changed, and start what no event started."""
 
-import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -17,11 +16,11 @@ from model_release.errors import ClaimLeasedError, EventError
 from model_release.flow.catch_up_run import CatchUpRun
 from model_release.flow.confirm import event_of
 from model_release.flow.start_release import StartRelease
-from model_release.log import log_catch_up
+from model_release.log import get_logger, log_catch_up
 from model_release.store.catch_up_cursor import CatchUpCursor, CatchUpCursors, CatchUpLease, HeldLease
 from model_release.store.claims import Claims, Clock
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 # So many models are listed at once.
 LIST_THREADS = 4

@@ -111,7 +111,7 @@ class Confirm:
             missing = f"Azure ML has no version {event.version} of {event.model}"
             return NotConfirmed(missing, absent=True, fix=f"compare it with workspace {event.workspace.name}")
         if not found.ready:
-            state = f"version {event.version} of {event.model} is {found.provisioning_state} in Azure ML"
+            state = f"version {event.version} of {event.model} is {shorten(found.provisioning_state)} in Azure ML"
             return NotConfirmed(f"{state}, not Succeeded", absent=True, fix="try again when it is Succeeded")
         try:
             return replace(parse(event_of(found, event.id)), registered_at=found.created)

@@ -1,27 +1,30 @@
 """Publish outcome events to an Event Grid topic, at least once."""
 
-import logging
 from collections.abc import Callable, Iterator
-from functools import cached_property
 from itertools import islice
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from typing import Any
 
+from azure.core import PipelineClient
 from azure.core.credentials import TokenCredential
-from azure.core.exceptions import AzureError
+from azure.core.exceptions import AzureError, HttpResponseError
+from azure.core.pipeline.policies import BearerTokenCredentialPolicy, UserAgentPolicy
+from azure.core.pipeline.transport import RequestsTransport
+from azure.core.rest import HttpRequest, HttpResponse
 
 from model_release.domain.claims import Attempt, Claim, State
+from model_release.domain.events import parse
 from model_release.errors import ModelReleaseError
-from model_release.settings import LOOPBACK
+from model_release.log import get_logger
+from model_release.session import CredentialSession, is_local
 from model_release.store.claims import Claims
 from model_release.store.outbox import Outbox, outcome_key, outcomes
-from model_release.text import service_problem
+from model_release.text import hide_values, service_problem
 
-if TYPE_CHECKING:
-    from azure.eventgrid import EventGridPublisherClient
+logger = get_logger(__name__)
 
-logger = logging.getLogger(__name__)
-
+_SCOPE = "https://eventgrid.azure.net/.default"
+_API = {"api-version": "2018-01-01"}
+_CLOUD_EVENTS = {"Content-Type": "application/cloudevents-batch+json; charset=utf-8"}
 _TYPES = {
     State.STARTED: "ModelRelease.Started",
     State.REFUSED: "ModelRelease.Refused",
@@ -34,29 +37,31 @@ class TopicError(ModelReleaseError):
 
 
 class Topic:
-    """A custom topic of Event Grid; a request ends after a few seconds and is not repeated."""
+    """A custom topic of Event Grid; a request ends after a few seconds and is not repeated.
+
+    https://learn.microsoft.com/azure/event-grid/post-to-custom-topic
+    """
 
     def __init__(self, endpoint: str, credential: TokenCredential, *, timeout: float = 5) -> None:
         """Take an endpoint such as https://TOPIC.REGION-1.eventgrid.azure.net/api/events, and a timeout in seconds."""
+        session = CredentialSession(endpoint)
         self._endpoint = endpoint
-        self._credential = credential
-        self._options: dict[str, Any] = {
-            "retry_total": 0,
-            "connection_timeout": timeout,
-            "read_timeout": timeout,
-            "enforce_https": urlsplit(endpoint).hostname not in LOOPBACK,
-        }
-
-    @cached_property
-    def _client(self) -> "EventGridPublisherClient":
-        from azure.eventgrid import EventGridPublisherClient  # noqa: PLC0415  most processes publish nothing
-
-        return EventGridPublisherClient(self._endpoint, self._credential)
+        # The SDK's client follows redirects and drops a transport.
+        self._client: PipelineClient[HttpRequest, HttpResponse] = PipelineClient(
+            endpoint,
+            policies=[UserAgentPolicy("model-release"), BearerTokenCredentialPolicy(credential, _SCOPE)],
+            transport=RequestsTransport(
+                session=session, session_owner=False, connection_timeout=timeout, read_timeout=timeout
+            ),
+        )
 
     def send(self, events: list[dict[str, Any]]) -> None:
         """Publish CloudEvents, all or none; raises TopicError."""
+        request = HttpRequest("POST", self._endpoint, params=_API, headers=_CLOUD_EVENTS, json=events)
         try:
-            self._client.send(events, **self._options)
+            response = self._client.send_request(request, enforce_https=not is_local(self._endpoint))
+            if response.status_code != 200:  # noqa: PLR2004  the only documented success
+                raise HttpResponseError(response=response)
         except AzureError as error:
             problem = service_problem("the outcome topic", error)
             raise TopicError(f"{len(events)} events were not published: {problem}") from error
@@ -103,6 +108,7 @@ def outcome_event(claim: Claim, attempt: Attempt) -> dict[str, Any]:
 
     https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md
     """
+    started = attempt.state is State.STARTED
     return {
         "specversion": "1.0",
         "id": outcome_key(claim, attempt),
@@ -118,9 +124,10 @@ def outcome_event(claim: Claim, attempt: Attempt) -> dict[str, Any]:
             "route": claim.route,
             "target": str(claim.target),
             "state": attempt.state.value,
-            "reason": attempt.reason,
+            # A refusal may repeat values of tags.
+            "reason": hide_values(attempt.reason, () if started else parse(claim.event).values),
             "attempt": attempt.number,
-            "release": _release(claim) if attempt.state is State.STARTED else None,
+            "release": _release(claim) if started else None,
             "event_id": claim.event_id,
             "by": claim.by or None,
             "by_verified": claim.by_verified,

@@ -14,9 +14,9 @@ from model_release.store.high_water_mark import HighWaterMarks
 from model_release.store.history import History
 from model_release.store.outbox import Outbox
 from model_release.store.pending import Pending
+from model_release.text import as_reason
 from model_release.tracing import traced
 
-_REASON_CHARACTERS = 4_000
 _TICK = timedelta(microseconds=1)
 # Twenty of them fit into one property of a row.
 _ATTEMPTS = 20
@@ -51,7 +51,7 @@ class Recorder:
         began = max(self.clock(), claim.changed + _TICK) if claim.attempts else self.clock()
         result = abandon(claim, result, began)
         assert result.state in TRANSITIONS[claim.state], f"{claim.state} cannot become {result.state}"  # noqa: S101
-        attempt = Attempt(claim.attempt, began, result.state, result.reason[:_ATTEMPT_CHARACTERS])
+        attempt = Attempt(claim.attempt, began, result.state, as_reason(result.reason)[:_ATTEMPT_CHARACTERS])
         recorded = _recorded(claim, attempt, result)
         if confirmed and confirmed.registered_at:
             recorded = replace(recorded, event=confirmed.body, registered_at=confirmed.registered_at)
@@ -84,7 +84,7 @@ class Recorder:
 
     def note(self, claim: Claim, reason: str, by_hand: ByHand) -> HistoryEntry:
         """Record what a person did with the line of a claim."""
-        entry = replace(HistoryEntry.of(claim), time=self.clock(), attempt=0, reason=reason[:_REASON_CHARACTERS])
+        entry = replace(HistoryEntry.of(claim), time=self.clock(), attempt=0, reason=as_reason(reason))
         entry = replace(entry, by=by_hand.by, by_verified=by_hand.by_verified, comment=by_hand.comment)
         self.history.write_alone(entry)
         return entry
@@ -102,7 +102,7 @@ class Recorder:
 
         `again` if a person matched it again.
         """
-        entry = HistoryEntry(self.clock(), State.IGNORED, reason.text[:_REASON_CHARACTERS], event_id, subject)
+        entry = HistoryEntry(self.clock(), State.IGNORED, as_reason(reason.text), event_id, subject)
         if event:
             self._take_over(event)
             entry = replace(entry, workspace=event.workspace.id)
@@ -125,7 +125,7 @@ def _recorded(claim: Claim, attempt: Attempt, result: AttemptResult) -> Claim:
     return replace(
         claim,
         state=result.state,
-        reason=result.reason[:_REASON_CHARACTERS],
+        reason=as_reason(result.reason),
         next_attempt=result.next_attempt,
         in_flight_until=result.in_flight_until or claim.in_flight_until,
         release_id=created.id,

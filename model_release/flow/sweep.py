@@ -1,6 +1,5 @@
 """The sweep: take up the claims that are pending."""
 
-import logging
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,14 +14,14 @@ from model_release.domain.retry import Availability
 from model_release.errors import ClaimLeasedError
 from model_release.flow.publish import Publisher
 from model_release.flow.start_release import StartRelease
-from model_release.log import log_entry, log_sweep
+from model_release.log import get_logger, log_entry, log_sweep
 from model_release.store.claims import Claims, Clock
 from model_release.store.history import History
 from model_release.store.overview import Overview
 from model_release.store.pending import Due, LastSweep, Line, Pending
 from model_release.store.throttle import Throttle
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 # The sweep runs every minute. It begins attempts for so long, but at most for a third of its lease. An attempt takes at
 # most two thirds of the lease of its claim, which is as long. So the lease of a sweep ends after its last attempt.

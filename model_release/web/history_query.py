@@ -75,7 +75,7 @@ def _end(text: str) -> datetime:
 
 
 def _limit(text: str) -> int:
-    limit = int(text)
+    limit = int(text) if text.isascii() and text.isdecimal() else 0
     if not 1 <= limit <= _HIGHEST_LIMIT:
         raise ValueError
     return limit
@@ -93,6 +93,6 @@ _PARAMETERS: Mapping[str, tuple[Callable[[str], Any], str]] = {
     "ignored": _YES_OR_NO,
     "pinned": _YES_OR_NO,
     "refresh": _YES_OR_NO,
-    "continuation": (_matching(r"\d{16} [0-9a-f]{32}|\d{1,6}"), "the `continuation` of an answer"),
+    "continuation": (_matching(r"[0-9]{16} [0-9a-f]{32}|[0-9]{1,6}"), "the `continuation` of an answer"),
     "limit": (_limit, f"a whole number from 1 to {_HIGHEST_LIMIT}"),
 }

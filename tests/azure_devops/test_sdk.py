@@ -225,6 +225,36 @@ def test_what_has_no_web_link_gets_an_address_of_its_page(env: Environment, link
     assert create(azure_devops, plan).url == f"{env.azure_devops_url}/{PAGES[env.target]}".replace("%20%26%20co", "")
 
 
+@BOTH
+@pytest.mark.parametrize(
+    "link",
+    [
+        "https://evil.example/contoso/x",
+        "javascript:alert(1)",
+        "//evil.example/",
+        "{url}.evil.example/x",
+        "{url}@evil.example/",
+        "{url}/../evil/_release?releaseId=5",
+        "{url}/%2e%2E/evil",
+        "{url}/x\\y",
+        "{url}/x\u202ey",
+        "{url}evil/x",
+        5,
+    ],
+)
+def test_a_link_that_leaves_the_organization_is_replaced_by_the_address_of_the_page(
+    env: Environment, link: object
+) -> None:
+    url = f"{env.azure_devops_url}/contoso"
+    href = link.format(url=url) if isinstance(link, str) else link
+    found = {"id": 5, "templateParameters": {"modelReleaseMarker": MARKER}, "_links": {"web": {"href": href}}}
+    env.azure_devops.misbehave(Fault(**env.requests.start, status=200, body=found))
+
+    assert create(client(env), PLAN[env.target]()).url == f"{env.azure_devops_url}/{PAGES[env.target]}".replace(
+        "%20%26%20co", ""
+    )
+
+
 @pytest.mark.parametrize(
     ("fault", "fix"),
     [

@@ -18,7 +18,7 @@ from local.azure_devops_faults import Fault
 from local.azure_ml import AzureMl as LocalAzureMl
 from local.serving import Server
 from model_release.azure_ml.items import AzureMlError, ModelListError, ModelVersion, Skip
-from model_release.azure_ml.models import AzureMl, _origin
+from model_release.azure_ml.models import AzureMl
 from model_release.domain.claims import NEVER
 from model_release.domain.events import Workspace
 from tests.azure_devops import broken_servers as broken
@@ -230,20 +230,37 @@ def test_since_may_have_any_time_zone(workspace: LocalWorkspace) -> None:
     assert workspace.names((START + 2 * HOUR).astimezone(timezone(5 * HOUR))) == ["churn:2"]
 
 
-@pytest.mark.parametrize("host", ["localhost:{port}", "127.0.0.1:1", "management.azure.com", "127.0.0.1:{port}@evil"])
-def test_a_next_page_on_another_host_is_refused_and_the_token_is_not_sent_there(host: str) -> None:
-    answers = Answers([CONTAINERS])
-    with Server(answers) as server:
-        other = host.format(port=server.url.rpartition(":")[2])
-        answers.bodies = [{**CONTAINERS, "nextLink": f"http://{other}/models?$skip=3"}, {"value": []}]
+@pytest.mark.parametrize(
+    "link",
+    [
+        "http://{other}/more?$skip=3",
+        "//{other}/more?$skip=3",
+        "http://{other}\\@{own}/more?$skip=3",
+        "http://{own}@{other}/more?$skip=3",
+        "http://{other}#@{own}/more?$skip=3",
+        "https://management.azure.com:443/more?$skip=3",
+        "{own}/more?$skip=3",
+        "@{other}/more?$skip=3",
+        "\\\\{other}/more?$skip=3",
+        "/more?$skip=3",
+    ],
+)
+def test_the_link_to_the_next_page_is_followed_at_the_own_server_whatever_it_names(link: str) -> None:
+    answers, other = Answers([CONTAINERS]), Answers([{"value": []}])
+    with Server(answers) as server, Server(other) as elsewhere:
+        named = {"own": server.url.partition("//")[2], "other": elsewhere.url.partition("//")[2]}
+        answers.bodies = [{**CONTAINERS, "nextLink": link.format(**named)}, {"value": []}]
 
-        with pytest.raises(AzureMlError, match=r"workspace Prod .* unexpected address of the next page: http://"):
-            list(listed(AzureMl(CREDENTIAL, endpoint=server.url, pace=at_once()), WORKSPACE))
+        azure_ml = AzureMl(CREDENTIAL, endpoint=server.url, pace=at_once())
+        models = [one.name for one in azure_ml.models(WORKSPACE, skip=pytest.fail)]
+
+    assert models == ["churn"]
+    assert other.requests == []
     assert len(answers.requests) == 2
 
 
-@pytest.mark.parametrize("link", ["https://127.0.0.1/x", "ftp://x", "http://[", "http://127.0.0.1:x/", "?", "//evil/x"])
-def test_a_next_page_with_an_unexpected_address_is_refused(link: str) -> None:
+@pytest.mark.parametrize("link", ["http://[", "?", 1, ["x"], {"x": 1}])
+def test_a_link_to_the_next_page_that_leads_nowhere_is_an_error(link: Any) -> None:
     with pytest.raises(AzureMlError):
         list_answers({"value": [], "nextLink": link}, {"value": [], "nextLink": link})
 
@@ -256,12 +273,6 @@ def test_a_redirect_is_not_followed(workspace: LocalWorkspace) -> None:
         with pytest.raises(AzureMlError, match="Azure Resource Manager answered 302"):
             workspace.versions()
     assert other.requests == []
-
-
-@pytest.mark.parametrize(("address", "port"), [("https://management.azure.com", 443), ("http://127.0.0.1", 80)])
-def test_a_next_page_may_name_the_default_port(address: str, port: int) -> None:
-    assert _origin(f"{address.upper()}:{port}/subscriptions?$skip=x") == _origin(address)
-    assert _origin(f"{address}:8080/") != _origin(address)
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
@@ -482,7 +493,7 @@ def test_no_token_is_sent_over_plain_http_to_another_machine() -> None:
 
 
 def test_a_next_page_that_was_read_before_is_refused() -> None:
-    with pytest.raises(AzureMlError, match="unexpected address of the next page"):
+    with pytest.raises(AzureMlError, match="the next page was read before"):
         list_answers({"value": [], "nextLink": "?page=2"})
 
 

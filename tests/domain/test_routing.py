@@ -13,6 +13,7 @@ from model_release.domain.map_file import MapFile
 from model_release.domain.release_map import ReleaseMap, build_map
 from model_release.domain.routing import Routing, match, route
 from model_release.domain.targets import ReleasePlan, RunPlan, Target
+from model_release.text import shorten
 from tests.environment import event
 
 RELEASE = {"project": "fraud", "definition": "Deploy"}
@@ -134,7 +135,9 @@ def test_the_log_text_of_a_mismatch_has_no_tag_or_property_value(tag: str, value
 
     why = routing(release_map, an_event(ModelTags={"stage": tag}, ModelProperties={"run": value})).why_nothing
 
-    assert why.text == f"tag stage is {tag!r}, not 'expected'; property run is {value!r}, not 'expected'"
+    assert (
+        why.text == f"tag stage is {shorten(tag)!r}, not 'expected'; property run is {shorten(value)!r}, not 'expected'"
+    )
     assert why.log == "tag stage has another value; property run has another value"
     assert why.for_log == why.log
 

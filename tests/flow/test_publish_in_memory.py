@@ -1,18 +1,16 @@
 """Outcome events: each is published at least once, with the same ID."""
 
-import json
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from azure.core.credentials import AccessToken
-from azure.core.exceptions import ServiceRequestError
+from werkzeug.wrappers import Request, Response
 
+from local.serving import Server
 from model_release.domain.claims import Attempt, AttemptResult, Claim, State, digest
 from model_release.flow.publish import Publisher, Topic, TopicError, outcome_event
 from tests.in_memory import CREATED, MINUTE, NOON, WORKSPACE, Process
-
-ENDPOINT = "https://topic.westeurope-1.eventgrid.azure.net/api/events"
 
 
 @pytest.fixture
@@ -135,51 +133,32 @@ def test_a_refusal_is_published_while_its_claim_continues(process: Process) -> N
     assert process.sent[0][0]["id"] == f"{claim.key}-refused-{digest('why')}"
 
 
-class Client:
-    """An SDK client that records what it is asked to send."""
-
-    def __init__(self) -> None:
-        self.sent: list[tuple[Any, dict[str, Any]]] = []
-        self.error: Exception | None = None
-
-    def send(self, events: Any, **options: Any) -> None:
-        self.sent.append((events, options))
-        if self.error:
-            raise self.error
-
-
 class Credential:
     def get_token(self, *_: str, **__: Any) -> AccessToken:
         return AccessToken("token", 2**31)
 
 
-@pytest.mark.parametrize(("endpoint", "https"), [(ENDPOINT, True), ("http://127.0.0.1:1/api/events", False)])
-def test_a_request_is_not_repeated_and_ends_after_5_seconds(
-    endpoint: str,
-    https: object,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    built: list[Any] = []
-    client = Client()
-    monkeypatch.setattr(
-        "model_release.flow.publish.EventGridPublisherClient", lambda *arguments: built.append(arguments) or client
-    )
-    credential = Credential()
+def test_a_request_is_not_repeated_and_has_the_documented_form() -> None:
+    received: list[Request] = []
+    with Server(lambda request: received.append(request) or Response(status=503)) as server:
+        topic = Topic(f"{server.url}/api/events", Credential())
+        with pytest.raises(TopicError, match=r"^1 events were not published: the outcome topic answered 503"):
+            topic.send([{"id": "1"}])
 
-    Topic(endpoint, credential).send([{"id": "1"}])
-
-    assert built == [(endpoint, credential)]
-    options = {"retry_total": 0, "connection_timeout": 5, "read_timeout": 5, "enforce_https": https}
-    assert client.sent == [([{"id": "1"}], options)]
+    (request,) = received
+    assert (request.full_path, request.get_json(force=True)) == ("/api/events?api-version=2018-01-01", [{"id": "1"}])
+    assert request.headers["Content-Type"] == "application/cloudevents-batch+json; charset=utf-8"
+    assert request.headers["Authorization"] == "Bearer token"
 
 
-def test_a_topic_that_fails_reports_how_many_events(monkeypatch: pytest.MonkeyPatch) -> None:
-    topic, client = Topic(ENDPOINT, Credential(), timeout=0.1), Client()
-    monkeypatch.setattr(topic, "_client", client)
-    client.error = ServiceRequestError("a reason")
-
-    with pytest.raises(
-        TopicError, match=r"^2 events were not published: the outcome topic cannot be reached: a reason$"
-    ):
-        topic.send([{}, {}])
-    assert json.dumps(client.sent[0][1]["read_timeout"]) == "0.1"
+@pytest.mark.parametrize(
+    ("endpoint", "reason"),
+    [
+        ("http://127.0.0.1:9/api/events", "connection refused"),
+        ("http://topic.invalid/api/events", "Bearer token authentication is not permitted for non-TLS"),
+        ("https://topic.invalid/api/events", "host name not found"),
+    ],
+)
+def test_a_topic_that_fails_reports_how_many_events(endpoint: str, reason: str) -> None:
+    with pytest.raises(TopicError, match=rf"^2 events were not published: the outcome topic cannot be .*{reason}"):
+        Topic(endpoint, Credential(), timeout=5).send([{}, {}])

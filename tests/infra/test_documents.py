@@ -15,6 +15,7 @@ from tests.infra.templates import INFRA, SNAPSHOTS, only, predicted
 # Settings for storage that these templates do not use.
 OTHER_STORAGE = {"AzureWebJobsStorage", "AzureWebJobsStorage__accountName"}
 PLATFORM = {
+    "AzureWebJobsDisableHomepage",
     "AzureWebJobsStorage__blobServiceUri",
     "AzureWebJobsStorage__credential",
     "APPLICATIONINSIGHTS_AUTHENTICATION_STRING",
@@ -125,3 +126,15 @@ Yaml12.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool" or first not in "oOyYnN"]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
+
+
+def test_each_test_that_the_security_policy_names_exists() -> None:
+    named = set(re.findall(r"`(test_\w+)`", (HOME / "SECURITY.md").read_text()))
+    defined = {
+        name
+        for path in (HOME / "tests").rglob("test_*.py")
+        for name in re.findall(r"^def (test_\w+)", path.read_text(), re.MULTILINE)
+    }
+
+    assert len(named) > 20
+    assert named - defined == set()

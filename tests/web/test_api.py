@@ -65,7 +65,7 @@ class Api:
         return self.send(path, params=parameters).json()
 
     def post(self, path: str = VERSION_20, status: int = 200, **body: str) -> dict[str, Any]:
-        answer = self.send(path, "POST", json=body)
+        answer = self.send(path, "POST", json=with_action(body))
         assert answer.status_code == status, answer.text
         return answer.json()
 
@@ -73,6 +73,14 @@ class Api:
         answer = self.send(path, headers={"Accept": BROWSER} | options.pop("headers", {}), **options)
         assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
         return HtmlPage(answer)
+
+
+def with_action(body: dict[str, Any]) -> dict[str, Any]:
+    """Name what the fields mean, unless the body says so or sets the mark back."""
+    if body.keys() & {"action", "set_mark_back"}:
+        return body
+    action = "match" if "claim" not in body else "start" if "idempotency_key" in body else "try"
+    return {"action": action, **body}
 
 
 def _validate_answer(value: Any, path: str, method: str, status: int) -> None:
@@ -177,7 +185,7 @@ def test_the_description_has_the_routes_and_methods_of_the_host(env: Environment
     routes = [f["bindings"][0] for f in functions if f["bindings"][0]["type"] == "httpTrigger"]
 
     described = {
-        path: {name for name in operations if name in ("get", "post")}
+        path: {name for name in operations if name in ("get", "head", "post")}
         for path, operations in DESCRIPTION["paths"].items()
     }
     assert {f"/{route['route']}": {m.lower() for m in route["methods"]} for route in routes} == described
@@ -434,7 +442,7 @@ def test_a_pending_claim_is_not_restarted(env: Environment, api: Api) -> None:
 
     error = api.post(status=409, claim=first_claim(api), idempotency_key=IDEMPOTENCY_KEY)["error"]
 
-    assert error == "this claim is waiting; to try it now, leave out `idempotency_key`"
+    assert error == "this claim is waiting; to try it now, set `action` to 'try'"
     assert env.versions == []
 
 
@@ -497,7 +505,9 @@ def test_a_version_is_started_as_it_is_in_azure_ml_from_its_page(env: Environmen
         page = api.page(VERSION_20)
         assert page.answer.status_code == 404
         (form,) = page.all("form")
-        answer = requests.post(urljoin(page.answer.url, form["action"]), headers=api.headers | {"Accept": BROWSER})
+        fields = {field["name"]: field["value"] for field in page.all("input")}
+        address, headers = urljoin(page.answer.url, form["action"]), api.headers | {"Accept": BROWSER}
+        answer = requests.post(address, data=fields, headers=headers)
 
     assert f"route {MODEL} matches {MODEL}:20" in answer.text
     assert env.versions == ["20"]
@@ -512,7 +522,7 @@ def test_a_version_that_azure_ml_does_not_confirm_is_not_started(env: Environmen
         assert "is Creating in Azure ML, not Succeeded; try again" in api.post(status=409)["error"]
         azure_ml.misbehave(Fault(path="/versions", status=403))
         assert "Microsoft.MachineLearningServices/workspaces/models/versions/read" in api.post(status=503)["error"]
-        page = api.page(VERSION_20, method="POST")
+        page = api.page(VERSION_20, method="POST", data={"action": "match"})
     with served(env, CONFIRM_MODELS="false") as api:
         error = api.post(status=409)["error"]
     two = f"{WORKSPACE},{WORKSPACE[:-4]}dev"
@@ -532,13 +542,19 @@ def test_an_invalid_request_starts_nothing(env: Environment, api: Api) -> None:
     for body, status, error in (
         ({"claim": "0" * 32}, 404, "has no claim"),
         ({"claim": "<b>", "idempotency_key": IDEMPOTENCY_KEY}, 404, "has no claim <b>"),
-        ({"idempotency_key": "short"}, 400, "8 to 64"),
+        ({"action": "match", "idempotency_key": "short"}, 400, "8 to 64"),
+        ({"action": "start", "idempotency_key": IDEMPOTENCY_KEY}, 400, "action 'start' needs `claim`"),
+        ({"action": "start"}, 400, "action 'start' needs `claim`; action 'start' needs `idempotency_key`"),
+        ({"action": "match", "claim": claim}, 400, "action 'match' has no `claim`; leave it out"),
+        ({"action": "try", "claim": claim, "idempotency_key": "x"}, 400, "has no `idempotency_key`; leave it out"),
+        ({"action": "Start", "claim": claim}, 400, "action: 'Start' is not 'match', 'try' or 'start'"),
+        ({"action": None}, 400, "`action` is missing; set it to 'match', 'try' or 'start'"),
         ({"claim": claim, "idempotency_key": "short"}, 400, "8 to 64"),
         ({"claim": claim, "idempotency_key": "a key with spaces"}, 400, "8 to 64"),
         ([], 400, "not a form or a JSON object"),
         ("no", 400, "not a form or a JSON object"),
     ):
-        answer = api.send(VERSION_20, "POST", json=body)
+        answer = api.send(VERSION_20, "POST", json=with_action(body) if isinstance(body, dict) else body)
         assert answer.status_code == status
         assert error in answer.json()["error"]
     for content in (b"\xff\xfe", b"[" * 100_000):
@@ -562,13 +578,17 @@ def test_a_restart_needs_the_key_and_no_page_of_another_site_can_send_it(env: En
             ({"Sec-Fetch-Site": "cross-site"}, 403),
             ({"Sec-Fetch-Site": "same-site"}, 403),
             ({"Sec-Fetch-Site": "cross-site", "Origin": own}, 403),
+            ({"Sec-Fetch-Site": "same-origin", "Origin": own.replace("http:", "https:")}, 403),
+            ({"Sec-Fetch-Site": "same-origin", "Origin": "https://evil.example"}, 403),
+            ({"Sec-Fetch-Site": "none", "Origin": "null"}, 403),
+            ({"Origin": own.replace("http:", "https:")}, 403),
             ({"Sec-Fetch-Site": "same-origin", "Origin": own}, 200),
             ({"Origin": own}, 200),
             ({}, 200),
         )
     ):
         before = len(env.versions)
-        body = {"claim": claim, "idempotency_key": f"key-number-{number}"}
+        body = {"action": "start", "claim": claim, "idempotency_key": f"key-number-{number}"}
         assert api.send(VERSION_20, "POST", json=body, headers=headers).status_code == status, headers
         assert len(env.versions) == before + (status == 200)
 
@@ -577,14 +597,17 @@ def test_the_form_restarts_once_and_leads_back_to_the_model_version(env: Environ
     register(env, 20)
     page = api.page(f"{VERSION_20}?code={KEY}", headers={"x-functions-key": ""})
     (form,) = page.all("form")
-    fields = {field["name"]: field["value"] for field in page.all("input")}
-    assert set(fields) == {"claim", "idempotency_key"}
+    fields = {field["name"]: field.get("value", "") for field in page.all("input")}
+    assert set(fields) == {"action", "claim", "idempotency_key", "pin", "by", "comment"}
+    del fields["pin"]  # a checkbox that is not checked is not sent
+    assert page.answer.headers["Cache-Control"] == "no-store"
 
     for _ in range(2):
         answer = requests.post(
             urljoin(page.answer.url, form["action"]), data=fields, headers={"Accept": BROWSER}, allow_redirects=False
         )
         assert answer.status_code == 303
+        assert answer.headers["Cache-Control"] == "no-store"
         location = answer.headers["Location"]
         assert not urlsplit(location).netloc
         after = HtmlPage(requests.get(urljoin(answer.url, location), headers={"Accept": BROWSER}))
@@ -592,6 +615,77 @@ def test_the_form_restarts_once_and_leads_back_to_the_model_version(env: Environ
         assert "Release-2" in after.text
 
     assert env.versions == ["20"] * 2
+
+
+def in_chunks(content: bytes) -> Iterator[bytes]:
+    yield content
+
+
+@pytest.mark.parametrize(
+    ("options", "status"),
+    [
+        ({}, 400),
+        ({"json": {}}, 400),
+        ({"data": in_chunks(b'{"action": "match"}'), "headers": {"Content-Type": "application/json"}}, 400),
+        ({"data": b"", "headers": {"Content-Type": "application/json"}}, 400),
+        ({"data": b"", "headers": {"Content-Type": "application/x-www-form-urlencoded"}}, 400),
+        ({"data": b'{"action": "match"}'}, 415),
+        ({"data": b'{"action": "match"}', "headers": {"Content-Type": "text/plain"}}, 415),
+        ({"files": {"action": "match"}}, 415),
+        ({"json": {"action": "match"}, "headers": {"Content-Type": "APPLICATION/JSON; charset=utf-8"}}, 200),
+        ({"data": {"action": "match"}}, 303),
+    ],
+    ids=range(10),
+)
+def test_a_body_names_what_is_wanted_or_nothing_starts(
+    env: Environment, api: Api, options: dict[str, Any], status: int
+) -> None:
+    register(env, 20)
+    before = env.versions
+    headers = options.pop("headers", {}) | ({"Accept": BROWSER} if status == 303 else {})
+
+    assert api.send(VERSION_20, "POST", headers=headers, **options).status_code == status
+    assert env.versions == before
+
+
+def test_a_person_may_start_a_version_ten_times_an_hour(env: Environment, api: Api) -> None:
+    register(env, 20)
+    claim = first_claim(api)
+    keys = [f"key-number-{number}" for number in range(10)]
+    for key in keys:
+        api.post(claim=claim, idempotency_key=key)
+
+    error = api.post(status=429, claim=claim, idempotency_key="one-more-key")["error"]
+    repeated = api.post(claim=claim, idempotency_key=keys[0])
+    env.clock.advance(hours=1, seconds=1)
+    api.post(claim=claim, idempotency_key="one-more-key")
+
+    assert error == f"{MODEL}:20 was started manually at fraud/1 10 times in the last hour; try again later"
+    assert repeated["entries"][0]["release"]["name"] == "Release-2"
+    assert len(env.versions) == 12
+
+
+def test_a_person_may_not_try_a_pending_claim_without_a_pause(env: Environment, api: Api) -> None:
+    env.azure_devops.misbehave(Fault(**POST, status=403))
+    register(env, 20)
+    claim = first_claim(api)
+
+    statuses = [api.send(VERSION_20, "POST", json={"action": "try", "claim": claim}).status_code for _ in range(12)]
+
+    assert statuses == [200] * 9 + [429] * 3
+
+
+def test_a_digit_of_another_script_is_not_a_digit(api: Api) -> None:
+    five = "\N{FULLWIDTH DIGIT FIVE}"
+    for parameters in ({"limit": five}, {"limit": "1_0"}, {"continuation": f"{five * 16} {'0' * 32}"}):
+        assert api.send("releases", params=parameters).status_code == 400
+
+
+def test_health_answers_head(api: Api) -> None:
+    answer = requests.head(f"{api.url}health", headers=api.headers, timeout=30)
+
+    assert answer.status_code in (200, 503)
+    assert answer.content == b""
 
 
 # Set the high-water mark back
@@ -823,7 +917,7 @@ def test_a_storage_failure_is_reported_as_json_and_as_a_page(env: Environment, a
 
 def test_a_page_says_that_nothing_was_started_only_if_that_is_certain(env: Environment, api: Api) -> None:
     register(env, 20)
-    fields = {"claim": first_claim(api), "idempotency_key": IDEMPOTENCY_KEY}
+    fields = {"action": "start", "claim": first_claim(api), "idempotency_key": IDEMPOTENCY_KEY}
     refused = api.page(VERSION_20, method="POST", data=fields, headers={"Sec-Fetch-Site": "cross-site"})
 
     def fail_after_the_release_was_created(*_: str) -> None:

@@ -480,7 +480,8 @@ def test_a_form_that_is_sent_again_after_going_back_restarts_once(
 def test_a_page_of_another_site_restarts_nothing(browser: Browser, env: Environment, host: str, name: str) -> None:
     register(env, 20)
     (claim,) = env.claims.recorded(Workspace.parse(WORKSPACE), MODEL, "20")["20"].claims
-    fields = f'<input name="claim" value="{claim.key}"><input name="idempotency_key" value="a-key-of-theirs">'
+    values = {"action": "start", "claim": claim.key, "idempotency_key": "a-key-of-theirs"}
+    fields = "".join(f'<input name="{name}" value="{value}">' for name, value in values.items())
     action = f"{host}{detail()}".replace("&", "&amp;")
     form = f'<form method="post" action="{action}">{fields}<button>Win</button></form>'
     with Server(lambda _: Response(form, mimetype="text/html")) as other:

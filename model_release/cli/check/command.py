@@ -19,7 +19,7 @@ from model_release.cli.check.findings import Finding, Severity, check_map, worst
 from model_release.cli.check.identity import check_identity
 from model_release.cli.check.organization import Addresses, Organization, OrganizationError, grants
 from model_release.cli.check.subscription import check_subscription, is_subscription_id
-from model_release.cli.terminal import as_json, connect, environment, show_json, show_table
+from model_release.cli.terminal import as_json, connect, environment, show_json, show_table, show_text
 from model_release.domain.release_map import ReleaseMap
 from model_release.errors import AzureDevOpsError, ConfigurationError, Fault
 from model_release.settings import Settings
@@ -63,7 +63,7 @@ def check(
     else:
         rows = [(finding.severity, finding.message, finding.where, finding.fix) for finding in findings]
         show_table(("Severity", "Message", "Where", "Fix"), rows, _STYLES)
-        click.echo("\n1 fault" if faults == 1 else f"\n{faults} faults")
+        show_text("\n1 fault" if faults == 1 else f"\n{faults} faults")
     sys.exit(bool(faults))
 
 
@@ -92,7 +92,10 @@ def _check_identity(
 ) -> Iterator[Finding]:
     sign_in = app_module.sign_in(settings.azure_devops_pat, app_module.LazyCredential(settings.storage.client_id))
     try:
-        organization = Organization(Addresses.of(settings.azure_devops_url), sign_in.signed_session())
+        addresses = Addresses.of(settings.azure_devops_url)
+        session = addresses.session()
+        sign_in.signed_session(session)
+        organization = Organization(addresses, session)
         yield from check_identity(identity, grants(release_map, azure_devops), organization)
     except (AzureDevOpsError, ClientAuthenticationError, OrganizationError) as error:
         yield Finding(Severity.WARNING, f"the rights of identity {identity} were not checked: {error}", "--identity")

@@ -11,6 +11,7 @@ from model_release.azure_devops.client import AzureDevOps
 from model_release.azure_devops.target_name import project_id_of
 from model_release.cli.check.permissions import Securable, pipeline, release_definition
 from model_release.domain.release_map import ReleaseMap
+from model_release.session import CredentialSession
 from model_release.settings import LOOPBACK
 
 _ON_PIPELINES = {"View builds": 1, "Queue builds": 128, "View build pipeline": 1024}
@@ -78,6 +79,10 @@ class Addresses:
             raise OrganizationError(f"{problem}; use a token")
         return cls(url, f"https://vsaex.dev.azure.com/{name}", f"https://vssps.dev.azure.com/{name}")
 
+    def session(self) -> CredentialSession:
+        """Return a session for requests to these services only."""
+        return CredentialSession(self.organization, self.entitlements, self.identities)
+
 
 @dataclass(frozen=True)
 class Entitlement:
@@ -92,7 +97,7 @@ class Organization:
     """Reads what an identity may do; every method raises OrganizationError."""
 
     services: Addresses
-    session: requests.Session
+    session: CredentialSession
 
     def descriptor(self, principal: str) -> str:
         """Return the descriptor of a service principal, or nothing if it is not a user of the organization.

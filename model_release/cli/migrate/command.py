@@ -19,7 +19,7 @@ from model_release.cli.migrate.triggers import (
     to_pipeline,
 )
 from model_release.cli.migrate.write_map import write_map
-from model_release.cli.terminal import as_json, connect, environment, progress, show_json, show_table
+from model_release.cli.terminal import as_json, connect, environment, progress, show_json, show_table, show_text
 from model_release.domain import release_map
 from model_release.domain.events import ModelRegistered, Workspace
 from model_release.domain.routing import plan_run
@@ -175,7 +175,7 @@ def _show_map(
         show_json({"map": text, "triggers": [trigger.as_json() for trigger in triggers]})
         return
     if not file:
-        click.echo(text, nl=False)
+        show_text(text.rstrip("\n"))
     rows = [
         (
             *trigger.names,
@@ -188,7 +188,7 @@ def _show_map(
     if rows:
         columns = ("Definition", "Artifact", "Model", "Trigger", "Becomes", "Reason")
         show_table(columns, rows, _STYLES, on_stderr=not file)
-    click.echo(_next_step(triggers, file, has_map=bool(text)), err=True)
+    show_text(_next_step(triggers, file, has_map=bool(text)), on_stderr=True)
 
 
 def _next_step(triggers: Sequence[OldTrigger], file: Path | None, *, has_map: bool) -> str:

@@ -8,7 +8,7 @@ import click
 
 from model_release.azure_devops.releases import ReleaseTargets
 from model_release.cli.migrate.triggers import Becomes, OldDefinition, OldTrigger, read_triggers, without_triggers
-from model_release.cli.terminal import progress, show_json, show_table
+from model_release.cli.terminal import progress, show_json, show_table, show_text
 from model_release.domain.release_map import ReleaseMap, Route
 from model_release.errors import AzureDevOpsError, RefusedError
 
@@ -46,7 +46,7 @@ def switch_off(
         results = [(*trigger.names, result) for trigger, result in done]
         show_table(("Definition", "Artifact", "Model", "Result"), results, _STYLES)
     else:
-        click.echo("There is no trigger to switch off.", err=True)
+        show_text("There is no trigger to switch off.", on_stderr=True)
     return any(result != _OFF and not trigger.definition.disabled for trigger, result in [*done, *left])
 
 

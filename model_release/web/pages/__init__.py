@@ -31,6 +31,7 @@ HEADERS = {
     # A stricter policy removes the origin from our own form, so that it looks like a form of another site.
     "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
+    "Vary": "Accept",
     # Going back shows the same form with the same idempotency key, so that sending it again starts nothing.
     "Cache-Control": "private, no-cache",
 }

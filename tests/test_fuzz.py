@@ -1,0 +1,242 @@
+"""Any input: no fault of ours, no 500, and nothing is started that is not registered; `make fuzz` sends 100,000."""
+
+import json
+import math
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from types import SimpleNamespace
+from typing import Any
+
+import azure.functions as func
+import pytest
+import yaml
+from azure.core.credentials import AccessToken
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from werkzeug.wrappers import Request, Response
+
+from local.azure_devops_locations import RESOURCES
+from local.serving import Server
+from model_release.azure_devops.client import AzureDevOps
+from model_release.azure_devops.sdk import pat_sign_in
+from model_release.azure_ml.models import AzureMl, AzureMlError
+from model_release.domain.events import MODEL_REGISTERED
+from model_release.domain.release_map import load
+from model_release.errors import AzureDevOpsError, ConfigurationError
+from tests.azure_devops.plans import MARKER, release_plan, run_plan
+from tests.in_memory import NOON, WORKSPACE, Process, an_event
+from triggers import releases
+
+# Of all inputs of `make fuzz`, each test gets an equal part.
+TESTS = 5
+INPUTS = int(os.environ.get("FUZZ_INPUTS", "250"))
+fuzzed = settings(
+    max_examples=INPUTS // TESTS,
+    deadline=None,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
+TEXT = st.text(max_size=40) | st.sampled_from(
+    ["churn", "20", "\u202e", "{version}", "../..", "%2F", "'", "\ud800", "\N{FULLWIDTH DIGIT NINE}"]
+)
+# The host passes on no text that is not Unicode; in JSON it can be escaped.
+PASSED_ON = TEXT.map(lambda text: text.encode("utf-8", "replace").decode())
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | TEXT,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4),
+    max_leaves=12,
+)
+KEYS = st.sampled_from(["ModelName", "modelName", "ModelVersion", "ModelTags", "ModelProperties", "x"])
+EVENTS = st.fixed_dictionaries(
+    {},
+    optional={
+        "id": JSON,
+        "specversion": st.just("1.0") | JSON,
+        "source": st.just(WORKSPACE.id) | JSON,
+        "topic": st.just(WORKSPACE.id) | JSON,
+        "type": st.just(MODEL_REGISTERED) | JSON,
+        "eventType": st.just(MODEL_REGISTERED) | JSON,
+        "subject": st.just("models/churn:20") | JSON,
+        "data": st.dictionaries(KEYS, st.sampled_from(["churn", 20, "20", {"a": "b"}]) | JSON) | JSON,
+    },
+)
+CREDENTIAL: Any = SimpleNamespace(get_token=lambda *_, **__: AccessToken("token", 2**31))
+
+
+class NothingRegistered:
+    """An Azure ML that has no version."""
+
+    def model_version(self, *_: object) -> None:
+        return None
+
+
+@fuzzed
+@given(EVENTS.map(json.dumps) | JSON.map(json.dumps) | st.text(max_size=200))
+def test_a_delivery_starts_nothing_that_is_not_registered(body: str) -> None:
+    process = Process(azure_ml=NothingRegistered())
+
+    process.start_release.registered(body)
+
+    assert process.azure_devops.created == []
+
+
+def function_of(process: Process, name: str) -> Any:
+    app = func.FunctionApp()
+    releases.add_to(app, process.start_release, process.history)
+    return next(one.get_user_function() for one in app.get_functions() if one.get_function_name() == name)
+
+
+FIELDS = st.sampled_from(["action", "claim", "idempotency_key", "set_mark_back", "by", "comment", "x"])
+VALUES = st.sampled_from(["match", "try", "start", "yes", "a" * 8]) | JSON
+BODIES = (
+    st.dictionaries(FIELDS, VALUES, max_size=5).map(lambda fields: json.dumps(fields).encode("utf-8", "replace"))
+    | st.binary(max_size=80)
+    | st.just(b"")
+)
+PARAMETERS = st.dictionaries(
+    st.sampled_from(
+        ["workspace", "model", "state", "since", "until", "ignored", "limit", "continuation", "done", "code"]
+    ),
+    PASSED_ON,
+    max_size=4,
+)
+ACCEPTED = ["text/html", "application/json"]
+HEADERS = st.fixed_dictionaries(
+    {"Accept": st.sampled_from(ACCEPTED)},
+    optional={
+        "Content-Type": st.sampled_from(["application/json", "application/x-www-form-urlencoded", "text/plain"])
+        | PASSED_ON,
+        "Origin": st.sampled_from(["http://app", "null", "http://["]) | PASSED_ON,
+        "Sec-Fetch-Site": PASSED_ON,
+    },
+)
+
+
+@fuzzed
+@given(st.sampled_from(["GET", "POST"]), PASSED_ON, PASSED_ON, PARAMETERS, HEADERS, BODIES)
+def test_a_request_is_answered_and_never_with_500(
+    method: str, model: str, version: str, parameters: dict[str, str], headers: dict[str, str], body: bytes
+) -> None:
+    process = Process(azure_ml=NothingRegistered())
+    process.inserted()
+    request = func.HttpRequest(
+        method,
+        "http://app/api/releases/x/y",
+        headers=headers,
+        params=parameters,
+        body=body,
+        route_params={"model": model, "version": version},
+    )
+    listed = func.HttpRequest("GET", "http://app/api/releases", headers=headers, params=parameters, body=b"")
+
+    answers = [function_of(process, "model_version")(request), function_of(process, "releases")(listed)]
+
+    assert {answer.status_code for answer in answers} <= {200, 303, 400, 403, 404, 409, 415, 429, 503}
+    assert process.azure_devops.created == []
+
+
+ROUTES = st.dictionaries(
+    st.sampled_from(
+        ["model", "version", "name", "workspace", "tags", "properties", "order", "enabled", "release", "pipeline"]
+    ),
+    JSON | st.just({"project": "p", "definition": 1}) | st.just({"project": "p", "pipeline": "x"}),
+    max_size=6,
+)
+MAPS = (
+    st.fixed_dictionaries({"version": st.just(1) | JSON, "routes": st.lists(ROUTES, max_size=3) | JSON}).map(
+        lambda content: yaml.safe_dump(content, allow_unicode=True)
+    )
+    | JSON.map(yaml.safe_dump)
+    | st.text(max_size=200)
+)
+
+
+@fuzzed
+@given(text=MAPS)
+def test_a_map_is_read_or_its_faults_are_listed(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+    path = tmp_path_factory.getbasetemp() / "fuzzed.yaml"
+    path.write_text(text, "utf-8", errors="surrogatepass")
+
+    with suppress(ConfigurationError):
+        assert load(path).routes
+
+
+class Scripted:
+    """Answers each request with the same answer; OPTIONS as Azure DevOps does."""
+
+    def __init__(self) -> None:
+        self.status, self.content, self.headers = 200, b"", {}
+
+    def __call__(self, request: Request) -> Response:
+        if request.method == "OPTIONS":
+            shown = [resource.shown() for resource in RESOURCES]
+            return Response(json.dumps({"count": len(shown), "value": shown}), mimetype="application/json")
+        return Response(self.content, self.status, self.headers)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[tuple[Scripted, str]]:
+    scripted = Scripted()
+    with Server(scripted) as running:
+        yield scripted, running.url
+
+
+PROPERTIES = st.fixed_dictionaries(
+    {}, optional={"tags": JSON, "properties": JSON, "provisioningState": JSON, "isArchived": JSON}
+)
+ANSWERS = st.fixed_dictionaries(
+    {},
+    optional={
+        "id": st.integers() | JSON,
+        "name": st.just("churn") | JSON,
+        "value": st.lists(JSON, max_size=3) | JSON,
+        "count": JSON,
+        "url": JSON,
+        "nextLink": TEXT | JSON,
+        "error": JSON,
+        "message": JSON,
+        "typeKey": JSON,
+        "properties": PROPERTIES | JSON,
+        "systemData": st.just({"createdAt": "2026-01-01T00:00:00Z"}) | JSON,
+        "_links": st.just({"web": {"href": "https://evil/"}}) | JSON,
+        "artifacts": JSON,
+        "environments": JSON,
+        "variables": JSON,
+        "customProperties": JSON,
+    },
+)
+CONTENT = (ANSWERS | JSON).map(lambda value: json.dumps(value).encode()) | st.binary(max_size=60)
+STATUSES = st.sampled_from([200, 200, 200, 201, 203, 302, 400, 401, 403, 404, 409, 418, 500])
+ANSWER_HEADERS = st.sampled_from(
+    [{"Content-Type": "application/json"}, {"Content-Type": "text/html"}, {"Retry-After": "x"}]
+)
+
+
+@fuzzed
+@given(STATUSES, CONTENT, ANSWER_HEADERS)
+def test_any_answer_of_azure_ml_is_read_or_reported(
+    server: tuple[Scripted, str], status: int, content: bytes, headers: dict[str, str]
+) -> None:
+    scripted, url = server
+    scripted.status, scripted.content, scripted.headers = status, content, headers
+    azure_ml = AzureMl(CREDENTIAL, endpoint=url)
+
+    with suppress(AzureMlError):
+        azure_ml.model_version(WORKSPACE, "churn", "20")
+
+
+@fuzzed
+@given(STATUSES, CONTENT, ANSWER_HEADERS, st.sampled_from([release_plan, run_plan]), st.sampled_from([7, "a"]))
+def test_any_answer_of_azure_devops_is_read_or_reported(
+    server: tuple[Scripted, str], status: int, content: bytes, headers: dict[str, str], plan: Any, definition: int | str
+) -> None:
+    scripted, url = server
+    scripted.status, scripted.content, scripted.headers = status, content, headers
+    azure_devops = AzureDevOps(f"{url}/contoso", pat_sign_in("a token"), timeout=10)
+    planned = plan(definition)
+
+    with suppress(AzureDevOpsError):
+        azure_devops.create(planned, an_event(), MARKER, math.inf)
+    with suppress(AzureDevOpsError):
+        azure_devops.find_by_marker(planned.target, 7, MARKER, NOON, math.inf)
