@@ -3,7 +3,7 @@
 import azure.functions as func
 
 from model_release.app import build_or_report
-from triggers import health, missed_models, model_registered, pins, releases, unfinished_releases
+from triggers import health, missed_models, model_registered, pins, releases, targets, unfinished_releases
 
 app = func.FunctionApp()
 services = build_or_report()
@@ -11,6 +11,7 @@ services = build_or_report()
 model_registered.add_to(app, services.start_release)
 unfinished_releases.add_to(app, services.sweep)
 missed_models.add_to(app, services.catch_up, services.catch_up_schedule)
-releases.add_to(app, services.start_release, services.history, signs_people_in=services.signs_people_in)
-pins.add_to(app, services.sweep, signs_people_in=services.signs_people_in)
+targets.add_to(app, services.records)
+releases.add_to(app, services.start_release, services.records, signs_people_in=services.signs_people_in)
+pins.add_to(app, services.sweep, services.records, signs_people_in=services.signs_people_in)
 health.add_to(app, services.health)

@@ -201,7 +201,7 @@ def set_up(port: int = 0) -> Iterator[Stage]:
             "FIRST_RETRY_SECONDS": "1",
         }
         host = stack.enter_context(functions_host(settings))
-        history = app_module.build({**os.environ, **settings}).history
+        history = app_module.build({**os.environ, **settings}).sweep.history
         yield Stage(host.url, azure_ml, azure_devops, server, history)
 
 
@@ -236,6 +236,7 @@ def _keep(stage: Stage) -> None:
     print(f"""
 Everything is still running; Ctrl-C stops it. Try:
 
+  see what is out       {stage.host}/api/targets (brought up to date by the sweep)
   see what happened     {stage.host}/api/releases
   see the releases      {stage.azure_devops_server.url}
   register version 22   curl -i '{stage.host}{WEBHOOK}' -H 'aeg-event-type: Notification' \\

@@ -1,9 +1,11 @@
 """Build the services of the app; alone reads the environment."""
 
+import hashlib
 import os
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -15,7 +17,7 @@ from azure.core.credentials import AccessToken, TokenCredential
 from azure.core.pipeline.transport import RequestsTransport
 from azure.data.tables import TableClient
 
-from model_release import settings
+from model_release import __version__, settings
 from model_release.azure_devops.client import AzureDevOps
 from model_release.azure_devops.session import EntraSignIn, PatSignIn, SignIn
 from model_release.azure_ml.models import AzureMl
@@ -36,18 +38,21 @@ from model_release.store.catch_up_cursor import CatchUpCursors, CatchUpLease
 from model_release.store.claims import Claims, Clock
 from model_release.store.high_water_mark import HighWaterMarks
 from model_release.store.history import History
-from model_release.store.last_sweep import LastSweep
 from model_release.store.outbox import Outbox
-from model_release.store.pending import Pending
+from model_release.store.overview import Overview
+from model_release.store.pending import LastSweep, Pending
 from model_release.store.table import TABLE_NAME, Table
 from model_release.store.targets import Targets
 from model_release.store.throttle import Throttle
 from model_release.text import keep_secret
 from model_release.web.cannot_start import CannotStart
 from model_release.web.health import Health
+from model_release.web.records import Records
 from model_release.web.timers import Timers
 
 HOME = Path(__file__).parent.parent
+# By default an event is answered within 30 seconds, even if storage hangs; a page within 6.
+_FOR_PAGES: Any = {"connect": 1.5, "read": 2.5, "retries": 1}
 
 
 def _now() -> datetime:
@@ -61,7 +66,7 @@ class Services:
     start_release: StartRelease
     sweep: Sweep
     catch_up: CatchUp
-    history: History
+    records: Records
     health: Health
     catch_up_schedule: str = settings.CATCH_UP_SCHEDULE
     signs_people_in: bool = False
@@ -102,28 +107,58 @@ def build(
         recorder=Recorder(claims, marks, pending, history, clock, outbox),
     )
     publisher = Publisher(outbox, claims, Topic(read.outcome_topic, credential)) if outbox else None
-    cursors, last_sweep = CatchUpCursors(table), LastSweep(table, clock)
-    sweep = Sweep(
-        start_release, claims, pending, throttle, history, clock, publisher, last_sweep=last_sweep, lease=read.lease
-    )
-    timers = Timers(read.workspaces | read.registries, last_sweep, cursors, read.catch_up_schedule.period, clock)
+    last_sweep, overview = LastSweep(table, clock), Overview(table, history, marks, clock)
+    cursors, catch_up_lease = CatchUpCursors(table), CatchUpLease(table, clock, read.lease)
+    records = _records(Table(_table_client(read.storage, credential, **_FOR_PAGES)), read, environment, clock)
     return Services(
         start_release,
-        sweep,
-        CatchUp(azure_ml, start_release, claims, cursors, CatchUpLease(table, clock, read.lease), clock),
-        history,
-        Health(
-            routes,
+        Sweep(
+            start_release,
+            claims,
             pending,
-            azure_devops,
-            timers,
+            throttle,
+            history,
             clock,
-            read.confirm_models,
+            publisher,
+            last_sweep=last_sweep,
+            lease=read.lease,
+            overview=overview,
         ),
+        CatchUp(azure_ml, start_release, claims, cursors, catch_up_lease, clock),
+        records,
+        Health(routes, pending, azure_devops, records.timers, clock, read.confirm_models, records.versions),
         read.catch_up_schedule.text,
         # Set by the platform. https://learn.microsoft.com/azure/app-service/reference-app-settings
         signs_people_in=environment.get("WEBSITE_AUTH_ENABLED", "").strip().casefold() == "true",
     )
+
+
+def _records(table: Table, read: Settings, environment: Mapping[str, str], clock: Clock) -> Records:
+    """Build what the pages read."""
+    claims, history = Claims(table, lease=Lease(read.lease, read.timeout), clock=clock), History(table, clock)
+    return Records(
+        claims,
+        history,
+        Overview(table, history, HighWaterMarks(table, claims, clock), clock),
+        Throttle(table, clock),
+        Timers(
+            read.workspaces | read.registries,
+            LastSweep(table, clock),
+            CatchUpCursors(table),
+            read.catch_up_schedule.period,
+            clock,
+        ),
+        clock,
+        versions(environment),
+    )
+
+
+def versions(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Return the version of the app and the digest of the release map, which is empty if the file cannot be read."""
+    path = settings.release_map_path(environment, HOME)
+    with suppress(OSError):
+        return {"app": __version__, "release_map": hashlib.sha256(path.read_bytes()).hexdigest()[:12]}
+    return {"app": __version__, "release_map": ""}
 
 
 def build_or_report(environment: Mapping[str, str] = os.environ) -> Services:
@@ -190,11 +225,12 @@ def configuration(environment: Mapping[str, str] = os.environ) -> tuple[Settings
     return read, routes
 
 
-def _table_client(storage: Storage, credential: TokenCredential) -> TableClient:
+def _table_client(
+    storage: Storage, credential: TokenCredential, *, connect: float = 3, read: float = 5, retries: int = 2
+) -> TableClient:
     session = CredentialSession()
-    # An event must be answered within 30 seconds, even if storage hangs.
-    transport = RequestsTransport(session=session, session_owner=False, connection_timeout=3, read_timeout=5)
-    patience: dict[str, Any] = {"retry_total": 2, "transport": transport}
+    transport = RequestsTransport(session=session, session_owner=False, connection_timeout=connect, read_timeout=read)
+    patience: dict[str, Any] = {"retry_total": retries, "transport": transport}
     if storage.connection_string:
         client = TableClient.from_connection_string(storage.connection_string, TABLE_NAME, **patience)
     else:

@@ -4,6 +4,7 @@ import base64
 import json
 import re
 from collections.abc import Iterable
+from datetime import datetime, timedelta
 from urllib.parse import quote, quote_plus
 
 _MOST_CHARACTERS = 200
@@ -110,6 +111,20 @@ def _repeated(part: str) -> str:
     rest = "".join(f"(?:{re.escape(c)}" for c in part[_BEGINNING:_MOST_CHARACTERS])
     ends = ")?" * len(part[_BEGINNING:_MOST_CHARACTERS])
     return f"{re.escape(part[:_BEGINNING])}{rest}{ends}"
+
+
+def duration(time: timedelta) -> str:
+    """Write a length of time for people, in its largest unit."""
+    seconds = round(abs(time.total_seconds()))
+    for unit, size, most in (("s", 1, 90), ("min", 60, 90), ("h", 3600, 36)):
+        if seconds < most * size:
+            return f"{seconds // size} {unit}"
+    return f"{seconds // 86400} days"
+
+
+def relative(time: datetime, now: datetime) -> str:
+    """Write a time as people say it."""
+    return f"{duration(now - time)} ago" if time <= now else f"in {duration(time - now)}"
 
 
 def network_reason(error: BaseException, seconds: float = 0) -> str:

@@ -32,7 +32,7 @@ from model_release.store.claims import Claims
 from model_release.store.history import History
 from model_release.store.table import TABLE_NAME
 from tests.proxy import Proxy
-from triggers import health, missed_models, model_registered, pins, releases, unfinished_releases
+from triggers import health, missed_models, model_registered, pins, releases, targets, unfinished_releases
 
 Size = Callable[[int, int], int]
 EVENTS = Path(__file__).parent / "events"
@@ -186,7 +186,7 @@ class Environment:
     @property
     def table(self) -> TableClient:
         """The table of the app."""
-        return self.app.history._table.client
+        return self.app.sweep.history._table.client
 
     @property
     def claims(self) -> Claims:
@@ -212,8 +212,9 @@ class Environment:
         unfinished_releases.add_to(app, services.sweep)
         missed_models.add_to(app, services.catch_up, services.catch_up_schedule)
         signs_people_in = services.signs_people_in
-        releases.add_to(app, services.start_release, services.history, signs_people_in=signs_people_in)
-        pins.add_to(app, services.sweep, signs_people_in=signs_people_in)
+        targets.add_to(app, services.records)
+        releases.add_to(app, services.start_release, services.records, signs_people_in=signs_people_in)
+        pins.add_to(app, services.sweep, services.records, signs_people_in=signs_people_in)
         health.add_to(app, services.health)
         return app
 
@@ -255,7 +256,7 @@ class Environment:
     @cached_property
     def _history(self) -> History:
         """The history of another process, read without the proxy."""
-        return self.start(AzureWebJobsStorage=self.direct_storage).history
+        return self.start(AzureWebJobsStorage=self.direct_storage).sweep.history
 
     @property
     def started(self) -> list[dict[str, Any]]:

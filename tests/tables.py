@@ -11,7 +11,7 @@ from typing import Any
 
 from azure.core import MatchConditions
 from azure.core.exceptions import ResourceExistsError, ResourceModifiedError, ResourceNotFoundError
-from azure.data.tables import TableEntity, UpdateMode
+from azure.data.tables import TableEntity, TableTransactionError, UpdateMode
 
 Key = tuple[str, str]
 Hook = Callable[[str], None]
@@ -98,13 +98,19 @@ class MemoryTable:
         # As the SDK does, it asks when the first entity is asked for.
         yield from self._call("query_entities", query)
 
-    def submit_transaction(self, operations: list[tuple[str, Mapping[str, Any]]]) -> None:
-        def delete() -> None:
-            for key in [_key(entity) for _, entity in operations if self._existing(_key(entity))]:
-                del self.rows[key]
+    def submit_transaction(self, operations: list[tuple[str, Mapping[str, Any]]], **_: Any) -> None:
+        def submit() -> None:
+            for kind, entity in operations:
+                if (kind == "create") == (_key(entity) in self.rows):
+                    raise _failed_transaction(409 if kind == "create" else 404)
+            for kind, entity in operations:
+                if kind == "create":
+                    self._put(entity)
+                else:
+                    del self.rows[_key(entity)]
 
-        assert {name for name, _ in operations} == {"delete"}
-        self._call("submit_transaction", delete)
+        assert {kind for kind, _ in operations} <= {"create", "delete"}
+        self._call("submit_transaction", submit)
 
     def _call(self, name: str, operation: Callable[[], Any]) -> Any:
         while True:
@@ -131,6 +137,12 @@ class MemoryTable:
         row._metadata = {"etag": f'W/"{next(_ETAGS)}"'}
         self.rows[_key(entity)] = row
         return dict(row.metadata)
+
+
+def _failed_transaction(status: int) -> TableTransactionError:
+    error = TableTransactionError(message="0:The transaction failed")
+    error.status_code = status
+    return error
 
 
 def _key(entity: Mapping[str, Any]) -> Key:

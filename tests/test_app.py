@@ -165,6 +165,7 @@ def test_microsofts_own_worker_indexes_the_app_and_starts_releases_from_both_sch
         "model_registered": "eventGridTrigger",
         "model_version": "httpTrigger",
         "releases": "httpTrigger",
+        "targets": "httpTrigger",
         "unfinished_releases": "timerTrigger",
     }
     assert app.invoke("model_registered", event(version=20)).ok

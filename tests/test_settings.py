@@ -183,5 +183,5 @@ def test_without_a_connection_string_and_a_token_the_app_uses_its_identity() -> 
 
     services = build(GOOD | storage)
 
-    assert services.history._table._client.url.startswith("https://contoso.table.core.windows.net")
+    assert services.sweep.history._table._client.url.startswith("https://contoso.table.core.windows.net")
     assert services.sweep.clock().tzinfo

@@ -2,19 +2,24 @@
 
 import json
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import azure.functions as func
 from azure.core.exceptions import AzureError
 
+from model_release.domain.claims import State
 from model_release.domain.history import ByHand
 from model_release.errors import ConfigurationError
 from model_release.session import origin
 from model_release.text import service_problem, shorten
+from model_release.web.records import Records
 
 # The texts of a person, and how many characters each may have.
 _MOST_CHARACTERS = {"by": 100, "comment": 500}
+_KEPT = "Event Grid keeps the events of new model versions for a day and delivers them again."
+_REFRESH_SECONDS = "30"
 _JSON, _FORM = "application/json", "application/x-www-form-urlencoded"
 _NO_STORE = {"Cache-Control": "no-store"}
 
@@ -27,28 +32,37 @@ class HttpError(Exception):
         self.status = status
 
 
-def answered(request: func.HttpRequest, answer: Callable[[], func.HttpResponse]) -> func.HttpResponse:
+def answered(request: func.HttpRequest, answer: Callable[[], func.HttpResponse], records: Records) -> func.HttpResponse:
     """Return the answer, or the error in the requested form."""
+    try:
+        return _answered(request, answer, records)
+    except ConfigurationError as wrong:
+        return _cannot_start(request, wrong)
+
+
+def _answered(
+    request: func.HttpRequest, answer: Callable[[], func.HttpResponse], records: Records | None
+) -> func.HttpResponse:
     nothing_started = request.method == "POST"
     try:
         return answer()
     except HttpError as problem:
         status, error = problem.status, str(problem)
-    except ConfigurationError as wrong:
-        return _cannot_start(request, wrong)
     except AzureError as failure:
         # If storage fails after a release was created, the claim shows it later.
-        status, error, nothing_started = 503, service_problem("storage", failure), False
+        status, error, nothing_started = 503, f"{service_problem('storage', failure)}. {_KEPT}", False
+        # Another question to the same storage would double the time of the answer.
+        records = None
     if wants_json(request):
         return json_answer({"error": error}, status)
     title = "Nothing was started" if nothing_started else "This page is not available"
-    return page(request, "error", status, title=title, error=error)
+    return page(request, "error", status, records, title=title, error=error)
 
 
 def _cannot_start(request: func.HttpRequest, wrong: ConfigurationError) -> func.HttpResponse:
     if wants_json(request):
         return json_answer({"error": str(wrong)}, 503)
-    return page(request, "cannot_start", 503, faults=wrong.faults)
+    return page(request, "cannot_start", 503, None, faults=wrong.faults)
 
 
 def wants_json(request: func.HttpRequest) -> bool:
@@ -126,15 +140,55 @@ def json_answer(value: object, status: int = 200) -> func.HttpResponse:
     return func.HttpResponse(json.dumps(value), status_code=status, headers=headers, mimetype="application/json")
 
 
-def page(request: func.HttpRequest, name: str, status: int = 200, **values: Any) -> func.HttpResponse:
-    """Answer with a page."""
+def page(
+    request: func.HttpRequest,
+    name: str,
+    status: int,
+    records: Records | None,
+    *,
+    refreshes: bool = False,
+    **values: Any,
+) -> func.HttpResponse:
+    """Answer with a page; one that `refreshes` does so until a person pauses it."""
     # Most processes never show a page, and Jinja is slow to import.
     from model_release.web import pages  # noqa: PLC0415
 
-    home = link(request, "../../releases" if request.route_params else "releases")
-    text = pages.render(name, home=home, code=request.params.get("code", ""), **values)
+    is_paused = request.params.get("refresh") == "no"
+    root = "../../" if request.route_params else ""
+    text = pages.render(
+        name,
+        code=request.params.get("code", ""),
+        now=records.clock() if records else datetime.now(UTC),
+        versions=records.versions if records else {},
+        strip=_attention(request, records, root),
+        active={"targets": "Now", "history": "History"}.get(name, ""),
+        tabs={"Now": link(request, f"{root}targets"), "History": link(request, f"{root}releases")},
+        refresh=("paused" if is_paused else "running") if refreshes else "",
+        switch_refresh=link(request, "", **{**request.params, "refresh": "" if is_paused else "no"}),
+        **values,
+    )
     headers = pages.HEADERS | (_NO_STORE if "code" in request.params else {})
+    headers |= {"Refresh": _REFRESH_SECONDS} if refreshes and not is_paused else {}
     return func.HttpResponse(text, status_code=status, headers=headers, mimetype="text/html", charset="utf-8")
+
+
+def _attention(request: func.HttpRequest, records: Records | None, root: str) -> dict[str, Any] | None:
+    """Return what needs attention, with the page of each count; None if it cannot be read."""
+    try:
+        found = records.attention() if records else None
+    except AzureError:
+        return None
+    if found is None:
+        return None
+    releases, targets = f"{root}releases", f"{root}targets"
+    counts = [
+        # The history keeps abandoned versions that were started again.
+        (state, count, link(request, targets if state == State.ABANDONED else releases, state=state))
+        for state, count in found["counts"].items()
+    ]
+    counts.append(("pinned", found["pinned"], link(request, targets, pinned="yes")))
+    throttle, health = link(request, releases, state=State.WAITING), link(request, f"{root}health")
+    return found | {"counts": [one for one in counts if one[1]], "throttle": throttle, "health": health}
 
 
 def see_other(location: str) -> func.HttpResponse:

@@ -20,9 +20,9 @@ _IDEMPOTENCY_KEY = re.compile(r"[A-Za-z0-9-]{8,64}")
 MATCH, TRY, START = "match", "try", "start"
 # Each action with the fields that it needs, and those that it does not have.
 _FIELDS: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
-    MATCH: (frozenset(), frozenset({"claim", "pin"})),
+    MATCH: (frozenset(), frozenset({"claim", "pin", "despite_throttle"})),
     TRY: (frozenset({"claim"}), frozenset({"idempotency_key", "pin"})),
-    START: (frozenset({"claim", "idempotency_key"}), frozenset()),
+    START: (frozenset({"claim", "idempotency_key"}), frozenset({"despite_throttle"})),
 }
 MOST = 10
 # The sweep makes an attempt each minute at most.
@@ -54,7 +54,7 @@ def do(
     check_rate(claim, detail.recorded.claims, idempotency_key, start_release.recorder.clock())
     if action == TRY:
         refuse_if_pinned(claim, start_release.recorder)
-        return start_release.try_now(claim, by_hand=True)
+        return start_release.try_now(claim, by_hand=True, despite_throttle="despite_throttle" in asked)
     return start_release.restart(claim, idempotency_key, replace(who, pins="pin" in asked))
 
 
@@ -97,8 +97,9 @@ def _problems(asked: Mapping[str, str], who: ByHand) -> list[str]:
     key = asked.get("idempotency_key", "")
     if key and not _IDEMPOTENCY_KEY.fullmatch(key):
         problems.append("`idempotency_key` is not 8 to 64 letters, digits and '-'; use a new one for each restart")
-    if asked.get("pin", "yes") != "yes":
-        problems.append(f"pin: {shorten(asked['pin'])!r} is not 'yes'")
+    for name in ("pin", "despite_throttle"):
+        if asked.get(name, "yes") != "yes":
+            problems.append(f"{name}: {shorten(asked[name])!r} is not 'yes'")
     return problems
 
 

@@ -12,6 +12,7 @@ from model_release.flow.steer import LineNow, pin_what_is_out, read_lines, unpin
 from model_release.flow.sweep import Sweep
 from model_release.text import shorten
 from model_release.web import views
+from model_release.web.records import Records
 from triggers.http import (
     HttpError,
     answered,
@@ -29,15 +30,15 @@ _ACTIONS = {"pin": ("yes",), "unpin": ("yes", "keep")}
 _WHERE = {"workspace": "in workspace", "target": "on"}
 
 
-def add_to(app: func.FunctionApp, sweep: Sweep, *, signs_people_in: bool) -> None:
+def add_to(app: func.FunctionApp, sweep: Sweep, records: Records, *, signs_people_in: bool) -> None:
     """Add the function `pins`."""
 
     @app.route("pins/{model}", methods=["GET", "POST"], auth_level=func.AuthLevel.FUNCTION)
     def pins(req: func.HttpRequest) -> func.HttpResponse:
         if req.method == "POST":
-            return answered(req, lambda: _steer(req, sweep, signs_people_in=signs_people_in))
+            return answered(req, lambda: _steer(req, sweep, signs_people_in=signs_people_in), records)
         return answered(
-            req, lambda: json_answer({"lines": [views.line(one) for one in _lines(req, req.params, sweep)]})
+            req, lambda: json_answer({"lines": [views.line(one) for one in _lines(req, req.params, sweep)]}), records
         )
 
 

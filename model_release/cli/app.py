@@ -17,15 +17,6 @@ from model_release.text import keep_secret, network_reason, shorten
 
 Json = dict[str, Any]
 
-STYLES = {
-    "started": "green",
-    "starting": "cyan",
-    "waiting": "yellow",
-    "held": "yellow",
-    "unknown": "yellow",
-    "refused": "red",
-    "abandoned": "red",
-}
 _GET_THE_KEY = (
     "Set a host key with --key or MODEL_RELEASE_KEY:\n"
     "az functionapp keys list -g GROUP -n APP --query functionKeys.default -o tsv"
@@ -106,18 +97,24 @@ class AppClient:
         """Return one page of the history."""
         return self._request("GET", "/api/releases", query)
 
+    def targets(self, **query: Any) -> dict[str, Any]:
+        """Return one page of the targets."""
+        return self._request("GET", "/api/targets", query)
+
+    def rebuild_targets(self) -> int:
+        """Build the targets again, and return how many there are."""
+        return int(self._request("POST", "/api/targets", {}, json={"rebuild": "yes"})["lines"])
+
     def model_versions(self, model: str, version: str, workspace: str | None) -> list[dict[str, Any]]:
         """Return the details of a model version, from each workspace that has one."""
         found = self._request("GET", _path(model, version), {"workspace": workspace})
         return list(found["model_versions"])
 
-    def find(self, model: str, version: str, workspace: str | None) -> list[dict[str, Any]]:
-        """Return the details of a model version; without records, those by which the app looks for it in Azure ML."""
+    def find(self, model: str, version: str, workspace: str | None) -> Json:
+        """Return the details and the end of a pause; without records, the names by which the app asks Azure ML."""
         nothing: Json = {"model": model, "version": version, "workspace": workspace, "claims": []}
-        found = self._request(
-            "GET", _path(model, version), {"workspace": workspace}, missing={"model_versions": [nothing]}
-        )
-        return list(found["model_versions"])
+        missing = {"model_versions": [nothing], "throttled_until": None}
+        return self._request("GET", _path(model, version), {"workspace": workspace}, missing=missing)
 
     def post(self, detail: Mapping[str, Any], **body: str) -> list[dict[str, Any]]:
         """Start a model version or set a high-water mark back; return the history entries."""

@@ -16,7 +16,15 @@ from model_release.azure_devops.sdk import PostRequest
 from model_release.azure_ml.items import ModelVersion
 from model_release.azure_ml.models import AzureMl
 from model_release.cli.send import read_events
-from model_release.cli.terminal import as_json, configuration, connect, progress, show_json, show_table, show_text
+from model_release.cli.terminal import (
+    as_json,
+    configuration,
+    connect,
+    progress,
+    show_json,
+    show_table,
+    show_text,
+)
 from model_release.domain.claims import claim_partition, claim_row, marker_of, target_digest
 from model_release.domain.events import ModelRegistered, Workspace, parse
 from model_release.domain.release_map import ReleaseMap

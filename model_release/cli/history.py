@@ -4,17 +4,24 @@ from typing import Any
 
 import click
 
-from model_release.cli.app import STYLES, AppClient, key_option, url_option, utc
-from model_release.cli.terminal import as_json, progress, show_json, show_table, show_text
+from model_release.cli.app import AppClient, key_option, url_option, utc
+from model_release.cli.terminal import STYLES, as_json, progress, show_json, show_table, show_text
 from model_release.domain.claims import State
 from model_release.web.views import source_name
 
 _PAGE = 200
+_MOST_PAGES = 1000
 
 
 @click.command()
-@click.option("--model", help="A model name, or the beginning of one and *: 'fraud*'.")
-@click.option("--state", type=click.Choice([state.value for state in State]), help="Only entries in this state.")
+@click.option("--model", help="Only models with this part of a name, or a pattern: 'fraud*'.")
+@click.option("--target", help="Only targets with this part of a name.")
+@click.option("--workspace", help="Only workspaces with this part of a name.")
+@click.option(
+    "--state",
+    type=click.Choice(["open", *(state.value for state in State)]),
+    help="Only entries in this state; `open` is every state that is not final.",
+)
 @click.option("--since", metavar="TIME", help="A day such as 2026-11-20, or a UTC time: 2026-11-20T18:41.")
 @click.option("--until", metavar="TIME", help="A day, which is included, or a UTC time.")
 @click.option("--ignored", is_flag=True, help="Include ignored events.")
@@ -25,7 +32,7 @@ _PAGE = 200
 @key_option
 @as_json
 def history(*, limit: int, ignored: bool, url: str, key: str | None, as_json: bool, **filters: str | None) -> None:
-    """Show the history, newest first: one entry for each model version and target."""
+    """Show the history, the last change first: one entry for each model version and target."""
     found = _read(AppClient(url, key), limit, filters | {"ignored": "yes" if ignored else None})
     if as_json:
         show_json(found)
@@ -41,11 +48,12 @@ def history(*, limit: int, ignored: bool, url: str, key: str | None, as_json: bo
 def _read(app: AppClient, limit: int, filters: dict[str, str | None]) -> dict[str, Any]:
     entries: list[dict[str, Any]] = []
     continuation = None
-    for first in progress(range(0, limit, _PAGE), "Reading the history"):
-        page = app.history(**filters, limit=min(limit - first, _PAGE), continuation=continuation)
+    # A page may have fewer entries than its limit, although older ones match.
+    for _ in progress(range(_MOST_PAGES), "Reading the history"):
+        page = app.history(**filters, limit=min(limit - len(entries), _PAGE), continuation=continuation)
         entries += page["entries"]
         continuation = page["continuation"]
-        if not continuation:
+        if not continuation or len(entries) == limit:
             break
     return {"entries": entries, "continuation": continuation}
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import click
 
+from model_release.app import versions
 from model_release.cli.check.command import check
 from model_release.cli.explain import explain
 from model_release.cli.history import history
@@ -12,8 +13,18 @@ from model_release.cli.send import send
 from model_release.cli.show import show
 from model_release.cli.start import start
 from model_release.cli.steer import pin, set_mark_back, unpin
+from model_release.cli.targets import targets
+from model_release.cli.terminal import environment, show_text
 from model_release.errors import ConfigurationError, ModelReleaseError
 from model_release.text import redact, visible
+
+
+def _show_version(context: click.Context, _: click.Parameter, asked: bool) -> None:  # noqa: FBT001  click calls it so
+    """Print the versions of the app and of this machine's release map."""
+    if asked:
+        found = versions(environment())
+        show_text(f"Model Release {found['app']}, release map {found['release_map'] or 'not found'}")
+        context.exit()
 
 
 class Commands(click.Group):
@@ -34,9 +45,17 @@ class Commands(click.Group):
 
 
 @click.group(cls=Commands, help="Start Azure DevOps releases for models that are registered in Azure ML.")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_show_version,
+    help="Print the version of the app and the digest of the release map.",
+)
 def main() -> None:
     """Run a command."""
 
 
-for command in (check, explain, history, migrate, pin, send, set_mark_back, show, start, unpin):
+for command in (check, explain, history, migrate, pin, send, set_mark_back, show, start, targets, unpin):
     main.add_command(command)

@@ -18,6 +18,7 @@ from model_release.cli.app import (
     target_option,
     the_one,
     url_option,
+    utc,
     workspace_option,
     yes_option,
 )
@@ -38,6 +39,7 @@ _STARTED_OR_PENDING = (State.STARTED, State.STARTING, State.WAITING, State.UNKNO
 @click.option("--pin", is_flag=True, help="Keep this version at the target until `unpin`; newer versions are held.")
 @click.option("--comment", default="", help="Why, for the history: up to 500 characters. With --pin it is required.")
 @by_option
+@click.option("--despite-throttle", is_flag=True, help="Try now although Azure DevOps asked for a pause.")
 @yes_option
 @url_option
 @key_option
@@ -51,6 +53,7 @@ def start(
     pin: bool,
     comment: str,
     by: str,
+    despite_throttle: bool,
     yes: bool,
     url: str,
     key: str | None,
@@ -65,16 +68,23 @@ def start(
     if pin and not comment.strip():
         raise click.UsageError("--pin needs --comment: why is the version kept?")
     app = AppClient(url, key)
-    detail = the_one(app.find(*model_version, workspace))
+    found = app.find(*model_version, workspace)
+    detail = the_one(found["model_versions"])
     claim = claim_on(target, detail["claims"])
     if pin and claim is None:
         raise click.ClickException("This version has no claim, so it cannot be pinned. Start it first.")
-    confirm("\n".join([_effect(detail, claim, pin=pin), *_consequences(claim, pin=pin)]), yes=yes)
+    until = found["throttled_until"] if claim and not (claim["final"] or pin or despite_throttle) else None
+    pause = (
+        [f"Azure DevOps asked for a pause until {utc(until)} UTC. To override it: --despite-throttle"] if until else []
+    )
+    confirm("\n".join([_effect(detail, claim, pin=pin), *pause, *_consequences(claim, pin=pin)]), yes=yes)
     body = {"action": "match", "by": by, "comment": comment}
     if claim:
         body |= {"action": "start" if claim["final"] or pin else "try", "claim": claim["claim"]}
     if body["action"] != "try":
         body["idempotency_key"] = idempotency_key or str(uuid.uuid4())
+    elif despite_throttle:
+        body["despite_throttle"] = "yes"
     if pin:
         body["pin"] = "yes"
     entries = app.post(detail, **body)

@@ -21,6 +21,15 @@ from model_release.text import redact, visible
 
 _T = TypeVar("_T")
 
+STYLES = {
+    "started": "green",
+    "starting": "cyan",
+    "waiting": "yellow",
+    "held": "yellow",
+    "unknown": "yellow",
+    "refused": "red",
+    "abandoned": "red",
+}
 _SIGN_IN = ("IDENTITY_ENDPOINT", "IDENTITY_HEADER")
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")

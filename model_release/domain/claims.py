@@ -163,6 +163,11 @@ class Claim:
         return max(self.created, self.pinned_until)
 
     @property
+    def changed(self) -> datetime:
+        """When its last attempt ended; no two attempts of a claim have the same time."""
+        return self.attempts[-1].time if self.attempts else self.created
+
+    @property
     def target(self) -> Target:
         """The target that is claimed."""
         return Target(self.project, self.definition, self.kind)

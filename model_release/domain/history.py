@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from fnmatch import fnmatchcase
 from typing import Self
 
 from model_release.domain.claims import NEVER, Claim, State
@@ -32,6 +33,8 @@ NOBODY = ByHand()
 class HistoryEntry:
     """One entry of the history; the last four values, of this attempt only, are not stored.
 
+    `time` is when the state changed last, `received` when the event arrived or a person asked for the start. `claim`
+    is the key of the claim and `line` the partition and the row of its high-water mark; both are empty without a claim.
     `log_reason` is the reason without values of tags and properties, empty if the reason has none.
     """
 
@@ -52,6 +55,10 @@ class HistoryEntry:
     by: str = ""
     by_verified: bool = False
     comment: str = ""
+    received: datetime = NEVER
+    restart: bool = False
+    line: str = ""
+    claim: str = ""
     milliseconds: int = field(default=0, compare=False)
     log_reason: str = field(default="", compare=False)
     unavailable: bool = field(default=False, compare=False)
@@ -67,7 +74,7 @@ class HistoryEntry:
     def of(cls, claim: Claim) -> Self:
         """Build the entry of a claim."""
         return cls(
-            time=claim.created,
+            time=claim.changed,
             state=claim.state,
             reason=claim.reason,
             event_id=claim.event_id,
@@ -84,20 +91,47 @@ class HistoryEntry:
             by=claim.by,
             by_verified=claim.by_verified,
             comment=claim.comment,
+            received=claim.created,
+            restart=bool(claim.idempotency_key),
+            claim=claim.key,
+            line=f"{claim.partition} {claim.target_digest}",
         )
 
 
 @dataclass(frozen=True)
 class HistoryQuery:
-    """A selection of entries; a model that ends with `*` is a prefix, `continuation` is where a page begins."""
+    """A selection of entries; `continuation` is where a page begins.
+
+    `pinned` selects lines with a pin. Model, target and workspace are parts of the names without regard to case, or
+    patterns with `*`.
+    """
 
     model: str = ""
+    target: str = ""
+    workspace: str = ""
     state: State | None = None
+    open_only: bool = False
+    pinned: bool = False
     since: datetime | None = None
     until: datetime | None = None
     ignored: bool = False
     continuation: str = ""
     limit: int = 50
+
+    @property
+    def has_text(self) -> bool:
+        """Whether entries must be compared with a text."""
+        return bool(self.model or self.target or self.workspace)
+
+    def matches(self, entry: HistoryEntry) -> bool:
+        """Whether the names of an entry match."""
+        names = (entry.model_version[0], entry.target, entry.workspace.rpartition("/")[2])
+        return all(map(_matches, (self.model, self.target, self.workspace), names))
+
+
+def _matches(wanted: str, name: str) -> bool:
+    wanted, name = wanted.casefold(), name.casefold()
+    return fnmatchcase(name, wanted) if "*" in wanted else wanted in name
 
 
 @dataclass(frozen=True)

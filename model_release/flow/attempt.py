@@ -29,7 +29,7 @@ class OpenAttempt:
 
     `event` is what Azure ML confirmed, and `routing` what the release map plans for it, once `confirmed` was called;
     `plan` is the one of these plans that the claim is for. `by_hand`: a person asked for this attempt, and
-    `matched_with` names the tags and properties.
+    `matched_with` names the tags and properties. `despite_throttle`: this person overrides the pause.
     """
 
     claim: Claim
@@ -41,6 +41,7 @@ class OpenAttempt:
     plan: Plan | None = None
     by_hand: bool = False
     matched_with: str = ""
+    despite_throttle: bool = False
 
 
 Guarded = OpenAttempt | AttemptResult
@@ -113,7 +114,7 @@ class Attempts:
         # A refusal proves that nothing was created. If that is ever wrong, the release is adopted, not created again.
         kept = State.UNKNOWN if before.state.may_be_created else State.REFUSED
         in_flight_until = before.in_flight_until
-        if (until := self.throttle.throttled_until()) > self.clock():
+        if until := self._throttled_until(attempt):
             return AttemptResult(kept, _throttling(until), until, in_flight_until=in_flight_until)
         # Asked before the search: a release that is created after the search must not count as never created.
         in_flight = before.in_flight(self.clock())
@@ -149,19 +150,19 @@ class Attempts:
         if isinstance(confirmed, Confirmed):
             routing, matched_with = confirmed.routing, confirmed.matched_with
             return replace(attempt, event=confirmed.event, routing=routing, matched_with=matched_with)
-        now = self.clock()
-        if confirmed.absent and now - claim.created >= LISTED_WITHIN:
+        now, is_absent = self.clock(), confirmed.absent
+        if is_absent and now - claim.created >= LISTED_WITHIN:
             return AttemptResult(State.WITHDRAWN, confirmed.reason)
-        wait = max(self.first_retry, confirmed.retry_after or timedelta())
-        next_attempt = now + min(wait, LONGEST_RETRY)
-        is_absent = confirmed.absent
+        next_attempt = now + min(max(self.first_retry, confirmed.retry_after or timedelta()), LONGEST_RETRY)
         return AttemptResult(State.WAITING, confirmed.reason, next_attempt, unavailable=not is_absent, absent=is_absent)
 
     def _throttled(self, attempt: OpenAttempt) -> Guarded:
+        until = self._throttled_until(attempt)
+        return AttemptResult(State.WAITING, _throttling(until), until, unavailable=True) if until else attempt
+
+    def _throttled_until(self, attempt: OpenAttempt) -> datetime | None:
         until = self.throttle.throttled_until()
-        if until <= self.clock():
-            return attempt
-        return AttemptResult(State.WAITING, _throttling(until), until, unavailable=True)
+        return until if until > self.clock() and not attempt.despite_throttle else None
 
     def _routed(self, attempt: OpenAttempt) -> Guarded:
         """Select the plan for the claim's target; without one, the claim is withdrawn for what the map plans now."""
@@ -216,9 +217,8 @@ class Attempts:
         if not obstacle.brought_by or event.registered_at is None:
             return False
         newer = self.claims.get(attempt.claim.partition, obstacle.brought_by)
-        return event.registered_at > newer.registered and self.confirm.is_gone(
-            event.workspace, event.model, newer.version
-        )
+        is_later = event.registered_at > newer.registered
+        return is_later and self.confirm.is_gone(event.workspace, event.model, newer.version)
 
     def _digest(self, plan: Plan) -> str:
         return self.targets.resolve(plan.target, self.azure_devops.identify(plan.target)).target_digest

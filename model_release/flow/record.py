@@ -1,6 +1,7 @@
 """Record what happened: in the claim, in the history, and for the sweep and the outbox."""
 
 from dataclasses import dataclass, replace
+from datetime import timedelta
 
 from model_release.domain.claims import TRANSITIONS, Attempt, AttemptResult, Claim, State
 from model_release.domain.events import ModelRegistered
@@ -16,6 +17,7 @@ from model_release.store.pending import Pending
 from model_release.text import as_reason
 from model_release.tracing import traced
 
+_TICK = timedelta(microseconds=1)
 # Twenty of them fit into one property of a row.
 _ATTEMPTS = 20
 _ATTEMPT_CHARACTERS = 500
@@ -45,7 +47,8 @@ class Recorder:
 
         The claim keeps the event as Azure ML confirmed it.
         """
-        began = self.clock()
+        # Another worker's clock may be ahead. The history needs another time for each attempt.
+        began = max(self.clock(), claim.changed + _TICK) if claim.attempts else self.clock()
         result = abandon(claim, result, began)
         assert result.state in TRANSITIONS[claim.state], f"{claim.state} cannot become {result.state}"  # noqa: S101
         attempt = Attempt(claim.attempt, began, result.state, as_reason(result.reason)[:_ATTEMPT_CHARACTERS])
@@ -56,34 +59,32 @@ class Recorder:
             self.pending.put(recorded, recorded.next_attempt)
         if self.outbox:
             self.outbox.put(claim, attempt)
-        # Read before the claim is written: an entry that another worker writes later is not replaced by an older one.
-        etag = self.history.etag(claim) if claim.attempt > 1 else ""
         self.claims.update(claim, recorded)
         self.marks.land(recorded)
-        self.write_history(recorded, etag)
+        self._write_history(recorded)
         if recorded.state.final and (has_pending_row or recorded.attempt > 1):
             self.pending.delete(recorded.partition, recorded.row)
         entry = replace(HistoryEntry.of(recorded), log_reason=result.log_reason)
         return replace(entry, unavailable=result.unavailable, absent=result.absent)
 
-    def write_history(self, claim: Claim, etag: str) -> None:
-        """Write the history entry of a claim until it equals the claim; the etag is that of the entry before."""
-        while not self.history.write(claim, etag):
-            etag = self.history.etag(claim)
-            claim = self.claims.get(claim.partition, claim.row)
+    def _write_history(self, claim: Claim) -> None:
+        self.history.write(claim)
+        # If the answer was lost, the write is repeated, and the next attempt may have deleted the entry meanwhile.
+        if not claim.state.final and self.claims.get(claim.partition, claim.row).changed != claim.changed:
+            self.history.delete(claim)
 
     def already_recorded(self, claim: Claim) -> HistoryEntry:
         """Return the entry of a claim that an event asks for again."""
         # The process that recorded a final claim may have died before it wrote the history. The sweep writes the
         # entries of all others, and may have done so since the claim was read.
         if claim.state.final:
-            self.write_history(claim, self.history.etag(claim))
+            self.history.write(claim)
         entry = HistoryEntry.of(claim)
         return replace(entry, reason=f"already recorded: {entry.reason}", log_reason="already recorded")
 
     def note(self, claim: Claim, reason: str, by_hand: ByHand) -> HistoryEntry:
         """Record what a person did with the line of a claim."""
-        entry = replace(HistoryEntry.of(claim), time=self.clock(), reason=as_reason(reason))
+        entry = replace(HistoryEntry.of(claim), time=self.clock(), attempt=0, reason=as_reason(reason))
         entry = replace(entry, by=by_hand.by, by_verified=by_hand.by_verified, comment=by_hand.comment)
         self.history.write_alone(entry)
         return entry
@@ -115,8 +116,8 @@ class Recorder:
         for claim in recorded.claims if recorded else ():
             if claim.state is State.STARTING:
                 self.pending.add(claim, claim.lease_until)
-            elif claim.state.final and not self.history.etag(claim):
-                self.write_history(claim, "")
+            elif claim.state.final:
+                self.history.write(claim)
 
 
 def _recorded(claim: Claim, attempt: Attempt, result: AttemptResult) -> Claim:

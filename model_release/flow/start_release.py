@@ -69,9 +69,9 @@ class StartRelease:
         missing = tuple(plan for plan in self._route(event).plans if self._digest(plan) not in done)
         return self._attempt_all(missing, Cause(event, self._ask(event)), log_entry) if missing else []
 
-    def try_now(self, claim: Claim, *, by_hand: bool = False) -> list[HistoryEntry]:
+    def try_now(self, claim: Claim, *, by_hand: bool = False, despite_throttle: bool = False) -> list[HistoryEntry]:
         """Attempt a pending claim before it is due; raises ClaimLeasedError while another worker processes it."""
-        return [log_entry(entry) for entry in self.resume(claim, by_hand=by_hand)]
+        return [log_entry(entry) for entry in self.resume(claim, by_hand=by_hand, despite_throttle=despite_throttle)]
 
     def match_again(self, event: ModelRegistered) -> list[HistoryEntry]:
         """Match a version manually, as it is in Azure ML now; raises RefusedError and TemporaryError if it is not."""
@@ -95,13 +95,13 @@ class StartRelease:
         raise manually.not_routed(claim.target, now)
 
     @traced("attempt")
-    def resume(self, claim: Claim, *, by_hand: bool = False) -> list[HistoryEntry]:
+    def resume(self, claim: Claim, *, by_hand: bool = False, despite_throttle: bool = False) -> list[HistoryEntry]:
         """Attempt a pending claim; if no route leads to its target any more, start what the map plans now."""
         began = self.monotonic()
         event = self._parse(claim.event)
         confirmed, leased = self._ask(event, by_hand=by_hand), self.claims.acquire(claim)
         opened = OpenAttempt(leased.claim, claim, leased.deadline, event, confirmed, by_hand=by_hand)
-        attempt, result = self.attempts.run(opened)
+        attempt, result = self.attempts.run(replace(opened, despite_throttle=despite_throttle))
         cause = Cause(event, confirmed, claim.idempotency_key, by_hand=by_hand, who=ByHand.of(claim))
         return self._end(attempt, result, cause, began)
 

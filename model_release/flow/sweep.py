@@ -17,8 +17,8 @@ from model_release.flow.start_release import StartRelease
 from model_release.log import get_logger, log_entry, log_sweep
 from model_release.store.claims import Claims, Clock
 from model_release.store.history import History
-from model_release.store.last_sweep import LastSweep
-from model_release.store.pending import Due, Line, Pending
+from model_release.store.overview import Overview
+from model_release.store.pending import Due, LastSweep, Line, Pending
 from model_release.store.throttle import Throttle
 
 logger = get_logger(__name__)
@@ -48,6 +48,7 @@ class Sweep:
     threads: Callable[[], Executor] = sweep_threads
     last_sweep: LastSweep | None = None
     lease: timedelta = timedelta(minutes=3)
+    overview: Overview | None = None
 
     def run(self) -> list[HistoryEntry]:
         """Attempt each claim that is due; one that fails does not stop the others. Two sweeps never overlap.
@@ -73,15 +74,21 @@ class Sweep:
         until = now + min(SWEEP_TIME, self.lease / 3)
         due = [] if self.throttle.throttled_until() > now else self.pending.due()
         entries = self._attempt_all(due, until)
-        try:
-            self.history.prune()
-        except AzureError:
-            logger.exception("old history entries were not deleted; the next sweep tries again")
+        self._bring_up_to_date()
         left = self.pending.count()
         log_sweep(left.claims, left.age(self.clock()))
         if self.publisher:
             self.publisher.publish(lambda: self.clock() < until)
         return entries
+
+    def _bring_up_to_date(self) -> None:
+        """Prune the history, and read into the overview what has changed in it."""
+        try:
+            self.history.prune()
+            if self.overview:
+                self.overview.update()
+        except AzureError:
+            logger.exception("history and overview are not up to date; the next sweep tries again")
 
     def _attempt_all(self, due: list[Line], until: datetime) -> list[HistoryEntry]:
         """Attempt one line after the other until Azure DevOps answers, and then several at once."""
@@ -137,7 +144,7 @@ class Sweep:
             # It was cut off before its claim was inserted, or is about to insert it.
             self.pending.forget(due)
         elif claim.state.final:
-            self.start_release.recorder.write_history(claim, self.history.etag(claim))
+            self.history.write(claim)
             self.pending.delete(due.partition, due.row)
         elif claim.next_attempt <= self.clock() or self._may_go_early(claim, has_turn=has_turn):
             return self.start_release.resume(claim)

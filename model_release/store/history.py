@@ -2,18 +2,22 @@
 
 | partition | row | for |
 |---|---|---|
-| `history` | a number that falls with time, and the claim's key | the entry of a claim |
+| `history` | a number that falls with the time of the last change, and the claim's key | the entry of a claim |
 | `ignored` | the same, with a random key | the entry of an event that started nothing |
+| `history_late` | the row of an entry | the entry was written more than a minute after the attempt |
 """
 
 import uuid
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from datetime import datetime, timedelta
-from itertools import islice
+from heapq import merge
+from itertools import chain, islice
+from operator import itemgetter
 from typing import Any
 
-from azure.core.exceptions import ResourceExistsError, ResourceModifiedError, ResourceNotFoundError
+from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
 from azure.data.tables import TableEntity
 
 from model_release.domain.claims import Claim, State
@@ -24,6 +28,12 @@ from model_release.store.table import Table
 KEEP = timedelta(days=90)
 _HISTORY = "history"
 _IGNORED = "ignored"
+_LATE = "history_late"
+# An entry that is written sooner is among those that have changed lately.
+_LATE_AFTER = timedelta(minutes=1)
+_BLANK = {"state": ""}
+# So many entries are read for one page, whichever of them match.
+MOST_READ = 2000
 _PRUNED_AT_ONCE = 100
 _LAST = 10**16 - 1
 _NOT_STORED = ("milliseconds", "log_reason", "unavailable", "absent")
@@ -37,31 +47,82 @@ class History:
         self._clock = clock
 
     def write_alone(self, entry: HistoryEntry) -> None:
-        """Write an entry that belongs to no claim: of an ignored event, or of what a person did."""
+        """Write an entry that belongs to no attempt: of an ignored event, or of what a person did."""
         partition = _IGNORED if entry.state is State.IGNORED else _HISTORY
-        self._table.put(partition, f"{_newest_first(entry.time)} {uuid.uuid4().hex}", **_values(entry))
+        values = _values(replace(entry, attempt=0))
+        self._table.put(partition, f"{_newest_first(entry.time)} {uuid.uuid4().hex}", **values)
 
-    def etag(self, claim: Claim) -> str:
-        """Return the etag of a claim's entry, empty if it does not exist."""
-        found = self._table.find(_HISTORY, _row(claim))
-        return str(found.metadata["etag"]) if found else ""
+    def write(self, claim: Claim) -> None:
+        """Write the entry of a claim at the time of its last attempt, and delete the one before.
 
-    def write(self, claim: Claim, etag: str) -> bool:
-        """Write the entry of a claim, unless the entry has another etag; return whether it was written."""
-        row, values = _row(claim), _values(HistoryEntry.of(claim))
-        with suppress(ResourceExistsError, ResourceModifiedError, ResourceNotFoundError):
-            if etag:
-                self._table.change(_HISTORY, row, etag, **values)
+        Each attempt has a row of its own, and its writer deletes those before. So the order in which workers write does
+        not matter, and writing an entry twice changes nothing.
+        """
+        *before, at = _rows(claim)
+        entry = _values(HistoryEntry.of(claim))
+        if self._clock() - claim.changed > _LATE_AFTER:
+            self._table.put(_LATE, at)
+        with suppress(ResourceExistsError):
+            if before:
+                self._replace(before, at, entry)
             else:
-                self._table.insert(_HISTORY, row, **values)
-            return True
-        return False
+                self._table.insert(_HISTORY, at, **entry)
+
+    def _replace(self, before: list[str], at: str, entry: dict[str, Any]) -> None:
+        """Write an entry in place of those before; raises ResourceExistsError if it is written.
+
+        If the worker of the attempt before has not written its entry, or died, blank rows take the places of those that
+        do not exist, so that they are not written later.
+        """
+        deleted, written = before[-1:], False
+        blank: dict[str, dict[str, Any]] = {}
+        while not written:
+            try:
+                self._table.replace(_HISTORY, deleted, {at: entry, **blank})
+                written = True
+            except ResourceNotFoundError:
+                deleted = [row for row in before if self._table.find(_HISTORY, row)]
+                blank = {row: _BLANK for row in before if row not in deleted}
+            except ResourceExistsError:
+                if not blank:
+                    raise
+                deleted, blank = before[-1:], {}
+
+    def delete(self, claim: Claim) -> None:
+        """Delete the entry of a claim after its last attempt, because another attempt has ended since then."""
+        self._table.delete(_HISTORY, _rows(claim)[-1])
+
+    def changed(self, since: datetime, late: Iterable[str] = ()) -> Iterator[tuple[str, HistoryEntry]]:
+        """Read the keys and entries that have changed since this time, newest first, and then those in these rows."""
+        rows = self._table.query(
+            "PartitionKey eq @partition and RowKey le @since and state ne @blank",
+            partition=_HISTORY,
+            since=f"{_newest_first(since)}~",
+            blank="",
+        )
+        for row in chain(rows, filter(None, (self._table.find(_HISTORY, one) for one in late))):
+            if row["state"]:
+                yield row["RowKey"].partition(" ")[2], _entry(row)
+
+    def late(self) -> list[str]:
+        """Read the rows of the entries that were written late."""
+        return [row["RowKey"] for row in self._table.query("PartitionKey eq @late", late=_LATE)]
+
+    def forget_late(self, late: Iterable[str]) -> None:
+        """Forget that these entries were written late."""
+        for row in late:
+            self._table.delete(_LATE, row)
 
     def page(self, query: HistoryQuery) -> HistoryPage:
-        """Read the newest entries of a query."""
-        rows = sorted(row for partition in _partitions(query) for row in self._read(partition, query))
-        entries = tuple(entry for _, entry in rows[: query.limit])
-        return HistoryPage(entries, continuation=rows[query.limit][0] if len(rows) > query.limit else "")
+        """Read the newest entries of a query; a page ends early if few of the entries match."""
+        rows = merge(*(self._read(partition, query) for partition in _partitions(query)), key=itemgetter("RowKey"))
+        entries: list[HistoryEntry] = []
+        for number, row in enumerate(rows):
+            if len(entries) == query.limit or number == MOST_READ:
+                return HistoryPage(tuple(entries), row["RowKey"])
+            if query.matches(entry := _entry(row)):
+                entries.append(entry)
+        return HistoryPage(tuple(entries), "")
 
     def prune(self) -> None:
         """Delete entries that are too old, at most 100 of each partition."""
@@ -73,25 +134,24 @@ class History:
                 select=["PartitionKey", "RowKey"],
                 results_per_page=_PRUNED_AT_ONCE,
             )
-            if old := [("delete", dict(row)) for row in islice(rows, _PRUNED_AT_ONCE)]:
+            if old := [row["RowKey"] for row in islice(rows, _PRUNED_AT_ONCE)]:
                 # The SDK repeats a transaction whose answer was lost, and then its rows are gone.
                 with suppress(ResourceNotFoundError):
-                    self._table.client.submit_transaction(old)
+                    self._table.replace(partition, old, {})
 
-    def _read(self, partition: str, query: HistoryQuery) -> list[tuple[str, HistoryEntry]]:
+    def _read(self, partition: str, query: HistoryQuery) -> Iterator[TableEntity]:
         condition, parameters = _condition(query)
         # One more than the limit: it is where the next page begins.
-        limit = query.limit + 1
-        rows = self._table.query(
-            f"PartitionKey eq @partition{condition}", partition=partition, results_per_page=limit, **parameters
+        size = MOST_READ // 2 if query.has_text else query.limit + 1
+        return self._table.query(
+            f"PartitionKey eq @partition{condition}", partition=partition, results_per_page=size, **parameters
         )
-        return [(row["RowKey"], _entry(row)) for row in islice(rows, limit)]
 
 
 def _partitions(query: HistoryQuery) -> tuple[str, ...]:
     if query.state is State.IGNORED:
         return (_IGNORED,)
-    return (_HISTORY, _IGNORED) if query.ignored and not query.state else (_HISTORY,)
+    return (_HISTORY, _IGNORED) if query.ignored and not (query.state or query.open_only) else (_HISTORY,)
 
 
 def _condition(query: HistoryQuery) -> tuple[str, dict[str, Any]]:
@@ -104,17 +164,18 @@ def _condition(query: HistoryQuery) -> tuple[str, dict[str, Any]]:
         conditions["RowKey le @since"] = f"{_newest_first(query.since)}~"
     if query.state:
         conditions["state eq @state"] = query.state.value
-    if query.model:
-        name = f"models/{query.model.removesuffix('*')}"
-        conditions["subject ge @first"] = name if query.model.endswith("*") else f"{name}:"
-        # The least text above all that begin with the name: no name of a model contains a character above these.
-        conditions["subject lt @last"] = f"{name}~" if query.model.endswith("*") else f"{name};"
+    else:
+        # A blank row has the state "".
+        hidden = ["", *(state.value for state in State if state.final)] if query.open_only else [""]
+        conditions |= {f"state ne @hidden{number}": state for number, state in enumerate(hidden)}
     names = {condition.rpartition("@")[2]: value for condition, value in conditions.items()}
     return "".join(f" and {condition}" for condition in conditions), names
 
 
-def _row(claim: Claim) -> str:
-    return f"{_newest_first(claim.created)} {claim.key}"
+def _rows(claim: Claim) -> list[str]:
+    """Return the rows of a claim's entry after each attempt."""
+    times = [attempt.time for attempt in claim.attempts] or [claim.created]
+    return [f"{_newest_first(time)} {claim.key}" for time in times]
 
 
 def _values(entry: HistoryEntry) -> dict[str, Any]:

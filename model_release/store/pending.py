@@ -1,13 +1,16 @@
-"""Pending claims: those that nobody delivers again and that need another attempt.
+"""What the sweep does: the pending claims, which nobody delivers again and need another attempt, and its last run.
 
 | partition | row | for |
 |---|---|---|
 | `pending` | the claim's key | the claim's partition and row, when it is due, its state, and the order of its target |
+| `sweep` | `sweep` | when the first and the last sweep ended, and how many attempts the last one made |
+| | | the sweep that is running, and until when no other one begins |
 
-The row is written before the claim. It is deleted once the claim is final and recorded, or if the claim does not exist
-and no function can be running any more that would insert it.
+A pending row is written before the claim. It is deleted once the claim is final and recorded, or if the claim
+does not exist and no function can be running any more that would insert it.
 """
 
+import uuid
 from collections import defaultdict
 from collections.abc import Iterable
 from contextlib import suppress
@@ -19,13 +22,14 @@ from typing import Any
 from azure.core.exceptions import ResourceExistsError, ResourceModifiedError, ResourceNotFoundError
 from azure.data.tables import TableEntity
 
-from model_release.domain.claims import Claim, State, claim_key
+from model_release.domain.claims import NEVER, Claim, State, claim_key
 from model_release.store.claims import Clock
 from model_release.store.table import Table
 
 # No function runs for so long: it is more than `functionTimeout` in host.json.
 LONGEST_FUNCTION = timedelta(minutes=30)
 _PENDING = "pending"
+_SWEEP = "sweep"
 
 
 @dataclass(frozen=True)
@@ -123,6 +127,55 @@ class Pending:
         condition = "PartitionKey eq @pending and state ne @held"
         rows = list(self._table.query(condition, pending=_PENDING, held=State.HELD.value, select=["created"]))
         return PendingCount(len(rows), min((row["created"] for row in rows), default=None))
+
+
+@dataclass(frozen=True)
+class SweepRun:
+    """When the first and the last sweep ended, and how many attempts the last one made."""
+
+    first: datetime
+    last: datetime
+    attempts: int
+
+
+class LastSweep:
+    """The row of the last sweep; every method raises azure-core's errors if storage fails."""
+
+    def __init__(self, table: Table, clock: Clock) -> None:
+        self._table = table
+        self._clock = clock
+
+    def begin(self, lease: timedelta) -> str:
+        """Lease the sweep, and return the etag of the lease; an empty text while another one is running."""
+        now, row = self._clock(), self._table.find(_SWEEP, _SWEEP)
+        if row and row["running_until"] > now:
+            return ""
+        values = {"running": uuid.uuid4().hex, "running_until": now + lease}
+        try:
+            if row:
+                return self._table.change(_SWEEP, _SWEEP, str(row.metadata["etag"]), **values)
+            return self._table.insert(_SWEEP, _SWEEP, **values)
+        except (ResourceExistsError, ResourceModifiedError):
+            # Another sweep was faster, or the answer was lost and the SDK repeated the request.
+            found = self._table.get(_SWEEP, _SWEEP)
+            return str(found.metadata["etag"]) if found["running"] == values["running"] else ""
+
+    def end(self, etag: str, attempts: int | None = None) -> None:
+        """End the lease, and record that the sweep ends now with these attempts; None if it failed.
+
+        Writes nothing if the lease is over and another sweep has begun.
+        """
+        values: dict[str, Any] = {"running_until": NEVER}
+        if attempts is not None:
+            now, before = self._clock(), self.read()
+            values |= {"first": before.first if before else now, "last": now, "attempts": attempts}
+        with suppress(ResourceModifiedError):
+            self._table.change(_SWEEP, _SWEEP, etag, **values)
+
+    def read(self) -> SweepRun | None:
+        """Read the last sweep, None before the first one has ended."""
+        row = self._table.find(_SWEEP, _SWEEP)
+        return SweepRun(row["first"], row["last"], row["attempts"]) if row and "last" in row else None
 
 
 def _values(claim: Claim, due: datetime) -> dict[str, Any]:

@@ -4,7 +4,7 @@ The event of a row is compressed, in as many binary properties as it needs: `eve
 """
 
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import cached_property
 from itertools import count, takewhile
@@ -12,7 +12,7 @@ from typing import Any
 
 from azure.core import MatchConditions
 from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
-from azure.data.tables import TableClient, TableEntity, UpdateMode
+from azure.data.tables import TableClient, TableEntity, TableTransactionError, UpdateMode
 
 TABLE_NAME = "modelreleases"
 # A property holds 64 KiB, of which this is a little less.
@@ -22,6 +22,7 @@ _EVENT = "event"
 # By default azure-core does not repeat POST and PATCH after a lost answer. These writes are conditional: a repetition
 # conflicts, and the row is compared with what was written. The client accepts this option only with each call.
 _REPEATED: Any = {"retry_on_methods": frozenset(["POST", "PATCH"])}
+_TRANSACTION_ERRORS = {404: ResourceNotFoundError, 409: ResourceExistsError}
 
 
 class Table:
@@ -77,13 +78,27 @@ class Table:
         else:
             self.client.delete_entity(partition, row)
 
+    def replace(self, partition: str, deleted: Iterable[str], inserted: Mapping[str, Mapping[str, Any]]) -> None:
+        """Delete and insert rows of a partition in one transaction, at most 100.
+
+        Raises ResourceNotFoundError or ResourceExistsError, and then nothing is changed.
+        """
+        rows = [("create", _entity(partition, row, values)) for row, values in inserted.items()]
+        rows += [("delete", _entity(partition, row, {})) for row in deleted]
+        try:
+            self.client.submit_transaction(rows, **_REPEATED)
+        except TableTransactionError as error:
+            if kind := _TRANSACTION_ERRORS.get(error.status_code or 0):
+                raise kind(error.message) from error
+            raise
+
     def query(self, condition: str, /, **options: Any) -> Iterator[TableEntity]:
         """Read the rows that meet the condition; options other than the SDK's are the values of its `@names`."""
         select, size = options.pop("select", None), options.pop("results_per_page", None)
         return iter(self.client.query_entities(condition, parameters=options, select=select, results_per_page=size))
 
 
-def _entity(partition: str, row: str, values: dict[str, Any]) -> dict[str, Any]:
+def _entity(partition: str, row: str, values: Mapping[str, Any]) -> dict[str, Any]:
     return {"PartitionKey": partition, "RowKey": row, **values}
 
 

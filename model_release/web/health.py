@@ -1,6 +1,6 @@
 """Health: whether storage and Azure DevOps answer, whether the timers run, and what is pending."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,7 @@ class Health:
     timers: Timers
     clock: Clock
     confirm_models: bool
+    versions: Mapping[str, str]
 
     def check(self) -> dict[str, Any]:
         """Return `healthy`, and whether each part is `ok`; ages are in seconds."""
@@ -38,7 +39,7 @@ class Health:
             "sweep": _checked(self.timers.sweep),
             "catch_up": _checked(self.timers.catch_up),
         }
-        return {"healthy": all(part["ok"] for part in parts.values()), **parts}
+        return {"healthy": all(part["ok"] for part in parts.values()), **parts, "versions": dict(self.versions)}
 
     def _storage(self) -> dict[str, Any]:
         pending = self.pending.count()

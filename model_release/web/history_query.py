@@ -1,4 +1,4 @@
-"""Read a history query from the parameters of a request (pure)."""
+"""Read a query of the history or of the overview from the parameters of a request (pure)."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -6,20 +6,32 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from model_release.domain.claims import State
-from model_release.domain.events import NAME
 from model_release.domain.history import HistoryQuery
 from model_release.text import shorten
 
+FILTERS = ("model", "target", "workspace", "state", "since", "until", "ignored")
+TARGET_FILTERS = ("model", "target", "workspace", "state", "pinned")
+OPEN = "open"
+_PAGING = ("continuation", "limit", "refresh")
+# The platform's: a key, and the name of a key.
+_OF_THE_HOST = ("code", "clientId")
 _HIGHEST_LIMIT = 200
 _DAY_CHARACTERS = len("2026-11-20")
 _TIME = "a day such as 2026-11-20 or a time such as 2026-11-20T18:41:00Z"
+_PART = "a part of a name, or a pattern with '*', of at most 255 printable characters"
 
 
-def read_query(parameters: Mapping[str, str]) -> HistoryQuery:
+def read_query(parameters: Mapping[str, str], filters: tuple[str, ...] = FILTERS) -> HistoryQuery:
     """Read the parameters; `until` includes a whole day. Raises ValueError with every problem."""
     values: dict[str, Any] = {}
-    problems = []
-    for name, (read, expected) in _PARAMETERS.items():
+    names = (*filters, *_PAGING)
+    problems = [
+        f"{shorten(name)}: unknown parameter; expected one of {', '.join(names)}"
+        for name in parameters
+        if name not in (*names, *_OF_THE_HOST)
+    ]
+    for name in names:
+        read, expected = _PARAMETERS[name]
         text = parameters.get(name, "").strip()
         try:
             if text:
@@ -28,6 +40,9 @@ def read_query(parameters: Mapping[str, str]) -> HistoryQuery:
             problems.append(f"{name}: {shorten(text)!r} is not {expected}")
     if problems:
         raise ValueError("; ".join(problems))
+    values.pop("refresh", None)
+    if values.get("state") == OPEN:
+        values |= {"state": None, "open_only": True}
     return HistoryQuery(**values)
 
 
@@ -38,6 +53,16 @@ def _matching(pattern: str) -> Callable[[str], str]:
         return text
 
     return read
+
+
+def _part(text: str) -> str:
+    if not (text.isprintable() and len(text) <= 255):  # noqa: PLR2004  as Azure limits its longest names
+        raise ValueError
+    return text
+
+
+def _state(text: str) -> State | str:
+    return text if text == OPEN else State(text)
 
 
 def _begin(text: str) -> datetime:
@@ -56,13 +81,18 @@ def _limit(text: str) -> int:
     return limit
 
 
+_YES_OR_NO = ({"yes": True, "no": False}.__getitem__, "'yes' or 'no'")
 # What reads each parameter, or fails because the text is not what is expected.
 _PARAMETERS: Mapping[str, tuple[Callable[[str], Any], str]] = {
-    "model": (_matching(rf"\*|{NAME.pattern}\*?"), "the name of a model, or the beginning of one followed by '*'"),
-    "state": (State, f"one of {', '.join(State)}"),
+    "model": (_part, _PART),
+    "target": (_part, _PART),
+    "workspace": (_part, _PART),
+    "state": (_state, f"one of {OPEN}, {', '.join(State)}"),
     "since": (_begin, _TIME),
     "until": (_end, _TIME),
-    "ignored": ({"yes": True, "no": False}.__getitem__, "'yes' or 'no'"),
-    "continuation": (_matching(r"[0-9]{16} [0-9a-f]{32}"), "the `continuation` of an answer"),
+    "ignored": _YES_OR_NO,
+    "pinned": _YES_OR_NO,
+    "refresh": _YES_OR_NO,
+    "continuation": (_matching(r"[0-9]{16} [0-9a-f]{32}|[0-9]{1,6}"), "the `continuation` of an answer"),
     "limit": (_limit, f"a whole number from 1 to {_HIGHEST_LIMIT}"),
 }

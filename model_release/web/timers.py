@@ -8,7 +8,7 @@ from model_release.domain.claims import NEVER
 from model_release.domain.events import Workspace
 from model_release.store.catch_up_cursor import CatchUpCursor, CatchUpCursors
 from model_release.store.claims import Clock
-from model_release.store.last_sweep import LastSweep
+from model_release.store.pending import LastSweep
 
 # The sweep runs every minute.
 OLDEST_SWEEP = timedelta(minutes=10)

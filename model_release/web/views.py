@@ -35,7 +35,8 @@ def entry(one: HistoryEntry) -> dict[str, Any]:
     """Show one entry of the history."""
     model, version = one.model_version
     return {
-        "time": _time(one.time),
+        "time": time_text(one.time),
+        "received": time_text(one.received if one.received > NEVER else one.time),
         "subject": one.subject,
         "model": model or None,
         "version": version or None,
@@ -45,6 +46,7 @@ def entry(one: HistoryEntry) -> dict[str, Any]:
         "target": one.target or None,
         "definition_id": one.definition_id or None,
         "route": one.route or None,
+        "manual": one.restart,
         "attempt": one.attempt,
         "next_attempt": _next_attempt(one),
         "release": _release(one),
@@ -75,7 +77,7 @@ def claim(one: Claim, pinned: Pin | None, pending: Line) -> dict[str, Any]:
         "target": str(one.target),
         "definition_id": one.definition_id or None,
         "route": one.route,
-        "created": _time(one.created),
+        "created": time_text(one.created),
         "state": one.state.value,
         "reason": one.reason,
         "final": one.state.final,
@@ -98,7 +100,7 @@ def line(one: LineNow) -> dict[str, Any]:
         "model": one.newest.model,
         "target": str(one.newest.target),
         "version": one.out.version if one.out else None,
-        "started": _time(one.out.attempts[-1].time) if one.out else None,
+        "started": time_text(one.out.attempts[-1].time) if one.out else None,
         "release": _release(one.out) if one.out else None,
         "pin": pin(one.pin),
         "is_kept": one.is_kept,
@@ -116,7 +118,7 @@ def pin(one: Pin | None) -> dict[str, Any] | None:
 
 def since(one: Pin | None) -> str:
     """Show when a pin was set, empty without a pin."""
-    return _time(one.since) if one else ""
+    return time_text(one.since) if one else ""
 
 
 def routes(matches: Iterable[Match]) -> list[dict[str, Any]]:
@@ -131,7 +133,7 @@ def source_name(resource_id: str) -> str:
 
 
 def _attempt(one: Attempt) -> dict[str, Any]:
-    return {"attempt": one.number, "time": _time(one.time), "state": one.state.value, "reason": one.reason}
+    return {"attempt": one.number, "time": time_text(one.time), "state": one.state.value, "reason": one.reason}
 
 
 def _is_newer(row: Due, than: Claim) -> bool:
@@ -151,8 +153,9 @@ def _release(one: Claim | HistoryEntry) -> dict[str, Any] | None:
 
 
 def _next_attempt(one: Claim | HistoryEntry) -> str | None:
-    return None if one.state.final or one.next_attempt == NEVER else _time(one.next_attempt)
+    return None if one.state.final or one.next_attempt == NEVER else time_text(one.next_attempt)
 
 
-def _time(time: datetime) -> str:
+def time_text(time: datetime) -> str:
+    """Write a time as the API does."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -78,7 +78,7 @@ def at_azure_devops(app: Services, when: When, call: str, happens: Happens) -> S
 
 def at_storage(app: Services, when: When, call: str, happens: Happens, text: str) -> None:
     """Interrupt the services at a call of the table client whose arguments contain the text."""
-    table = app.history._table
+    table = app.sweep.history._table
     vars(table)["client"] = Interrupted(table.client, when, call, happens, text)
 
 

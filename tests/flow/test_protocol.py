@@ -292,7 +292,7 @@ def test_a_slow_later_history_write_does_not_replace_a_newer_entry(env: Environm
     env.registered(event())
     env.azure_devops.misbehave(Fault(**env.requests.start, close="after", times=1))
     at_storage(
-        env.app, "before", "update_entity", lambda: _find_it_in_another_process(env), "'PartitionKey': 'history'"
+        env.app, "before", "submit_transaction", lambda: _find_it_in_another_process(env), "'PartitionKey': 'history'"
     )
 
     assert [entry.state for entry in env.later(minutes=1)] == [State.UNKNOWN]
@@ -310,12 +310,12 @@ def test_a_history_write_that_storage_carries_out_late_is_replaced(env: Environm
     (unknown,) = claims_of(env, 20)
 
     def carry_it_out() -> None:
-        assert env.app.history.write(unknown, "")
+        env.app.sweep.history.write(unknown)
         if killed:
             kill()
 
     env.restart()
-    at_storage(env.app, "before", "create_entity", carry_it_out, "'PartitionKey': 'history'")
+    at_storage(env.app, "before", "submit_transaction", carry_it_out, "'PartitionKey': 'history'")
     with pytest.raises(Killed) if killed else nullcontext():
         env.later(minutes=1)
     assert [entry.state for entry in env.history] == [State.UNKNOWN if killed else State.STARTED]

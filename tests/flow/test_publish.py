@@ -48,7 +48,7 @@ class Subscription:
 
     def publisher(self, app: Services, topic: Topic, **options: int) -> Publisher:
         """Return a publisher of the app's outbox to this topic."""
-        return Publisher(Outbox(app.history._table), app.sweep.claims, topic, **options)
+        return Publisher(Outbox(app.sweep.history._table), app.sweep.claims, topic, **options)
 
     @property
     def types(self) -> list[str]:

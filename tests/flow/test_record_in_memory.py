@@ -9,6 +9,7 @@ from model_release.domain.claims import Attempt, AttemptResult, Claim, State
 from model_release.domain.history import ByHand, HistoryEntry, HistoryQuery
 from model_release.domain.routing import Reason
 from tests.in_memory import CREATED, DAY, HOUR, MINUTE, NOON, SECOND, WORKSPACE, Process, an_event
+from tests.tables import AnswerLost
 
 WAITING = AttemptResult(State.WAITING, "busy", NOON + MINUTE)
 STARTED = AttemptResult(State.STARTED, "created", created=CREATED)
@@ -90,9 +91,9 @@ def test_records_are_written_in_an_order_that_is_safe_to_be_cut_off(process: Pro
     assert process.client.operations == [
         "upsert_entity",
         "upsert_entity",
+        "update_entity",
+        "submit_transaction",
         "get_entity",
-        "update_entity",
-        "update_entity",
     ]
 
 
@@ -166,33 +167,41 @@ def test_the_last_20_attempts_and_the_beginning_of_a_long_reason_are_kept(proces
 
     after = stored(process, claim)
     assert after.reason == "a" * 4000
-    assert after.attempts == (*attempts[1:], Attempt(1, NOON, State.WAITING, "a" * 500))
+    assert after.attempts == (*attempts[1:], Attempt(1, NOON + SECOND / 10**6, State.WAITING, "a" * 500))
 
 
-def test_an_entry_that_another_worker_wrote_meanwhile_is_written_until_it_equals_the_claim(process: Process) -> None:
-    claim = process.inserted()
-    process.recorder.record(claim, WAITING)
-    waiting = stored(process, claim)
-    newest = process.claims.update(waiting, replace(waiting, state=State.STARTED, reason="created by another worker"))
-
-    process.recorder.write_history(waiting, 'W/"an old etag"')
-
-    assert history(process) == [HistoryEntry.of(newest)]
-
-
-def test_the_entry_is_read_before_the_claim_is_written(process: Process) -> None:
+def test_an_entry_that_another_worker_wrote_meanwhile_is_kept(process: Process) -> None:
     claim, other = second_attempt(process), Process(shares=process)
-    etag = process.history.etag(claim)
 
     def overtake() -> None:
-        after = stored(process, claim)
-        newest = other.claims.update(after, replace(after, state=State.STARTED, reason="newest"))
-        assert other.history.write(newest, etag)
+        process.later(HOUR)
+        other.recorder.record(other.claims.acquire(stored(process, claim)).claim, STARTED)
 
     process.once("after update_entity", overtake)
     process.recorder.record(claim, AttemptResult(State.UNKNOWN, "no answer", NOON + MINUTE))
 
-    assert [entry.reason for entry in history(process)] == ["newest"]
+    assert [entry.reason for entry in history(process)] == ["created"]
+
+
+def test_an_entry_that_is_written_again_after_the_next_attempt_is_deleted(process: Process) -> None:
+    claim, other = process.inserted(), Process(shares=process)
+
+    def overtake() -> None:
+        process.later(HOUR)
+        other.recorder.record(other.claims.acquire(stored(process, claim)).claim, STARTED)
+        raise AnswerLost
+
+    process.once("after create_entity", overtake)
+    process.recorder.record(claim, WAITING)
+
+    assert [entry.reason for entry in history(process)] == ["created"]
+
+
+def test_two_attempts_never_have_the_same_time(process: Process) -> None:
+    process.recorder.record(second_attempt(process), STARTED)
+
+    assert [one.time - NOON for one in stored(process, process.new().claim).attempts] == [0 * SECOND, SECOND / 10**6]
+    assert history(process)[0].time == NOON + SECOND / 10**6
 
 
 def test_a_repeated_event_reports_what_is_recorded(process: Process) -> None:
@@ -242,5 +251,7 @@ def test_a_mark_that_a_person_set_back_has_an_entry_of_its_own(process: Process)
 
     entry = process.recorder.note(after, "r" * 5000, ByHand("alice", comment="why"))
 
-    assert entry == replace(HistoryEntry.of(after), time=NOON + HOUR, reason="r" * 4000, by="alice", comment="why")
+    assert entry == replace(
+        HistoryEntry.of(after), time=NOON + HOUR, attempt=0, reason="r" * 4000, by="alice", comment="why"
+    )
     assert history(process) == [entry, HistoryEntry.of(after)]

@@ -47,7 +47,7 @@ def test_the_mark_is_set_back_and_the_newer_version_is_withdrawn(process: Proces
 
     assert mark(process) == "20"
     reason = "high-water mark set back from version 99999 by Ada: a mistake"
-    noted = replace(HistoryEntry.of(claim), time=NOON + SECOND, reason=reason)
+    noted = replace(HistoryEntry.of(claim), time=NOON + SECOND, attempt=0, reason=reason)
     assert entry == replace(noted, by="Ada", comment="a mistake")
     newest = process.claims.get(PARTITION, f"99999 {target_digest(TARGET)}")
     assert withdrawn == HistoryEntry.of(newest)

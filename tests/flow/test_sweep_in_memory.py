@@ -9,13 +9,12 @@ from unittest.mock import Mock
 import pytest
 from azure.core.exceptions import ServiceRequestError
 
-from model_release.domain.claims import Claim, State
+from model_release.domain.claims import Attempt, Claim, State
 from model_release.domain.history import HistoryEntry, HistoryQuery
 from model_release.domain.retry import Availability
 from model_release.errors import RefusedError, TemporaryError, UnknownOutcomeError
 from model_release.flow.sweep import SWEEP_THREADS, SWEEP_TIME, Sweep, sweep_threads
-from model_release.store.last_sweep import LastSweep, SweepRun
-from model_release.store.pending import LONGEST_FUNCTION
+from model_release.store.pending import LONGEST_FUNCTION, LastSweep, SweepRun
 from tests.flow.interruptions import Killed
 from tests.in_memory import CREATED, DAY, HOUR, LEASE, MINUTE, NOON, SECOND, WORKSPACE, Process, event_body
 
@@ -313,9 +312,10 @@ def test_a_final_claim_gets_its_history_entry_and_is_not_pending_any_more(proces
     assert list(process.history.page(HistoryQuery()).entries) == [HistoryEntry.of(final)]
 
 
-def test_a_history_entry_that_differs_from_a_final_claim_is_replaced(process: Process) -> None:
+def test_a_history_entry_of_an_earlier_attempt_is_replaced(process: Process) -> None:
     claim = waiting(process)
-    final = process.claims.update(claim, replace(claim, state=State.STARTED, next_attempt=NOON))
+    attempts = (*claim.attempts, Attempt(2, NOON + SECOND, State.STARTED, "created"))
+    final = process.claims.update(claim, replace(claim, state=State.STARTED, attempts=attempts))
     process.later(MINUTE)
 
     assert process.sweep.run() == []
@@ -340,7 +340,7 @@ def test_entries_that_cannot_be_deleted_stop_nothing(process: Process, caplog: p
 
     process.sweep.run()
 
-    assert errors(caplog) == ["old history entries were not deleted; the next sweep tries again"]
+    assert errors(caplog) == ["history and overview are not up to date; the next sweep tries again"]
     assert summary(caplog)["pending"] == 0
     assert len(process.sent) == 1
 

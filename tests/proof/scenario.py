@@ -36,7 +36,8 @@ ACTIONS = {
     "definition is replaced": 0.3,
 }
 _CHANGES = frozenset(
-    [f"before {name}_entity" for name in ("create", "update", "upsert", "delete")] + ["before sign in", "after POST"]
+    [f"before {name}_entity" for name in ("create", "update", "upsert", "delete")]
+    + ["before submit_transaction", "before sign in", "after POST"]
 )
 _ALWAYS = ("deliver", "sweep", "time passes")
 

@@ -23,7 +23,10 @@ from tests.tables import AnswerLost
 
 T = TypeVar("T")
 _EXPECTED = (Killed, ClaimLeasedError, AzureError)
-_WRITES = tuple(f"after {name}_entity" for name in ("create", "update", "upsert", "delete"))
+_WRITES = tuple(
+    f"after {name}"
+    for name in ("create_entity", "update_entity", "upsert_entity", "delete_entity", "submit_transaction")
+)
 # Only these may make something unsafe that was acknowledged.
 _UNSAFE = ("after update_entity", "after delete_entity")
 # How late storage carries out a write at most.

@@ -21,7 +21,7 @@ IDEMPOTENCY_KEY = "5f0c9d3e-0d53-4d0e-9a53-3d1f6f3f2b11"
 
 @pytest.fixture
 def history(env: Environment) -> History:
-    return env.start().history
+    return env.start().sweep.history
 
 
 def claims(env: Environment, version: str = "20") -> tuple[Claim, ...]:
@@ -78,18 +78,6 @@ def test_ignored_events_are_merged_by_time_if_they_are_included(env: Environment
     second = HistoryQuery(ignored=True, continuation=first.continuation, limit=2)
     assert versions(history, second) == ["2", "1"]
     assert versions(history, HistoryQuery(state=State.IGNORED)) == ["4", "2"]
-
-
-@pytest.mark.parametrize(
-    ("model", "found"), [("fraud_a", ["1"]), ("fraud_*", ["3", "2", "1"]), ("fraud", []), ("*", ["3", "2", "1"])]
-)
-def test_the_model_is_a_whole_name_or_a_prefix_with_an_asterisk(
-    env: Environment, history: History, model: str, found: list[str]
-) -> None:
-    for version, name in enumerate(("fraud_a", "fraud_ab", "fraud_B"), 1):
-        register(env, version, model=name)
-
-    assert versions(history, HistoryQuery(model=model, state=State.IGNORED)) == found
 
 
 def test_an_event_that_cannot_be_read_is_found_by_its_model(env: Environment, history: History) -> None:

@@ -3,14 +3,16 @@
 import re
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import permutations
 from typing import Any
 
 import pytest
 from azure.core.exceptions import ResourceNotFoundError, ServiceRequestError
 
-from model_release.domain.claims import Claim, State
+from model_release.domain.claims import Attempt, Claim, State
 from model_release.domain.history import HistoryEntry, HistoryPage, HistoryQuery
-from tests.in_memory import DAY, MINUTE, NOON, SECOND, Process, values
+from model_release.store.history import MOST_READ
+from tests.in_memory import DAY, HOUR, MINUTE, NOON, SECOND, Process, values
 
 
 @pytest.fixture
@@ -20,7 +22,7 @@ def process() -> Process:
 
 def written(process: Process, version: str, **changes: Any) -> Claim:
     claim = replace(process.new(version).claim, **changes)
-    assert process.history.write(claim, "")
+    process.history.write(claim)
     process.later(SECOND)
     return claim
 
@@ -88,30 +90,72 @@ def test_values_that_another_version_of_the_app_wrote_are_ignored(process: Proce
     assert versions(process, ignored=True) == ["1"]
 
 
-def test_the_entry_of_a_claim_is_written_only_over_the_entry_that_was_read(process: Process) -> None:
-    claim = process.new().claim
-    assert process.history.etag(claim) == ""
-    assert process.history.write(claim, "")
-    first = process.history.etag(claim)
-
-    assert not process.history.write(replace(claim, reason="a conflict"), "")
-    assert process.history.write(replace(claim, reason="second"), first)
-    assert not process.history.write(replace(claim, reason="third"), first)
-
-    (entry,) = process.history.page(HistoryQuery()).entries
-    assert entry == HistoryEntry.of(replace(claim, reason="second"))
-    assert first != process.history.etag(claim) == process.rows("history").popitem()[1].metadata["etag"]
+def attempted(claim: Claim, *minutes: int) -> list[Claim]:
+    """Return the claim after each of several attempts."""
+    attempts = [Attempt(number, NOON + minute * MINUTE, State.WAITING, "why") for number, minute in enumerate(minutes)]
+    return [
+        replace(claim, state=State.WAITING, attempts=tuple(attempts[: number + 1])) for number in range(len(minutes))
+    ]
 
 
-def test_an_entry_that_was_pruned_is_not_changed(process: Process) -> None:
-    assert not process.history.write(process.new().claim, 'W/"1"')
+def entries(process: Process) -> list[HistoryEntry]:
+    return list(process.history.page(HistoryQuery()).entries)
+
+
+@pytest.mark.parametrize("order", list(permutations(range(3))), ids=str)
+def test_the_history_has_the_last_attempt_of_a_claim_in_whichever_order_the_workers_write(
+    process: Process, order: tuple[int, ...]
+) -> None:
+    claims = attempted(process.new().claim, 1, 2, 3)
+
+    for number in [*order, 2]:
+        process.history.write(claims[number])
+
+    assert entries(process) == [HistoryEntry.of(claims[-1])]
+
+
+def test_an_entry_moves_to_the_top_when_its_state_changes(process: Process) -> None:
+    first, second = attempted(process.new("20").claim, 0, 5)
+    process.history.write(first)
+    written(process, "21", created=NOON + MINUTE)
+    assert versions(process) == ["21", "20"]
+
+    process.history.write(second)
+
+    assert versions(process) == ["20", "21"]
+    assert (entries(process)[0].time, entries(process)[0].received) == (NOON + 5 * MINUTE, NOON)
+
+
+def test_the_entry_of_an_attempt_whose_worker_died_is_not_needed(process: Process) -> None:
+    claims = attempted(process.new().claim, 1, 2, 3, 4)
+    process.history.write(claims[0])
+
+    process.history.write(claims[3])
+
+    assert entries(process) == [HistoryEntry.of(claims[3])]
+
+
+def test_what_has_changed_is_read_from_a_time_on_and_when_it_is_written_late(process: Process) -> None:
+    early, late, new = (attempted(process.new(version).claim, 0)[0] for version in ("1", "2", "3"))
+    process.history.write(early)
+    process.later(HOUR)
+    process.history.write(late)
+    new = replace(new, attempts=(replace(new.attempts[0], time=process.clock()),))
+    process.history.write(new)
+
+    rows = process.history.late()
+    changed = list(process.history.changed(NOON + MINUTE, rows))
+    assert changed == [(one.key, HistoryEntry.of(one)) for one in (new, late)]
+    process.history.forget_late(rows)
+    assert process.history.late() == []
+    assert list(process.history.changed(NOON + MINUTE)) == [(new.key, HistoryEntry.of(new))]
 
 
 def test_an_entry_is_not_written_if_storage_fails(process: Process) -> None:
     process.fail("before create_entity", ServiceRequestError("storage fails"))
 
     with pytest.raises(ServiceRequestError):
-        process.history.write(process.new().claim, "")
+        process.history.write(process.new().claim)
 
 
 def test_a_page_ends_at_its_limit_and_names_where_the_next_one_begins(process: Process) -> None:
@@ -155,16 +199,15 @@ def test_a_query_has_a_condition_for_each_of_its_values(process: Process, monkey
     monkeypatch.setattr(process.table, "query", lambda text, **options: asked.append((text, options)) or [])
     since, until = (f"{10**16 - 1 - int(time.timestamp() * 1_000_000):016d}" for time in (NOON, NOON + DAY))
 
-    process.history.page(
-        HistoryQuery("churn", State.STARTED, since=NOON, until=NOON + DAY, continuation="a-row", limit=7)
-    )
-    process.history.page(HistoryQuery("churn*"))
+    process.history.page(HistoryQuery(state=State.STARTED, since=NOON, until=NOON + DAY, continuation="a-row", limit=7))
+    process.history.page(HistoryQuery("churn"))
 
-    subjects = " and subject ge @first and subject lt @last"
     assert asked == [
         (
-            "PartitionKey eq @partition and RowKey ge @continuation and RowKey ge @until and RowKey le @since"
-            " and state eq @state" + subjects,
+            (
+                "PartitionKey eq @partition and RowKey ge @continuation and RowKey ge @until and RowKey le @since"
+                " and state eq @state"
+            ),
             {
                 "partition": "history",
                 "results_per_page": 8,
@@ -172,15 +215,37 @@ def test_a_query_has_a_condition_for_each_of_its_values(process: Process, monkey
                 "until": until,
                 "since": f"{since}~",
                 "state": "started",
-                "first": "models/churn:",
-                "last": "models/churn;",
             },
         ),
         (
-            "PartitionKey eq @partition" + subjects,
-            {"partition": "history", "results_per_page": 51, "first": "models/churn", "last": "models/churn~"},
+            "PartitionKey eq @partition and state ne @hidden0",
+            {"partition": "history", "results_per_page": MOST_READ // 2, "hidden0": ""},
         ),
     ]
+
+
+def test_only_open_entries_are_shown_if_they_are_wanted(process: Process) -> None:
+    for version, state in enumerate(State):
+        written(process, str(version), state=state)
+    ignored(process)
+
+    shown = process.history.page(HistoryQuery(open_only=True, ignored=True)).entries
+
+    assert [entry.state for entry in shown] == [state for state in reversed(State) if not state.final]
+
+
+def test_a_page_of_few_matches_ends_early(process: Process) -> None:
+    for number in range(MOST_READ):
+        process.table.insert("history", f"{number:016d} a", **vars(HistoryEntry(NOON, State.STARTED, "", "", "")))
+    process.table.insert(
+        "history", f"{MOST_READ:016d} a", **vars(HistoryEntry(NOON, State.STARTED, "", "", "models/churn:1"))
+    )
+
+    first = process.history.page(HistoryQuery("churn"))
+    second = process.history.page(HistoryQuery("churn", continuation=first.continuation))
+
+    assert (first.entries, first.continuation) == ((), f"{MOST_READ:016d} a")
+    assert [entry.subject for entry in second.entries] == ["models/churn:1"]
 
 
 def test_ignored_events_are_shown_if_they_are_wanted(process: Process) -> None:
@@ -215,13 +280,29 @@ def test_both_ends_of_a_time_are_included(process: Process) -> None:
 
 @pytest.mark.parametrize(
     ("model", "found"),
-    [("churn", ["1"]), ("churn*", ["3", "2", "1"]), ("chur", []), ("churn-b", ["2"]), ("*", ["4", "3", "2", "1"])],
+    [
+        ("churn", ["3", "2", "1"]),
+        ("HUR", ["3", "2", "1"]),
+        ("churn-b", ["2"]),
+        ("churn*", ["3", "2", "1"]),
+        ("*hurn", ["1"]),
+        ("*", ["4", "3", "2", "1"]),
+    ],
 )
-def test_the_model_is_a_whole_name_or_a_prefix_with_an_asterisk(process: Process, model: str, found: list[str]) -> None:
-    for version, name in enumerate(("churn", "churn-b", "churnX", "fraud"), 1):
+def test_the_model_is_a_part_of_the_name_or_a_pattern(process: Process, model: str, found: list[str]) -> None:
+    for version, name in enumerate(("churn", "churn-b", "ChurnX", "fraud"), 1):
         ignored(process, str(version), subject=f"models/{name}:{version}")
 
     assert versions(process, model=model, state=State.IGNORED) == found
+
+
+def test_target_and_workspace_are_parts_of_the_names(process: Process) -> None:
+    for version, (target, workspace) in enumerate((("fraud/Deploy", "/w/prod-eu"), ("risk/Deploy", "/w/Prod")), 1):
+        ignored(process, str(version), target=target, workspace=workspace)
+
+    assert versions(process, target="FRAUD", state=State.IGNORED) == ["1"]
+    assert versions(process, target="deploy", workspace="prod", state=State.IGNORED) == ["2", "1"]
+    assert versions(process, workspace="/w", state=State.IGNORED) == []
 
 
 def test_entries_are_deleted_after_90_days(process: Process) -> None:

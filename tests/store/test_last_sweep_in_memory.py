@@ -4,7 +4,7 @@ import pytest
 from azure.core.exceptions import ServiceRequestError
 
 from model_release.domain.claims import NEVER
-from model_release.store.last_sweep import LastSweep, SweepRun
+from model_release.store.pending import LastSweep, SweepRun
 from tests.in_memory import HOUR, MINUTE, NOON, SECOND, Process, values
 
 

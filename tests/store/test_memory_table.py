@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from azure.core import MatchConditions
 from azure.core.exceptions import AzureError
-from azure.data.tables import TableEntity, UpdateMode
+from azure.data.tables import TableEntity, TableTransactionError, UpdateMode
 
 from tests.environment import Environment
 from tests.tables import MemoryTable
@@ -74,6 +74,20 @@ SCRIPTS: dict[str, list[Callable[[Any], Any]]] = {
             )
         ),
     ],
+    "replace a row": [
+        lambda t: t.create_entity(_row("1", n=1)),
+        lambda t: t.submit_transaction([("create", _row("2", n=2)), ("delete", _row("1"))]) and None,
+        lambda t: list(t.query_entities("PartitionKey eq @p", parameters={"p": "p"})),
+    ],
+    "replace a row by one that exists": [
+        lambda t: [t.create_entity(_row(str(n))) for n in (1, 2)],
+        lambda t: t.submit_transaction([("create", _row("3")), ("create", _row("2")), ("delete", _row("1"))]),
+        lambda t: list(t.query_entities("PartitionKey eq @p", parameters={"p": "p"})),
+    ],
+    "replace a row that is gone": [
+        lambda t: t.submit_transaction([("create", _row("2")), ("delete", _row("1"))]),
+        lambda t: t.get_entity("p", "2"),
+    ],
     "delete several": [
         lambda t: [t.create_entity(_row(str(n))) for n in range(3)],
         lambda t: t.submit_transaction([("delete", _row("0")), ("delete", _row("1"))]) and None,
@@ -84,7 +98,7 @@ SCRIPTS: dict[str, list[Callable[[Any], Any]]] = {
 
 @pytest.mark.parametrize("script", SCRIPTS.values(), ids=SCRIPTS)
 def test_it_answers_as_table_storage_does(env: Environment, script: list[Callable[[Any], Any]]) -> None:
-    in_memory, real = MemoryTable(), env.app.history._table._client
+    in_memory, real = MemoryTable(), env.app.sweep.history._table._client
     in_memory.create_table()
     real.create_table()
 
@@ -96,7 +110,7 @@ def _answer(call: Callable[[Any], Any], table: Any) -> Any:
     try:
         answer = call(table)
     except AzureError as error:
-        return type(error)
+        return type(error), getattr(error, "status_code", None) if isinstance(error, TableTransactionError) else 0
     return _plain(answer)
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from model_release.domain.events import Workspace
 from model_release.store.catch_up_cursor import CatchUpCursor
-from model_release.store.last_sweep import LastSweep
+from model_release.store.pending import LastSweep
 from model_release.web.timers import OLDEST_SWEEP, Timers
 from tests.in_memory import HOUR, MINUTE, NOON, SECOND, WORKSPACE, Process
 

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from model_release.domain.claims import State
-from model_release.text import visible
+from model_release.text import duration, relative, visible
+from model_release.web.advice import ADVICE
+from model_release.web.history_query import OPEN
+from model_release.web.views import source_name
 
 _FOLDER = Path(__file__).parent
+# The page of the model version has the whole reason.
+_SHORT = 160
 _STYLE = (_FOLDER / "style.css").read_text("utf-8")
 _STYLE_DIGEST = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
 # https://developer.mozilla.org/docs/Web/HTTP/Reference/Headers/Content-Security-Policy
@@ -60,12 +66,21 @@ def _environment() -> Environment:
     )
     environment.globals |= {
         "style": _STYLE,
-        "states": [state.value for state in State],
-        "signs": {state.value: sign for state, sign in _SIGNS.items()},
+        "advice": {state.value: advice for state, advice in ADVICE.items()},
+        "states": [OPEN, *(state.value for state in State)],
+        "open_states": [OPEN, *(state.value for state in State if not state.final), State.ABANDONED.value],
+        # A release that was started is not deployed yet.
+        "labels": {State.STARTED.value: "release started"},
+        "signs": {state.value: sign for state, sign in _SIGNS.items()} | {"pinned": "⚲"},
     }
     environment.filters |= {
         "json": lambda value: json.dumps(value, indent=2, ensure_ascii=False),
         "time": lambda text: text.replace("T", " ").replace("Z", " UTC"),
+        "relative": lambda text, now: relative(datetime.fromisoformat(text), now),
+        "is_past": lambda text, now: datetime.fromisoformat(text) <= now,
+        "duration": lambda text, since: duration(datetime.fromisoformat(text) - datetime.fromisoformat(since)),
+        "name": source_name,
+        "short": lambda text: text if len(text) <= _SHORT else f"{text[:_SHORT]}…",
     }
     return environment
 

@@ -1,0 +1,36 @@
+"""What the pages read, from storage that answers or fails within seconds."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from model_release.store.claims import Claims, Clock
+from model_release.store.history import History
+from model_release.store.overview import Overview
+from model_release.store.throttle import Throttle
+from model_release.web import overview as views
+from model_release.web.timers import Timers
+
+
+@dataclass(frozen=True)
+class Records:
+    """The records, and the versions of app and map; every method raises azure-core's errors if storage fails."""
+
+    claims: Claims
+    history: History
+    overview: Overview
+    throttle: Throttle
+    timers: Timers
+    clock: Clock
+    versions: Mapping[str, str]
+
+    def throttled_until(self) -> datetime | None:
+        """Return until when Azure DevOps asked for a pause, None without one."""
+        until = self.throttle.throttled_until()
+        return until if until > self.clock() else None
+
+    def attention(self) -> dict[str, Any]:
+        """Count what needs attention: on the lines, in Azure DevOps, and of the timers."""
+        problems = [found["error"] for found in (self.timers.sweep(), self.timers.catch_up()) if "error" in found]
+        return views.attention(self.overview.read(), self.throttled_until(), problems)
