@@ -71,3 +71,13 @@ def abandon(claim: Claim, result: AttemptResult, now: datetime) -> AttemptResult
     if result.state.final or result.state in (State.UNKNOWN, State.HELD) or not is_too_old(claim, now):
         return result
     return abandoned(result.state, result.reason, result.log_reason)
+
+
+def throttling(until: datetime) -> str:
+    """Return the reason of a claim that waits until the pause ends that Azure DevOps asked for."""
+    return f"Azure DevOps is throttling requests; next attempt at {utc(until)}"
+
+
+def utc(time: datetime) -> str:
+    """Return a time of the day as reasons show it."""
+    return f"{time:%H:%M:%S} UTC"

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from model_release.azure_devops.client import AzureDevOps
 from model_release.domain.claims import CLOCK_DIFFERENCE, AttemptResult, Claim, State
 from model_release.domain.events import ModelRegistered
-from model_release.domain.retry import LISTED_WITHIN, LONGEST_RETRY, SOON, abandoned, is_too_old, pause
+from model_release.domain.retry import LISTED_WITHIN, LONGEST_RETRY, SOON, abandoned, is_too_old, pause, throttling, utc
 from model_release.domain.routing import NO_ROUTING, Routing
 from model_release.domain.targets import Plan, Target
 from model_release.errors import AzureDevOpsError, RefusedError, TemporaryError
@@ -115,7 +115,7 @@ class Attempts:
         kept = State.UNKNOWN if before.state.may_be_created else State.REFUSED
         in_flight_until = before.in_flight_until
         if until := self._throttled_until(attempt):
-            return AttemptResult(kept, _throttling(until), until, in_flight_until=in_flight_until)
+            return AttemptResult(kept, throttling(until), until, in_flight_until=in_flight_until)
         # Asked before the search: a release that is created after the search must not count as never created.
         in_flight = before.in_flight(self.clock())
         # The clock of Azure DevOps may be behind: a release may have been created a little before its claim.
@@ -134,7 +134,7 @@ class Attempts:
             reason = f"{found.name} was found; an earlier attempt created it"
             return AttemptResult(State.STARTED, reason, created=found, log_reason=_for_log(reason, attempt))
         if in_flight:
-            reason = f"not found yet; the earlier request may still complete until {_utc(in_flight_until)}"
+            reason = f"not found yet; the earlier request may still complete until {utc(in_flight_until)}"
             return AttemptResult(State.UNKNOWN, reason, in_flight_until, in_flight_until=in_flight_until)
         return attempt
 
@@ -158,7 +158,7 @@ class Attempts:
 
     def _throttled(self, attempt: OpenAttempt) -> Guarded:
         until = self._throttled_until(attempt)
-        return AttemptResult(State.WAITING, _throttling(until), until, unavailable=True) if until else attempt
+        return AttemptResult(State.WAITING, throttling(until), until, unavailable=True) if until else attempt
 
     def _throttled_until(self, attempt: OpenAttempt) -> datetime | None:
         until = self.throttle.throttled_until()
@@ -249,11 +249,3 @@ def _ended(attempt: OpenAttempt, result: AttemptResult) -> tuple[OpenAttempt, At
 def _plan(attempt: OpenAttempt) -> Plan:
     assert attempt.plan  # noqa: S101  the guard `_routed` selected it
     return attempt.plan
-
-
-def _throttling(until: datetime) -> str:
-    return f"Azure DevOps is throttling requests; next attempt at {_utc(until)}"
-
-
-def _utc(time: datetime) -> str:
-    return f"{time:%H:%M:%S} UTC"
