@@ -101,8 +101,9 @@ class Attempts:
 
     def plan_for(self, claim: Claim, plans: Iterable[Plan]) -> Plan | None:
         """Return the plan for the claim's target, however the release map names it; raises AzureDevOpsError."""
-        own = next((plan for plan in plans if self._last_digest(plan) == claim.target_digest), None)
-        unresolved = (plan for plan in plans if not self.targets.last_resolved(plan.target).definition_id)
+        known = [(plan, self.targets.last_resolved(plan.target)) for plan in plans]
+        own = next((plan for plan, last in known if last.target_digest == claim.target_digest), None)
+        unresolved = (plan for plan, last in known if not last.definition_id)
         return own or next((plan for plan in unresolved if self._digest(plan) == claim.target_digest), None)
 
     def already_created(self, attempt: OpenAttempt) -> Guarded:
@@ -222,9 +223,6 @@ class Attempts:
 
     def _digest(self, plan: Plan) -> str:
         return self.targets.resolve(plan.target, self.azure_devops.identify(plan.target)).target_digest
-
-    def _last_digest(self, plan: Plan) -> str:
-        return self.targets.last_resolved(plan.target).target_digest
 
     def _failed(self, state: State, reason: str, attempt: OpenAttempt, error: AzureDevOpsError) -> AttemptResult:
         next_attempt = self.clock() + pause(error, attempt.claim, self.first_retry)
