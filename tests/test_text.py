@@ -157,7 +157,8 @@ def test_each_channel_shows_hostile_text_as_text(caplog: pytest.LogCaptureFixtur
     caplog.set_level(logging.INFO)
     get_logger("model_release.flow.sweep").error("%s", foreign, exc_info=RefusedError(foreign))
     channels["log"] = "\n".join(record.getMessage() for record in caplog.records)
-    channels["page"] = pages.render("error", title="x", home="", error=as_reason(foreign))
+    frame = {"tabs": {"Now": "", "History": ""}, "active": "", "strip": None, "refresh": "", "versions": {}}
+    channels["page"] = pages.render("error", title="x", error=as_reason(foreign), **frame)
 
     for name, text in channels.items():
         assert unsafe(text) == set(), name

@@ -249,7 +249,7 @@ def test_the_parameters_filter_the_history(env: Environment, api: Api) -> None:
         ({"model": "sklearn*"}, ["22", "20", "21"]),
         ({"model": "REGRESSION"}, ["22", "20", "21"]),
         ({"model": "regression*"}, []),
-        ({"target": "deploy sklearn", "workspace": "PROD"}, ["22", "20", "21"]),
+        ({"target": "FRAUD/", "workspace": "PROD"}, ["22", "20", "21"]),
         ({"target": "risk"}, []),
         ({"state": "open"}, []),
         ({"state": "superseded"}, ["20"]),

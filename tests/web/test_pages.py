@@ -260,7 +260,7 @@ def test_what_is_refused_is_found_from_the_first_page_with_the_keyboard(
         page = visitor.page
         visitor.open(NOW)
         expect(rows(page)).to_have_count(1)
-        expect(rows(page)).to_contain_text(f"{MODEL} fraud/Deploy sklearn model, prod 19 Release-2")
+        expect(rows(page)).to_contain_text(f"{MODEL} fraud/1, prod 19 Release-2")
         expect(rows(page)).to_contain_text("by route sklearn_regression_model ✕ refused 20 Access denied.")
 
         visitor.tab_to(page.get_by_role("link", name="1 refused"))
