@@ -18,7 +18,16 @@ from pathlib import Path
 from typing import Any
 
 FUNCTIONS = frozenset(
-    {"health", "missed_models", "model_registered", "model_version", "releases", "targets", "unfinished_releases"}
+    {
+        "health",
+        "missed_models",
+        "model_registered",
+        "model_version",
+        "pins",
+        "releases",
+        "targets",
+        "unfinished_releases",
+    }
 )
 INFRA = Path(__file__).parent.parent
 # A new role or function takes minutes to be known everywhere.

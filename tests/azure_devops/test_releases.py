@@ -376,7 +376,7 @@ REFUSALS = {
     "unknown definition": (
         lambda env: setattr(env, "removed", env.azure_devops._definitions.pop(1)),
         lambda env: env.azure_devops._definitions.update({1: env.removed}),
-        "has no release definition Deploy sklearn model",
+        "Release pipeline with ID 1 does not exist",
     ),
     "disabled definition": (
         lambda env: env.azure_devops._definitions[1].update(isDisabled=True),
@@ -391,7 +391,7 @@ REFUSALS = {
     "no permission to view": (
         lambda env: env.azure_devops.permissions.clear(),
         grant,
-        "or this identity cannot view it; correct the route's project or definition, or grant View release pipeline",
+        "does not have view release pipeline permission",
     ),
     "model artifact removed": (
         lambda env: env.azure_devops._definitions[1].update(artifacts=[], variables={}),

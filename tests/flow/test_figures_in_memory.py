@@ -37,6 +37,12 @@ class Organization:
     created: dict[str, datetime] = field(default_factory=dict)
     markers: list[str] = field(default_factory=list)
 
+    def reads_ahead(self, _: Target) -> bool:
+        return False
+
+    def read_ahead(self, *_: Any) -> None:
+        """Send nothing: it remembers every target."""
+
     def identify(self, target: Target) -> TargetId:
         # It is remembered for five minutes, so an outage is seen later, by the search or by the request itself.
         return TargetId(target.kind, "p-id", 7)

@@ -274,6 +274,12 @@ class Process:
         with self.asked("confirm"):
             return self.env.azure_ml.client.model_version(workspace, model, version)
 
+    def reads_ahead(self, _: Target) -> bool:
+        return False
+
+    def read_ahead(self, _: Target, __: Callable[[], bool]) -> None:
+        """Send nothing: it remembers every target."""
+
     def identify(self, target: Target) -> TargetId:
         return TargetId(target.kind, target.project, 1 if target.definition == "newest" else 2)
 

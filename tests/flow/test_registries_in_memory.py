@@ -13,8 +13,9 @@ from model_release.azure_devops.release_request import missing_from, read_defini
 from model_release.azure_ml.items import AzureMlError, ModelContainer, ModelVersion
 from model_release.domain.claims import State
 from model_release.domain.events import Workspace, parse
+from model_release.domain.map_file import MapFile
 from model_release.domain.placeholders import asset_id
-from model_release.domain.release_map import MARKER_PARAMETER, ReleaseMap
+from model_release.domain.release_map import MARKER_PARAMETER, build_map
 from model_release.domain.targets import TargetId
 from model_release.flow.confirm import event_of
 from model_release.store.catch_up_cursor import CatchUpCursor
@@ -55,7 +56,7 @@ def a_process(azure_ml: AzureMl, *routes: dict[str, Any]) -> Process:
         }
         for number, route in enumerate(routes)
     ]
-    release_map = ReleaseMap.model_validate({"version": 1, "routes": written})
+    release_map = build_map(MapFile({"version": 1, "routes": written}))
     targets = [route.target for route in release_map.routes]
     process.azure_devops.ids = {one: TargetId("release", "p-id", number) for number, one in enumerate(targets, 1)}
     process.start_release = replace(process.start_release, release_map=release_map, workspaces=frozenset(SOURCES))
@@ -188,7 +189,7 @@ def test_the_way_to_production_in_the_documentation_comes_true() -> None:
     dev, shared = Workspace.parse(f"{base}workspaces/dev"), Workspace.parse(f"{base}registries/shared")
     azure_ml = AzureMl()
     process = a_process(azure_ml, {})
-    release_map = ReleaseMap.model_validate(yaml.safe_load(written))
+    release_map = build_map(MapFile(yaml.safe_load(written)))
     targets = [route.target for route in release_map.routes]
     process.azure_devops.ids = {one: TargetId("pipeline", "p-id", number) for number, one in enumerate(targets, 1)}
     sources = frozenset([dev, shared])

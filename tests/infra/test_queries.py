@@ -157,7 +157,7 @@ def test_a_good_day_fires_no_alert(days: Days) -> None:
 
 def test_a_refused_release_fires_for_its_target(days: Days) -> None:
     assert days.firing("refusal") == {
-        "refused-release": [(WORKSPACE.lower(), MODEL, "fraud/Deploy sklearn model")],
+        "refused-release": [(WORKSPACE.lower(), MODEL, "fraud/1")],
     }
 
 
