@@ -68,12 +68,15 @@ class _SendsAfterAFailedSearch(Attempts):
         return attempt if refused and isinstance(guarded, AttemptResult) and not guarded.created else guarded
 
 
-class _LeavesNoBlankRow(History):
+class _KeepsSlowEntries(History):
     def _replace(self, before: list[str], at: str, entry: dict[str, Any]) -> None:
         if self._table.find("history", before[-1]):
             super()._replace(before, at, entry)
         else:
             self._table.insert("history", at, **entry)
+
+    def delete(self, claim: Claim) -> None:
+        pass
 
 
 class _NoRowBeforeTheClaim(StartRelease):
@@ -180,8 +183,8 @@ BUGS = (
         _focus("deliver:20, two leases pass, try now:20, try now:20", "refused_but_created, questions fail"),
     ),
     Bug(
-        "6 an entry that another worker has not written yet is not kept back",
-        Parts(history=_LeavesNoBlankRow),
+        "6 an entry stays that a slow worker writes after a later one",
+        Parts(history=_KeepsSlowEntries),
         _focus("deliver:20, one lease passes, sweep", "lost", "create_entity"),
     ),
     Bug(
@@ -213,10 +216,10 @@ BUGS = (
 )
 
 
-def schedules_until_found(bug: Bug, seed: int, most: int) -> tuple[int, Failure] | None:
+def schedules_until_found(bug: Bug, seed: int, most: int, skip: int = 0) -> tuple[int, Failure] | None:
     """Return how many schedules it takes until one fails that does not fail without the bug."""
     with quiet():
-        for number in range(most):
+        for number in range(skip, most):
             failures = run(seed * 1_000_000 + number, parts=bug.parts, focus=bug.focus).checks.failures
             if failures and not run(seed * 1_000_000 + number, focus=bug.focus).checks.failures:
                 return number + 1, failures[0]
