@@ -16,6 +16,7 @@ from local.azure_ml import AzureMl
 from local.functions_host import FunctionsHost
 from local.functions_keys import Keys
 from local.serving import HangUp, Server
+from model_release import __version__
 from model_release.__main__ import main
 from tests.environment import WORKSPACE, Environment, event, register
 
@@ -203,7 +204,75 @@ def test_a_wrong_model_version_is_a_usage_error(text: str) -> None:
     assert "is not MODEL:VERSION" in done.output
 
 
+# targets
+
+
+def test_targets_shows_what_is_released_where_with_what_needs_attention_first(
+    env: Environment, terminal: Terminal
+) -> None:
+    register(env, 20)
+    env.azure_devops.misbehave(Fault(**POST, status=403, body={"message": "No."}, times=1))
+    register(env, 21)
+    assert terminal.run("targets").stderr == "Nothing was started.\n"
+    env.sweep()
+
+    lines = terminal.run("targets", width=200).stdout.splitlines()
+
+    assert re.split(r" {2,}", lines[0].strip()) == [
+        *("Model", "Target", "Started last", "Since (UTC)", "By", "Version", "State", "Reason"),
+    ]
+    (row,) = (line for line in lines[2:] if line.strip())
+    assert re.split(r" {2,}", row.strip())[:3] == [MODEL, "fraud/1", "20"]
+    assert re.split(r" {2,}", row.strip())[4:] == [f"route {MODEL}", "21", "refused", "No."]
+
+
+def test_options_filter_the_targets_and_rebuild_them(env: Environment, terminal: Terminal) -> None:
+    register(env, 20)
+
+    assert terminal.run("targets", "--rebuild", "--model", "churn").stderr == (
+        "1 targets were built again.\nNo target matches.\n"
+    )
+    assert [one["started"]["version"] for one in terminal.json("targets", "--model", "SKLEARN")["targets"]] == ["20"]
+    assert terminal.json("targets", "--pinned")["targets"] == []
+    assert terminal.json("targets", "--state", "open")["targets"] == []
+
+
+def test_targets_shows_a_pin_and_the_versions_that_it_holds(env: Environment, terminal: Terminal) -> None:
+    register(env, 20)
+    assert terminal.run("pin", MODEL, "--comment", "21 regressed", "--by", "Ada", "--yes").exit_code == 0
+    register(env, 21)
+    env.sweep()
+
+    assert "20 (pinned)" in words(terminal.run("targets", "--pinned", width=200))
+    (target,) = terminal.json("targets", "--state", "held")["targets"]
+    assert (target["attention"], target["pin"]["by"], target["pin"]["waits"]) == ("held", "Ada", False)
+    assert [(one["version"], one["state"]) for one in target["others"]] == [("21", "held")]
+
+
+def test_the_version_is_that_of_the_app_and_of_the_map(terminal: Terminal) -> None:
+    text = terminal.run("--version").stdout
+
+    assert re.fullmatch(rf"Model Release {re.escape(__version__)}, release map ([0-9a-f]{{12}}|not found)\n", text)
+
+
 # start
+
+
+def test_a_pending_claim_is_tried_despite_the_throttle_only_if_the_person_overrides_it(
+    env: Environment, terminal: Terminal
+) -> None:
+    env.azure_devops.misbehave(Fault(**POST, status=429, headers={"Retry-After": "600"}, times=1))
+    register(env, 20)
+
+    waits = terminal.run("start", V20, "--yes")
+    assert "Azure DevOps asked for a pause until" in waits.stderr
+    assert "To override it: --despite-throttle" in waits.stderr
+    assert waits.stdout.startswith("waiting: Azure DevOps is throttling requests")
+    assert env.versions == []
+
+    started = terminal.run("start", V20, "--yes", "--despite-throttle")
+    assert "asked for a pause" not in started.stderr
+    assert (started.exit_code, env.versions) == (0, ["20"])
 
 
 def test_a_started_version_is_restarted_after_confirmation(env: Environment, terminal: Terminal) -> None:

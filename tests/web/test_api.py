@@ -240,6 +240,20 @@ def _entries_and_requests_of_a_page(env: Environment) -> tuple[int, int]:
     return len(page.all("time")), len(env.storage.passed) - before
 
 
+def test_the_first_page_with_fifty_rows_is_smaller_than_40_kb(env: Environment, tmp_path: Path) -> None:
+    path = release_map(tmp_path, model="*")
+    env.app = env.start(RELEASE_MAP=path)
+    for number in range(50):
+        register(env, 20, model=f"fraud_model_{number}")
+    env.app.sweep.overview.update()
+
+    with served(env, RELEASE_MAP=path) as api:
+        page = api.page("targets")
+
+    assert len(page.all("tr")) == 51
+    assert len(page.answer.content) < 40_000
+
+
 def test_the_parameters_filter_the_history(env: Environment, api: Api) -> None:
     register(env, 21, 20, 22)
     register(env, 1, model="churn")

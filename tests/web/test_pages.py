@@ -326,7 +326,7 @@ def test_a_superseded_version_has_no_accessibility_violation(browser: Browser, e
     register(env, 99999, 25)
     with Visitor(browser, host) as visitor:
         visitor.open(detail(25))
-        expect(visitor.page.get_by_label("Comment")).to_have_count(1)
+        expect(visitor.page.get_by_label("Comment", exact=True)).to_have_count(2)
         check(visitor)
 
 
