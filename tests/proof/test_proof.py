@@ -36,7 +36,7 @@ def test_a_seed_is_always_the_same_schedule() -> None:
 
 
 def test_a_replay_shows_in_plain_words_what_happens() -> None:
-    lines = replay(5)
+    lines = replay(4)
 
     assert any("delivery of 20 begins on process" in line for line in lines)
     assert any("all trouble stops" in line for line in lines)
