@@ -8,8 +8,8 @@ from tests.proof.bugs import BUGS, Bug, schedules_until_found
 from tests.proof.schedules import explore, quiet, replay, run
 
 BLOCKS, SCHEDULES = 8, 250
-# The number of schedules of the bugs that take most, from `python -m tests.proof --bugs`. The search begins just before,
-# and finds another schedule if the code has changed.
+# The number of schedules of the bugs that take most, from `python -m tests.proof --bugs`. The search begins just
+# before, and finds another schedule if the code has changed.
 FOUND = {
     "1 the time of a claim in the mark may shrink": 55,
     "2 a request is in flight until the lease ends only": 200,
