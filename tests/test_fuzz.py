@@ -19,13 +19,17 @@ from werkzeug.wrappers import Request, Response
 from local.azure_devops_locations import RESOURCES
 from local.serving import Server
 from model_release.azure_devops.client import AzureDevOps
-from model_release.azure_devops.sdk import pat_sign_in
+from model_release.azure_devops.session import PatSignIn
 from model_release.azure_ml.models import AzureMl, AzureMlError
 from model_release.domain.events import MODEL_REGISTERED
 from model_release.domain.release_map import load
 from model_release.errors import AzureDevOpsError, ConfigurationError
+from model_release.store.overview import Overview
+from model_release.store.pending import LastSweep
+from model_release.web.records import Records
+from model_release.web.timers import Timers
 from tests.azure_devops.plans import MARKER, release_plan, run_plan
-from tests.in_memory import NOON, WORKSPACE, Process, an_event
+from tests.in_memory import HOUR, NOON, WORKSPACE, Process, an_event
 from triggers import releases
 
 # Of all inputs of `make fuzz`, each test gets an equal part.
@@ -83,7 +87,10 @@ def test_a_delivery_starts_nothing_that_is_not_registered(body: str) -> None:
 
 def function_of(process: Process, name: str) -> Any:
     app = func.FunctionApp()
-    releases.add_to(app, process.start_release, process.history)
+    overview = Overview(process.table, process.history, process.marks, process.clock)
+    timers = Timers(frozenset(), LastSweep(process.table, process.clock), process.cursors, HOUR, process.clock)
+    records = Records(process.claims, process.history, overview, process.throttle, timers, process.clock, {})
+    releases.add_to(app, process.start_release, records, signs_people_in=False)
     return next(one.get_user_function() for one in app.get_functions() if one.get_function_name() == name)
 
 
@@ -233,7 +240,7 @@ def test_any_answer_of_azure_devops_is_read_or_reported(
 ) -> None:
     scripted, url = server
     scripted.status, scripted.content, scripted.headers = status, content, headers
-    azure_devops = AzureDevOps(f"{url}/contoso", pat_sign_in("a token"), timeout=10)
+    azure_devops = AzureDevOps(f"{url}/contoso", PatSignIn("a token"), timeout=10)
     planned = plan(definition)
 
     with suppress(AzureDevOpsError):

@@ -196,7 +196,7 @@ def test_a_catch_up_of_a_workspace_is_one_line(env: Environment, lines: Lines, m
 
 
 def test_a_mismatch_is_logged_without_the_values_of_tags(env: Environment, lines: Lines, tmp_path: Path) -> None:
-    release = {"project": "fraud", "definition": "Deploy sklearn model"}
+    release = {"project": "fraud", "definition": 1}
     route = {"model": "sklearn_regression_model", "tags": {"stage": "a-secret-wanted-value"}, "release": release}
     (tmp_path / "map.yaml").write_text(json.dumps({"version": 1, "routes": [route]}))
     env.azure_devops.misbehave(Fault(**POST, status=429, times=1))
@@ -210,8 +210,8 @@ def test_a_mismatch_is_logged_without_the_values_of_tags(env: Environment, lines
 
     reason = "tag stage is 'a-secret-found-value', not 'a-secret-wanted-value'"
     assert [(entry.state, entry.reason) for entry in env.history] == [
-        (State.IGNORED, reason),
         (State.WITHDRAWN, reason),
+        (State.IGNORED, reason),
     ]
     assert [(line["state"], line["reason"]) for line in lines.of("history_entry")[1:]] == [
         ("ignored", "tag stage has another value"),

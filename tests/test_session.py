@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import requests
@@ -97,9 +98,9 @@ def test_no_redirect_takes_a_credential_to_another_server(elsewhere: Elsewhere, 
 def test_a_route_template_of_azure_devops_does_not_name_another_server(
     env: Environment, elsewhere: Elsewhere, template: str, plan: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Only a server of the organization's own is asked for its templates; here it is behind a proxy.
+    # Only a server of the organization's own is asked for its templates, once; here it is behind a proxy.
     monkeypatch.setenv("HTTP_PROXY", env.azure_devops_url)
-    behind = AzureDevOps("http://azure.invalid/contoso", PatSignIn("a token"), timeout=10)
+    behind = AzureDevOps(f"http://{uuid4().hex}.invalid/contoso", PatSignIn("a token"), timeout=10)
     template = template.format(host=elsewhere.host)
     shown = [{**resource.shown(), "routeTemplate": template} for resource in RESOURCES]
     env.azure_devops.misbehave(Fault(method="OPTIONS", status=200, body={"count": len(shown), "value": shown}))

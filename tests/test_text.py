@@ -168,7 +168,7 @@ def test_each_channel_shows_hostile_text_as_text(caplog: pytest.LogCaptureFixtur
 def test_a_log_line_stays_one_line_of_json(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
 
-    log_catch_up(HOSTILE, listed=1, started=0, complete=True)
+    log_catch_up(HOSTILE, listed=1, started=0, unannounced=0, complete=True)
 
     line = caplog.records[-1].getMessage()
     assert unsafe(line) == set()

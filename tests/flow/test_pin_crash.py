@@ -23,7 +23,7 @@ WRITES = {
     ],
     "azure_devops": [("POST", "create the release")],
 }
-START = {"pin": "yes", "idempotency_key": "the-first-key", "by": "alice", "comment": "21 regressed on EU"}
+START = {"action": "start", "pin": "yes", "idempotency_key": "the-first-key", "by": "alice", "comment": "21 was worse"}
 
 
 class WriteKiller(Killer):

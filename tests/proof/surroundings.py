@@ -123,7 +123,8 @@ class Surroundings:
             for version, key in repeated:
                 calls.restart(version, key)
             if simulation.organization.named == COPY:
-                for version in sorted(calls.delivered):
+                # A catch-up claims versions that were not delivered.
+                for version in simulation.scenario.versions:
                     calls.try_now(version)
             calls.sweep()
             simulation.run(lambda: False)
