@@ -261,8 +261,8 @@ def test_what_is_refused_is_found_from_the_first_page_with_the_keyboard(
         page = visitor.page
         visitor.open(NOW)
         expect(rows(page)).to_have_count(1)
-        expect(rows(page)).to_contain_text(f"{MODEL} fraud/1, prod 19 Release-2")
-        expect(rows(page)).to_contain_text("by route sklearn_regression_model ✕ refused 20 Access denied.")
+        for text in (f"{MODEL} fraud/1, prod", "19 Release-2", f"by route {MODEL}", "refused 20 Access denied."):
+            expect(rows(page)).to_contain_text(text)
 
         visitor.tab_to(page.get_by_role("link", name="1 refused"))
         visitor.press("Enter")
@@ -460,21 +460,20 @@ def test_a_claim_that_another_worker_has_leased_is_shown_as_starting(
     assert env.versions == []
 
 
-def test_a_form_that_is_sent_again_after_going_back_restarts_once(
+def test_going_back_after_a_restart_shows_the_restart_and_not_the_page_before_it(
     browser: Browser, env: Environment, host: str
 ) -> None:
     register(env, 20)
     with Visitor(browser, host) as visitor:
         page = visitor.page
         visitor.open(detail())
-        for _ in range(2):
-            page.locator("article summary").last.click()
-            page.get_by_role("button", name="Restart the release").click()
-            expect(page.get_by_role("status")).to_contain_text("started")
-            page.reload()
-            expect(page.get_by_role("article")).to_have_count(2)
-            page.go_back()
+        page.locator("article summary").last.click()
+        page.get_by_role("button", name="Restart the release").click()
+        expect(page.get_by_role("status")).to_contain_text("started")
+        page.go_back()
 
+        # The page is not stored, because its address has a key. So the form before the restart does not come back.
+        expect(page.get_by_role("article")).to_have_count(2)
         assert env.versions == ["20", "20"]
 
 
