@@ -105,9 +105,12 @@ class AppClient:
         """Build the targets again, and return how many there are."""
         return int(self._request("POST", "/api/targets", {}, json={"rebuild": "yes"})["lines"])
 
-    def model_versions(self, model: str, version: str, workspace: str | None) -> list[dict[str, Any]]:
-        """Return the details of a model version, from each workspace that has one."""
-        found = self._request("GET", _path(model, version), {"workspace": workspace})
+    def model_versions(
+        self, model: str, version: str, workspace: str | None, *, outcome: bool = False
+    ) -> list[dict[str, Any]]:
+        """Return the details of a model version, from each workspace that has one; `outcome` reads Azure DevOps."""
+        query = {"workspace": workspace, "outcome": "yes" if outcome else None}
+        found = self._request("GET", _path(model, version), query)
         return list(found["model_versions"])
 
     def find(self, model: str, version: str, workspace: str | None) -> Json:

@@ -86,6 +86,8 @@ def claim(one: Claim, pinned: Pin | None, pending: Line) -> dict[str, Any]:
         "next_attempt": _next_attempt(one),
         "release": _release(one),
         "attempts": [_attempt(attempt) for attempt in one.attempts],
+        # The stages in Azure DevOps, for those who ask for them.
+        "outcome": None,
         **_who(one),
         "pins": one.pins,
         "pin": pin(pinned),

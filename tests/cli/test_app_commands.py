@@ -190,6 +190,20 @@ def test_show_prints_claims_attempts_routes_and_the_event(env: Environment, term
     assert [attempt["state"] for attempt in detail["claims"][0]["attempts"]] == ["waiting", "started"]
 
 
+def test_show_prints_the_stages_of_a_release_if_asked(env: Environment, terminal: Terminal) -> None:
+    register(env, 20)
+    staging, production = env.azure_devops.releases[0]["environments"]
+    staging["status"] = "succeeded"
+    production["preDeployApprovals"] = [{"status": "pending", "approver": {"displayName": "Owners"}}]
+
+    assert "State started (the release exists; --outcome shows its stages)" in words(terminal.run("show", V20))
+    assert "Outcome Staging: succeeded Production: not started; approval pending: Owners" in words(
+        terminal.run("show", V20, "--outcome")
+    )
+    env.azure_devops.misbehave(Fault(path="/releases/1", status=403, body={"message": "Access denied."}))
+    assert "Outcome not available: Access denied." in words(terminal.run("show", V20, "--outcome"))
+
+
 def test_show_prints_why_a_version_is_ignored(env: Environment, terminal: Terminal) -> None:
     register(env, 1, model="churn")
 
