@@ -182,7 +182,7 @@ class ReleaseTargets:
                     if form := version_form(models.get(listed.alias), version.id, version.name):
                         return form
                 if listed.alias == alias and listed.error_message:
-                    reason = shorten(listed.error_message)
+                    reason = shorten(" ".join(listed.error_message.split()))
         raise RefusedError(f"{unknown}: {reason}", "create one release manually")
 
     def _listed_versions(self, definition: Definition, project: str) -> list[Any]:

@@ -78,6 +78,8 @@ def claim(one: Claim, pinned: Pin | None, pending: Line) -> dict[str, Any]:
         "definition_id": one.definition_id or None,
         "route": one.route,
         "created": time_text(one.created),
+        "event_id": one.event_id,
+        "idempotency_key": one.idempotency_key or None,
         "state": one.state.value,
         "reason": one.reason,
         "final": one.state.final,
