@@ -1,4 +1,4 @@
-# The commands to remember: demo, test, test-fast, check.
+# The commands to remember: help, demo, test, test-fast, check.
 PYTHON ?= python3
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 VENV := .venv-$(VERSION)
@@ -18,8 +18,13 @@ AZURITE := .azurite/$(AZURITE_VERSION)-$(NODE_CLIENT_VERSION)-$(ML_CLIENT_VERSIO
 KUSTO_VERSION := 12.4.1
 KUSTO := .kusto/$(KUSTO_VERSION).ready
 
-.PHONY: demo test test-fast check soak bench lint types infra install clean lock package test-package sbom audit
+.PHONY: help demo test test-fast check soak bench lint types infra install clean lock package test-package sbom audit
 MAKEFLAGS += --no-print-directory
+
+help: ## List the commands.
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do \
+	  printf '%-13s %s\n' "$$name" "$$text"; \
+	done
 
 demo: install ## Start everything on this machine, send events, print the results; KEEP=1 leaves it running.
 	@$(BIN)/python -m local.demo $(if $(KEEP),--keep)
@@ -112,7 +117,7 @@ sbom: build/libraries.txt ## Write build/sbom.json: the deployed libraries with 
 audit: build/libraries.txt ## Look for known vulnerabilities of the deployed libraries.
 	$(TOOLS)/bin/pip-audit --requirement $< --require-hashes --disable-pip --strict
 
-clean:
+clean: ## Remove environments, caches and what was built.
 	rm -rf .venv-* build .azurite .kusto .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 .PHONY: prove

@@ -78,6 +78,21 @@ RESOURCES = (
     Resource("7859261e-d2e9-4a68-b820-a5d84cc5bb3d", "Pipelines", "runs", f"{_OF_PIPELINE}/{{runId}}", 2),
     Resource("53df2d18-29ea-46a9-bee0-933540f80abf", "Pipelines", "preview", _OF_PIPELINE, 2),
     Resource("0cd358e1-9217-4d94-8269-1c1ee6f93dcf", "Build", "Builds", f"{_IN_PROJECT}/{{buildId}}", 7),
+    Resource(
+        "8baac422-4c6e-4de5-8532-db96d92acffa",
+        "Build",
+        "Timeline",
+        "{project}/_apis/{area}/builds/{buildId}/{resource}/{timelineId}",
+        2,
+    ),
+    Resource(
+        "37794717-f36f-4d78-b2bf-4dc30d0cfbcd",
+        "Pipelines",
+        "approvals",
+        "{project}/_apis/{area}/{resource}/{approvalId}",
+        1,
+        _PREVIEW_ONLY,
+    ),
 )
 
 

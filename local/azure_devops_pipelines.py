@@ -18,6 +18,7 @@ DISABLED = ErrorType("DefinitionDisabledException", 400, *runs.BUILD)
 NOT_FOUND = ErrorType("PipelineNotFoundException", 404, *runs.PIPELINES)
 # Only the preview answers so.
 NOTHING_TO_PREVIEW = NOT_FOUND._replace(status=500)
+BUILD_NOT_FOUND = ErrorType("BuildNotFoundException", 404, *runs.BUILD)
 RUN_NOT_FOUND = ErrorType("RunNotFoundException", 404, *runs.PIPELINES)
 
 
@@ -35,12 +36,14 @@ class Pipelines:
         """Return the handler of each request."""
         pipelines = "/{organization}/{project}/_apis/pipelines"
         return {
+            f"GET {pipelines}/approvals": self._list_approvals,
             f"GET {pipelines}": self._list,
             f"GET {pipelines}/{{id}}": self._get,
             f"POST {pipelines}/{{id}}/preview": self._preview,
             f"GET {pipelines}/{{id}}/runs/{{run}}": self._get_run,
             f"POST {pipelines}/{{id}}/runs": self._run,
             "GET /{organization}/{project}/_apis/build/builds": self._list_builds,
+            "GET /{organization}/{project}/_apis/build/builds/{run}/timeline": self._get_timeline,
         }
 
     def add(
@@ -110,7 +113,13 @@ class Pipelines:
         raise Refusal(RUN_NOT_FOUND, f"A run with id {call.run} was not found.")
 
     def _shown_run(self, run: Json) -> Json:
-        hidden = ["validationResults", "sourceBranch", "reason"]  # shown by the list of builds only
+        hidden = [
+            "validationResults",
+            "sourceBranch",
+            "reason",
+            "timeline",
+            "approvals",
+        ]  # shown by the list of builds only
         if not self.runs_tell_parameters:
             hidden.append("templateParameters")
         return {key: value for key, value in run.items() if key not in hidden}
@@ -136,6 +145,22 @@ class Pipelines:
             raise Refusal(DISABLED, f"The build definition {pipeline['name']} is disabled.")
         runs.check_request(pipeline, request)
         return pipeline
+
+    def _get_timeline(self, call: Call) -> Response:
+        for run in self._visible_runs(call):
+            if run["id"] == int(call.run):
+                return json_of({"records": run["timeline"]})
+        raise Refusal(BUILD_NOT_FOUND, f"The requested build {call.run} could not be found.")
+
+    def _list_approvals(self, call: Call) -> Response:
+        wanted = call.query["approvalIds"].split(",")
+        steps = call.query.get("$expand") == "steps"
+        found = [one for run in self._visible_runs(call) for one in run["approvals"] if one["id"] in wanted]
+        return list_of([one if steps else one | {"steps": []} for one in found])
+
+    def _visible_runs(self, call: Call) -> list[Json]:
+        visible = [pipeline for pipeline in self._of(call.project) if self._permits("View builds", pipeline)]
+        return [run for pipeline in visible for run in self._runs_of(pipeline)]
 
     def _list_builds(self, call: Call) -> Response:
         """List runs as builds, newest first, with the filters that find a run by its marker."""

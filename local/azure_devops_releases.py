@@ -84,6 +84,8 @@ def release_stages(stages: list[Json], request: Json) -> list[Json]:
             "rank": stage["rank"],
             "definitionEnvironmentId": stage["id"],
             "status": "notStarted",
+            "preDeployApprovals": [],
+            "postDeployApprovals": [],
             "conditions": [] if stage["name"].lower() in manual else deepcopy(stage["conditions"]),
             "variables": deepcopy(stage["variables"]),
         }

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 import yaml
 
@@ -53,7 +54,34 @@ def new_run(call: Call, pipeline: Json, number: int, earlier: Sequence[Json]) ->
         "sourceBranch": branch,
         "reason": "manual",
         "validationResults": [],
+        "timeline": _timeline(pipeline["stages"], request.get("stagesToSkip") or []),
+        "approvals": [],
     }
+
+
+def _timeline(stages: Sequence[str], skipped: Sequence[str]) -> list[Json]:
+    left_out = {name.lower() for name in skipped}
+    return [
+        {
+            "id": str(UUID(int=order)),
+            "parentId": None,
+            "type": "Stage",
+            "name": name,
+            "order": order,
+            "state": "completed" if name.lower() in left_out else "pending",
+            "result": "skipped" if name.lower() in left_out else None,
+        }
+        for order, name in enumerate(stages, start=1)
+    ]
+
+
+def add_approval(run: Json, stage: str, approval: Json) -> None:
+    """Let a stage of a run wait for an approval, which is described as the list of approvals does."""
+    records = run["timeline"]
+    (waiting,) = (record for record in records if record["name"] == stage)
+    checkpoint = {"id": str(UUID(int=100 + len(records))), "parentId": waiting["id"], "type": "Checkpoint"}
+    records += [checkpoint, {"id": approval["id"], "parentId": checkpoint["id"], "type": "Checkpoint.Approval"}]
+    run["approvals"].append(approval)
 
 
 def as_build(run: Json, *, with_parameters: bool) -> Json:

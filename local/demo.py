@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -20,6 +20,7 @@ from local.azure_devops import AzureDevOps, sample
 from local.azure_ml import WORKSPACE, AzureMl
 from local.program import functions_host
 from local.serving import Server
+from local.what_to_try import what_to_try
 from model_release import app as app_module
 from model_release.domain.claims import State
 from model_release.domain.history import HistoryEntry, HistoryQuery
@@ -210,9 +211,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--keep", action="store_true", help="keep it running, and print what to try")
     arguments = parser.parse_args()
+    # Everything that runs is stopped, also if the demo is killed.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     print("Model Release on this machine: Azurite, a local Azure ML and Azure DevOps, the Functions host.")
     try:
         return _show(keep=arguments.keep)
+    except KeyboardInterrupt:
+        return 1
     except ConfigurationError as error:
         print(error, file=sys.stderr)
         return 1
@@ -232,16 +237,8 @@ def _show(*, keep: bool) -> int:
 
 def _keep(stage: Stage) -> None:
     stage.add("sklearn_regression_model", 22)
-    event = json.dumps(model_registered("sklearn_regression_model", 22))
-    print(f"""
-Everything is still running; Ctrl-C stops it. Try:
-
-  see what is out       {stage.host}/api/targets (brought up to date by the sweep)
-  see what happened     {stage.host}/api/releases
-  see the releases      {stage.azure_devops_server.url}
-  register version 22   curl -i '{stage.host}{WEBHOOK}' -H 'aeg-event-type: Notification' \\
-                          -d '{event}'
-  run the sweep         curl -i -X POST {stage.host}/admin/functions/unfinished_releases -d '{{}}'""")
+    event = model_registered("sklearn_regression_model", 22)
+    print(what_to_try(stage.host, stage.azure_devops_server.url, stage.host + WEBHOOK, event), flush=True)
     stage.azure_devops_server.wait()
 
 

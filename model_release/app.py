@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -45,8 +45,10 @@ from model_release.store.table import TABLE_NAME, Table
 from model_release.store.targets import Targets
 from model_release.store.throttle import Throttle
 from model_release.text import keep_secret
+from model_release.web import outcome
 from model_release.web.cannot_start import CannotStart
 from model_release.web.health import Health
+from model_release.web.outcome import Outcomes
 from model_release.web.records import Records
 from model_release.web.timers import Timers
 
@@ -88,13 +90,10 @@ def build(
     history, throttle = History(table, clock), Throttle(table, clock, ThreadPoolExecutor(thread_name_prefix="throttle"))
     marks, targets = HighWaterMarks(table, claims, clock), Targets(table)
     outbox = Outbox(table) if read.outcome_topic else None
-    azure_devops = AzureDevOps(
-        read.azure_devops_url,
-        sign_in(read.azure_devops_pat, credential),
-        timeout=read.timeout.total_seconds(),
-        throttled=throttle.extend,
-        threads=ThreadPoolExecutor(thread_name_prefix="azure-devops"),
-    )
+    signed_in = sign_in(read.azure_devops_pat, credential)
+    connect = partial(AzureDevOps, read.azure_devops_url, signed_in, throttled=throttle.extend)
+    threads = ThreadPoolExecutor(thread_name_prefix="azure-devops")
+    azure_devops = connect(timeout=read.timeout.total_seconds(), threads=threads)
     azure_ml = AzureMl(credential, endpoint=read.resource_manager_url)
     confirm = Confirm(azure_ml if read.confirm_models else None, ThreadPoolExecutor(thread_name_prefix="confirm"))
     start_release = StartRelease(
@@ -109,7 +108,9 @@ def build(
     publisher = Publisher(outbox, claims, Topic(read.outcome_topic, credential)) if outbox else None
     last_sweep, overview = LastSweep(table, clock), Overview(table, history, marks, clock)
     cursors, catch_up_lease = CatchUpCursors(table), CatchUpLease(table, clock, read.lease)
-    records = _records(Table(_table_client(read.storage, credential, **_FOR_PAGES)), read, environment, clock)
+    outcomes = Outcomes(connect(timeout=outcome.SECONDS), ThreadPoolExecutor(8, thread_name_prefix="outcomes"))
+    for_pages = Table(_table_client(read.storage, credential, **_FOR_PAGES))
+    records = _records(for_pages, read, environment, clock, outcomes)
     return Services(
         start_release,
         Sweep(
@@ -133,7 +134,7 @@ def build(
     )
 
 
-def _records(table: Table, read: Settings, environment: Mapping[str, str], clock: Clock) -> Records:
+def _records(table: Table, read: Settings, environment: Mapping[str, str], clock: Clock, outcomes: Outcomes) -> Records:
     """Build what the pages read."""
     claims, history = Claims(table, lease=Lease(read.lease, read.timeout), clock=clock), History(table, clock)
     return Records(
@@ -150,6 +151,7 @@ def _records(table: Table, read: Settings, environment: Mapping[str, str], clock
         ),
         clock,
         versions(environment),
+        outcomes,
     )
 
 

@@ -37,6 +37,11 @@ def only_warnings(*libraries: str) -> None:
         logging.getLogger(library).setLevel(logging.WARNING)
 
 
+def no_lines_of_libraries() -> None:
+    """Write no log line to standard error, for commands that print what went wrong themselves."""
+    logging.getLogger().addHandler(logging.NullHandler())
+
+
 logger = get_logger(__name__)
 Log = Callable[[HistoryEntry], HistoryEntry]
 

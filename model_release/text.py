@@ -160,5 +160,5 @@ def service_problem(service: str, error: Exception) -> str:
     if status:
         code = getattr(error, "error_code", None) or getattr(error, "reason", None)
         return f"{service} answered {status}" + (f" ({shorten(getattr(code, 'value', code))})" if code else "")
-    reason = network_reason(error) or shorten(getattr(error, "message", "") or "unknown error")
+    reason = network_reason(error) or shorten(" ".join((getattr(error, "message", "") or "unknown error").split()))
     return f"{service} cannot be reached: {reason}"

@@ -71,6 +71,14 @@ def wants_json(request: func.HttpRequest) -> bool:
     return "application/json" in accepted and "text/html" not in accepted
 
 
+def is_asked(request: func.HttpRequest, name: str) -> bool:
+    """Whether a parameter is `yes`; raises HttpError unless it is `yes`, `no` or missing."""
+    given = request.params.get(name, "no")
+    if given not in ("yes", "no"):
+        raise HttpError(400, f"{name}: {shorten(given)!r} is not 'yes' or 'no'")
+    return bool(given == "yes")
+
+
 def is_foreign(request: func.HttpRequest) -> bool:
     """Whether a page of another site sent this request; programs other than browsers send neither header.
 

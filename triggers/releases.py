@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 from urllib.parse import quote
 
 import azure.functions as func
@@ -19,6 +20,7 @@ from triggers.http import (
     answered,
     body,
     by_hand,
+    is_asked,
     is_foreign,
     json_answer,
     link,
@@ -85,6 +87,8 @@ def _model_version(req: func.HttpRequest, start_release: StartRelease, records: 
     if not found:
         return _not_recorded(req, start_release, records)
     details = [views.detail(detail, _lines(detail, start_release)) for detail in found]
+    if is_asked(req, "outcome"):
+        _add_outcomes(details, found, records)
     if wants_json(req):
         until = records.throttled_until()
         return json_answer({"model_versions": details, "throttled_until": until and views.time_text(until)})
@@ -106,6 +110,7 @@ def _model_version(req: func.HttpRequest, start_release: StartRelease, records: 
         model=details[0]["model"],
         version=details[0]["version"],
         versions_page=link(req, "../../releases", model=details[0]["model"]),
+        outcome_page=link(req, "", workspace=req.params.get("workspace", ""), outcome="yes"),
         idempotency_key=str(uuid.uuid4()),
         # An address names the claim only: what is confirmed is read from the records.
         done=[claim for claim in claims if claim["claim"] == done],
@@ -135,6 +140,14 @@ def _lines(detail: ModelVersionDetail, start_release: StartRelease) -> views.Lin
     lines = {(claim.partition, claim.target_digest) for claim in detail.recorded.claims}
     recorder = start_release.recorder
     return {at[1]: (recorder.marks.pin(*at), recorder.pending.of_line(*at)) for at in lines}
+
+
+def _add_outcomes(details: list[dict[str, Any]], found: list[ModelVersionDetail], records: Records) -> None:
+    claims = [claim for detail in found for claim in detail.recorded.claims]
+    outcomes = records.outcomes.read(claims, records.throttled_until())
+    for detail in details:
+        for claim in detail["claims"]:
+            claim["outcome"] = outcomes.get(claim["claim"])
 
 
 def _acts(details: list[ModelVersionDetail], records: Records) -> list[str]:

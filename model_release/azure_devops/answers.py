@@ -10,7 +10,7 @@ import requests
 import urllib3.exceptions
 from msrest.exceptions import ClientException, ClientRequestError
 
-from model_release.domain.targets import Created
+from model_release.domain.targets import Approval, Created
 from model_release.errors import AzureDevOpsError, RefusedError, TemporaryError
 from model_release.session import OtherServerError
 from model_release.text import network_reason, shorten
@@ -76,6 +76,16 @@ def created(answer: Any, name: str | None, organization: str, page: str) -> Crea
     links = getattr(answer._links, "additional_properties", None) or {}  # noqa: SLF001  it is public in the REST API
     url = str((links.get("web") or {}).get("href") or "")
     return Created(answer.id, shorten(name or ""), url if _is_below(url, organization) else page.format(answer.id))
+
+
+def status_words(status: Any) -> str:
+    """Write a status of Azure DevOps as separate words, such as "not started"."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", shorten(str(status or "unknown"))).lower()
+
+
+def approval(person: Any, status: Any) -> Approval:
+    """Read the answer of a person or group."""
+    return Approval(shorten(str(getattr(person, "display_name", None) or "unknown")), status_words(status))
 
 
 def _is_below(url: str, organization: str) -> bool:

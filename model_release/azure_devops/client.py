@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from model_release.azure_devops.session import SignIn
 from model_release.domain.events import ModelRegistered
-from model_release.domain.targets import Created, Plan, Target, TargetId
+from model_release.domain.targets import Created, Plan, Stage, Target, TargetId
 from model_release.errors import RefusedError, TemporaryError, UnknownOutcomeError
 from model_release.settings import is_service
 from model_release.tracing import traced
@@ -161,6 +161,10 @@ class AzureDevOps:
                 raise TemporaryError("searching all releases took longer than the lease")
 
         return self._api(target).find_by_marker(target.project, definition_id, marker, since, check_time)
+
+    def stages(self, target: Target, created_id: int) -> tuple[Stage, ...]:
+        """Read the stages of a release or run, with who approved them."""
+        return self._api(target).stages(target.project, created_id)
 
     def probe(self, target: Target) -> None:
         """Sign in, and read one target of this kind in the project."""

@@ -7,7 +7,7 @@ from operator import attrgetter
 from typing import Any
 from urllib.parse import quote
 
-from model_release.azure_devops.answers import created
+from model_release.azure_devops.answers import created, status_words
 from model_release.azure_devops.pipeline_request import (
     STAGES_FIX,
     Pipeline,
@@ -20,15 +20,21 @@ from model_release.azure_devops.sdk import PostRequest, Sdk
 from model_release.azure_devops.target_name import project_id_in, the_one
 from model_release.domain.events import ModelRegistered
 from model_release.domain.release_map import MARKER_PARAMETER
-from model_release.domain.targets import Created, RunPlan, Target
+from model_release.domain.targets import Approval, Created, RunPlan, Stage, Target
 from model_release.errors import RefusedError
+from model_release.text import shorten
 
 # `sdk` must be imported first, or the SDK writes to the home folder.
 from azure.devops.released.build import BuildClient  # isort: skip
 from azure.devops.released.pipelines import PipelinesClient  # isort: skip
 
 _RUNS = "7859261e-d2e9-4a68-b820-a5d84cc5bb3d"
+_APPROVALS = "37794717-f36f-4d78-b2bf-4dc30d0cfbcd"
 _PAGE = 100
+# In the timeline of a run.
+_APPROVAL = "Checkpoint.Approval"
+# A run whose YAML has no stages has one without a name.
+_RUN = "the run"
 # Fixes of refusals, by Azure DevOps' own words.
 _FIXES = {
     f"Unexpected parameter '{MARKER_PARAMETER}'": (
@@ -97,6 +103,38 @@ class PipelineTargets:
                     return created(build, build.build_number, self._url, self._page(project))
         return None
 
+    def stages(self, project: str, run_id: int) -> tuple[Stage, ...]:
+        """Read the stages of a run in their order; a run that has not begun has none."""
+        with self._sdk.reading():
+            timeline = self._builds.get_build_timeline(project, run_id)
+            records = (timeline.records if timeline else None) or []
+            checks = {one.id: one.parent_id for one in records if one.type == "Checkpoint"}
+            stage_of = {one.id: checks.get(one.parent_id) for one in records if one.type == _APPROVAL}
+            approvals = self._approvals(project, list(stage_of)) if stage_of else {}
+            stages = sorted((one for one in records if one.type == "Stage"), key=lambda one: one.order or 0)
+            return tuple(
+                Stage(
+                    _RUN if one.name == "__default" else shorten(one.name),
+                    status_words(one.result if one.state == "completed" else one.state),
+                    tuple(
+                        each for id_, stage in stage_of.items() if stage == one.id for each in approvals.get(id_, ())
+                    ),
+                )
+                for one in stages
+            )
+
+    def _approvals(self, project: str, ids: list[str]) -> dict[str, list[Approval]]:
+        """Read who decided; the SDK has no method for it.
+
+        https://learn.microsoft.com/rest/api/azure/devops/approvalsandchecks/approvals/query
+        """
+        query = {"approvalIds": ",".join(ids), "$expand": "steps"}
+        route = {"project": project}
+        answer = self._client._send(  # noqa: SLF001
+            "GET", _APPROVALS, "7.1-preview.1", route_values=route, query_parameters=query
+        )
+        return {one["id"]: [_approval(step) for step in one.get("steps") or []] for one in answer.json()["value"]}
+
     def probe(self, project: str) -> None:
         """List one pipeline."""
         with self._sdk.reading():
@@ -133,6 +171,11 @@ class PipelineTargets:
                 f"check the run's parameter {MARKER_PARAMETER} manually",
             )
         return parameters
+
+
+def _approval(step: dict[str, Any]) -> Approval:
+    person = step.get("actualApprover") or step.get("assignedApprover") or {}
+    return Approval(shorten(person.get("displayName") or "unknown"), status_words(step.get("status")))
 
 
 def _parameters_in(run: Any) -> dict[str, Any] | None:

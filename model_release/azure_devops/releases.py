@@ -9,7 +9,7 @@ from operator import attrgetter
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from model_release.azure_devops.answers import created
+from model_release.azure_devops.answers import approval, created, status_words
 from model_release.azure_devops.model_version import Version, VersionForm, version_form
 from model_release.azure_devops.release_request import (
     MODEL_ARTIFACT,
@@ -21,7 +21,7 @@ from model_release.azure_devops.release_request import (
 from model_release.azure_devops.sdk import PostRequest, Sdk
 from model_release.azure_devops.target_name import split, the_one
 from model_release.domain.events import ModelRegistered
-from model_release.domain.targets import Created, ReleasePlan, Target
+from model_release.domain.targets import Created, ReleasePlan, Stage, Target
 from model_release.errors import AzureDevOpsError, RefusedError
 from model_release.text import shorten
 
@@ -115,6 +115,12 @@ class ReleaseTargets:
                     return created(release, release.name, self._url, self._page(project))
         return None
 
+    def stages(self, project: str, release_id: int) -> tuple[Stage, ...]:
+        """Read the stages of a release in their order; automatic approvals are left out."""
+        with self._sdk.reading():
+            found = self._client.get_release(project, release_id).environments or []
+            return tuple(_stage(one) for one in sorted(found, key=lambda one: one.rank or 0))
+
     def probe(self, project: str) -> None:
         """List one definition."""
         with self._sdk.reading():
@@ -176,7 +182,7 @@ class ReleaseTargets:
                     if form := version_form(models.get(listed.alias), version.id, version.name):
                         return form
                 if listed.alias == alias and listed.error_message:
-                    reason = shorten(listed.error_message)
+                    reason = shorten(" ".join(listed.error_message.split()))
         raise RefusedError(f"{unknown}: {reason}", "create one release manually")
 
     def _listed_versions(self, definition: Definition, project: str) -> list[Any]:
@@ -190,6 +196,15 @@ class ReleaseTargets:
         )
         listed = self._client._deserialize("ArtifactVersionQueryResult", response)  # noqa: SLF001
         return list(listed.artifact_versions or [])
+
+
+def _stage(environment: Any) -> Stage:
+    approvals = [
+        approval(one.approved_by or one.approver, one.status)
+        for one in [*(environment.pre_deploy_approvals or []), *(environment.post_deploy_approvals or [])]
+        if not one.is_automated
+    ]
+    return Stage(shorten(environment.name), status_words(environment.status), tuple(approvals))
 
 
 def release_url(url: str) -> str:

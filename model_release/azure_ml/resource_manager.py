@@ -108,7 +108,7 @@ class ResourceManager:
             reason = network_reason(error) or shorten(" ".join(error.message.split()))
             raise ResourceManagerError(f"cannot get a token for Azure Resource Manager: {reason}") from error
         except AzureError as error:
-            reason = network_reason(error, timeout) or shorten(error.message)
+            reason = network_reason(error, timeout) or shorten(" ".join(error.message.split()))
             raise ResourceManagerError(f"Azure Resource Manager cannot be reached: {reason}") from error
         # The retry policy raises it for a Retry-After that it cannot parse.
         except ValueError as error:
@@ -123,7 +123,7 @@ def _refusal(response: HttpResponse) -> ResourceManagerError:
     found = [answer.error.code, answer.error.message] if answer.error else [answer.reason]
     words = ": ".join(part if isinstance(part, str) else shorten(part) for part in found if part)
     return ResourceManagerError(
-        f"Azure Resource Manager answered {response.status_code} {shorten(words)}".rstrip(),
+        f"Azure Resource Manager answered {response.status_code} {shorten(' '.join(words.split()))}".rstrip(),
         response.status_code,
         str((answer.error and answer.error.code) or ""),
         _retry_after(response),

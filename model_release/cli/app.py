@@ -29,14 +29,6 @@ TIMEOUT_SECONDS = 120
 # Repeating any of the requests is harmless: a start has an idempotency key, and a mark is not set back twice.
 _REPEAT = Retry(total=2, backoff_factor=0.1, allowed_methods=None, status_forcelist=(502, 504), raise_on_status=False)
 
-url_option = click.option(
-    "--url",
-    default="http://127.0.0.1:7071",
-    show_default=True,
-    envvar="MODEL_RELEASE_URL",
-    show_envvar=True,
-    help="The address of the app.",
-)
 key_option = click.option("--key", envvar="MODEL_RELEASE_KEY", show_envvar=True, help="A host key of the app.")
 workspace_option = click.option(
     "--workspace", help="The name or the resource ID of the workspace or registry, if several have this version."
@@ -65,11 +57,16 @@ by_option = click.option(
 )
 
 
+def model_and_version(text: str) -> tuple[str, str] | None:
+    """Read MODEL:VERSION; None if it is something else."""
+    model, _, version = text.partition(":")
+    return (model, version) if NAME.fullmatch(model) and NAME.fullmatch(version) else None
+
+
 def _model_version(_: click.Context, __: click.Parameter, text: str) -> tuple[str, str]:
-    model, _colon, version = text.partition(":")
-    if not (NAME.fullmatch(model) and NAME.fullmatch(version)):
-        raise click.BadParameter(f"{text!r} is not MODEL:VERSION, such as fraud_model:3")
-    return model, version
+    if found := model_and_version(text):
+        return found
+    raise click.BadParameter(f"{shorten(text)!r} is not MODEL:VERSION, such as fraud_model:3")
 
 
 model_version_argument = click.argument("model_version", metavar="MODEL:VERSION", callback=_model_version)
@@ -87,7 +84,7 @@ class AppClient:
     """The app; every method raises click.ClickException."""
 
     def __init__(self, url: str, key: str | None) -> None:
-        self._url = url.rstrip("/")
+        self._url = url
         self._session = app_session(url, key)
         self._session.headers.update({"Accept": "application/json"} | ({"x-functions-key": key} if key else {}))
         for scheme in ("http://", "https://"):
@@ -105,9 +102,12 @@ class AppClient:
         """Build the targets again, and return how many there are."""
         return int(self._request("POST", "/api/targets", {}, json={"rebuild": "yes"})["lines"])
 
-    def model_versions(self, model: str, version: str, workspace: str | None) -> list[dict[str, Any]]:
-        """Return the details of a model version, from each workspace that has one."""
-        found = self._request("GET", _path(model, version), {"workspace": workspace})
+    def model_versions(
+        self, model: str, version: str, workspace: str | None, *, outcome: bool = False
+    ) -> list[dict[str, Any]]:
+        """Return the details of a model version, from each workspace that has one; `outcome` reads Azure DevOps."""
+        query = {"workspace": workspace, "outcome": "yes" if outcome else None}
+        found = self._request("GET", _path(model, version), query)
         return list(found["model_versions"])
 
     def find(self, model: str, version: str, workspace: str | None) -> Json:
@@ -154,7 +154,10 @@ class AppClient:
             return content
         if missing and response.status_code == requests.codes.not_found and isinstance(content, dict):
             return missing
-        raise click.ClickException(_problem(response, content, self._url))
+        problem = _problem(response, content, self._url)
+        # The app refuses a wrong filter or option so.
+        is_wrong = response.status_code == requests.codes.bad_request
+        raise click.UsageError(problem) if is_wrong else click.ClickException(problem)
 
 
 def redirection(response: requests.Response) -> str:

@@ -114,6 +114,10 @@ def explain(
 
     Reads from Azure DevOps and creates nothing. The exit code is 1 if Azure DevOps cannot be read.
     """
+    if not Path(subject).is_file() and ":" not in subject:
+        raise click.BadParameter(
+            f"{shorten(subject)!r} is neither a file nor MODEL:VERSION", param_hint="EVENT.json|MODEL:VERSION"
+        )
     settings, release_map = configuration(map_path)
     seconds, client_id = settings.timeout.total_seconds(), settings.storage.client_id
     azure_devops = connect(settings.azure_devops_url, settings.azure_devops_pat, client_id, seconds)
@@ -185,11 +189,7 @@ def _source(settings: Settings, workspace: str | None, registry: str | None) -> 
 
 
 def _model_version(subject: str, workspace: Workspace, tags: Sequence[str], properties: Sequence[str]) -> ModelVersion:
-    model, colon, version = subject.partition(":")
-    if not colon:
-        raise click.BadParameter(
-            f"{shorten(subject)!r} is neither a file nor MODEL:VERSION", param_hint="EVENT.json|MODEL:VERSION"
-        )
+    model, _, version = subject.partition(":")
     return ModelVersion(
         workspace=workspace,
         model=model,

@@ -4,8 +4,8 @@ from typing import Any
 
 import click
 
-from model_release.cli.app import AppClient, key_option, url_option, utc
-from model_release.cli.terminal import STYLES, as_json, progress, show_json, show_table, show_text
+from model_release.cli.app import AppClient, key_option, utc
+from model_release.cli.terminal import STYLES, as_json, progress, show_json, show_table, show_text, url_option
 from model_release.domain.claims import State
 from model_release.web.views import source_name
 

@@ -16,6 +16,7 @@ from model_release.cli.steer import pin, set_mark_back, unpin
 from model_release.cli.targets import targets
 from model_release.cli.terminal import environment, show_text
 from model_release.errors import ConfigurationError, ModelReleaseError
+from model_release.log import no_lines_of_libraries
 from model_release.text import redact, visible
 
 
@@ -55,6 +56,7 @@ class Commands(click.Group):
 )
 def main() -> None:
     """Run a command."""
+    no_lines_of_libraries()
 
 
 for command in (check, explain, history, migrate, pin, send, set_mark_back, show, start, targets, unpin):

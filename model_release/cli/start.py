@@ -17,12 +17,11 @@ from model_release.cli.app import (
     show_entries,
     target_option,
     the_one,
-    url_option,
     utc,
     workspace_option,
     yes_option,
 )
-from model_release.cli.terminal import as_json
+from model_release.cli.terminal import as_json, show_text, url_option
 from model_release.domain.claims import State
 
 _STARTED_OR_PENDING = (State.STARTED, State.STARTING, State.WAITING, State.UNKNOWN)
@@ -87,7 +86,16 @@ def start(
         body["despite_throttle"] = "yes"
     if pin:
         body["pin"] = "yes"
+    # A match has its key in the ID of the event.
+    used = [
+        one["created"]
+        for one in detail["claims"]
+        if idempotency_key and idempotency_key in (one["idempotency_key"], one["event_id"].rpartition(": ")[2])
+    ]
     entries = app.post(detail, **body)
+    if used:
+        began = f"this idempotency key started it at {utc(used[0])} UTC"
+        show_text(f"Nothing new was started: {began}.", on_stderr=True)
     show_entries(entries, as_json=as_json)
     sys.exit(not any(entry["state"] in _STARTED_OR_PENDING for entry in entries))
 

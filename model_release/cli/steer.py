@@ -15,11 +15,10 @@ from model_release.cli.app import (
     show_entries,
     target_option,
     the_one,
-    url_option,
     workspace_option,
     yes_option,
 )
-from model_release.cli.terminal import as_json
+from model_release.cli.terminal import as_json, url_option
 
 _model_argument = click.argument("model")
 

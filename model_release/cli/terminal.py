@@ -2,9 +2,11 @@
 
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import click
 from rich import box
@@ -17,7 +19,7 @@ from model_release import app as app_module
 from model_release.azure_devops.client import AzureDevOps
 from model_release.domain.release_map import ReleaseMap
 from model_release.settings import Settings
-from model_release.text import redact, visible
+from model_release.text import redact, shorten, visible
 
 _T = TypeVar("_T")
 
@@ -30,8 +32,41 @@ STYLES = {
     "refused": "red",
     "abandoned": "red",
 }
+_OF_FUNCTIONS = re.compile(r"/?|/(api|runtime|admin)(/.*)?", re.IGNORECASE)
 _SIGN_IN = ("IDENTITY_ENDPOINT", "IDENTITY_HEADER")
 
+
+def _address(_: click.Context, __: click.Parameter, text: str) -> str:
+    """Read the address of the app; the path of one of its functions is left out, and a missing scheme is added."""
+    given = text.strip()
+    if "://" not in given:
+        host = given.partition("/")[0].partition(":")[0].lower()
+        given = f"{'http' if host in ('localhost', '127.0.0.1') else 'https'}://{given}"
+    try:
+        parts = urlsplit(given)
+        valid = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port > 0)
+    except ValueError:
+        valid = False
+    example = "https://APP.azurewebsites.net"
+    if not valid:
+        raise click.BadParameter(f"{shorten(text)!r} is not the address of an app, such as {example}")
+    if parts.username is not None or parts.query or parts.fragment:
+        problem = "the address has more than a host; remove what is before `@` and after `?` or `#`"
+        raise click.BadParameter(f"{problem}, and pass a key with --key, or in its environment variable")
+    if not _OF_FUNCTIONS.fullmatch(parts.path):
+        raise click.BadParameter(f"{shorten(text)!r} has a path; use the address of the app alone, such as {example}")
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+url_option = click.option(
+    "--url",
+    callback=_address,
+    default="http://127.0.0.1:7071",
+    show_default=True,
+    envvar="MODEL_RELEASE_URL",
+    show_envvar=True,
+    help="The address of the app.",
+)
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 

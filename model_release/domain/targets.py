@@ -78,3 +78,20 @@ class Created:
 
 
 NOTHING_CREATED = Created(0, "", "")
+
+
+@dataclass(frozen=True)
+class Approval:
+    """The answer of a person or group who is asked to approve a stage, in the words of Azure DevOps."""
+
+    by: str
+    status: str
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage of a release or run as it is now, in the words of Azure DevOps."""
+
+    name: str
+    status: str
+    approvals: tuple[Approval, ...]

@@ -10,6 +10,7 @@ from model_release.store.history import History
 from model_release.store.overview import Overview
 from model_release.store.throttle import Throttle
 from model_release.web import overview as views
+from model_release.web.outcome import Outcomes
 from model_release.web.timers import Timers
 
 
@@ -24,6 +25,7 @@ class Records:
     timers: Timers
     clock: Clock
     versions: Mapping[str, str]
+    outcomes: Outcomes
 
     def throttled_until(self) -> datetime | None:
         """Return until when Azure DevOps asked for a pause, None without one."""

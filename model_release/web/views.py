@@ -78,6 +78,8 @@ def claim(one: Claim, pinned: Pin | None, pending: Line) -> dict[str, Any]:
         "definition_id": one.definition_id or None,
         "route": one.route,
         "created": time_text(one.created),
+        "event_id": one.event_id,
+        "idempotency_key": one.idempotency_key or None,
         "state": one.state.value,
         "reason": one.reason,
         "final": one.state.final,
@@ -86,6 +88,8 @@ def claim(one: Claim, pinned: Pin | None, pending: Line) -> dict[str, Any]:
         "next_attempt": _next_attempt(one),
         "release": _release(one),
         "attempts": [_attempt(attempt) for attempt in one.attempts],
+        # The stages in Azure DevOps, for those who ask for them.
+        "outcome": None,
         **_who(one),
         "pins": one.pins,
         "pin": pin(pinned),

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from local.azure_devops_faults import Fault
+from local.azure_devops_runs import add_approval
 from model_release.azure_devops.client import AzureDevOps
 from model_release.domain.claims import State
 from model_release.domain.events import parse
-from model_release.domain.targets import Created
+from model_release.domain.targets import Approval, Created, Stage, Target
 from model_release.errors import RefusedError, UnknownOutcomeError
 from tests.azure_devops import plans
 from tests.azure_devops.plans import MARKER, client, create, run_plan
@@ -365,3 +366,23 @@ def test_an_answer_without_parameters_or_with_our_marker_is_our_run(env: Environ
     env.azure_devops.misbehave(Fault(**env.requests.start, status=200, body=body))
 
     assert create(env, run_plan()).id == 9
+
+
+def test_the_stages_of_a_run_have_their_status_and_who_approved(env: Environment) -> None:
+    env.azure_devops.pipelines.change(2, stages=["Test", "Production", "__default"])
+    created = create(env, run_plan())
+    (run,) = env.azure_devops.runs
+    run["timeline"][0] |= {"state": "completed", "result": "succeededWithIssues"}
+    steps = [
+        {"status": "approved", "actualApprover": {"displayName": "Ada Lovelace"}},
+        {"status": "pending", "assignedApprover": {"displayName": "Owners"}},
+    ]
+    add_approval(run, "Production", {"id": "fe353cd7-2b39-4ba4-ab3d-d82379827795", "steps": steps})
+
+    assert client(env).stages(Target("fraud", 2, "pipeline"), created.id) == (
+        Stage("Test", "succeeded with issues", ()),
+        Stage("Production", "pending", (Approval("Ada Lovelace", "approved"), Approval("Owners", "pending"))),
+        Stage("the run", "pending", ()),
+    )
+    run["timeline"].clear()
+    assert client(env).stages(Target("fraud", 2, "pipeline"), created.id) == ()

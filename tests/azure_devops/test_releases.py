@@ -12,7 +12,7 @@ from local.azure_devops_releases import SELECTED, build_artifact, model_artifact
 from model_release.azure_devops.model_version import VersionForm, version_form
 from model_release.azure_devops.releases import release_url
 from model_release.azure_devops.target_name import the_one
-from model_release.domain.targets import Target
+from model_release.domain.targets import Approval, Stage, Target
 from model_release.errors import RefusedError
 from tests.azure_devops.plans import MARKER, client, create, find_by_marker, release_plan
 from tests.environment import Environment, assert_refused_until_fixed
@@ -421,3 +421,17 @@ def test_a_refusal_is_the_reason_and_the_release_starts_once_it_is_fixed(
 )
 def test_releases_have_an_address_of_their_own_in_the_cloud(organization: str, releases: str) -> None:
     assert release_url(organization) == releases
+
+
+def test_the_stages_of_a_release_have_their_status_and_who_approved(env: Environment) -> None:
+    created = create(env, release_plan())
+    staging, production = env.azure_devops.releases[0]["environments"]
+    staging |= {"status": "partiallySucceeded", "preDeployApprovals": [{"isAutomated": True, "status": "approved"}]}
+    decided = {"isAutomated": False, "status": "approved", "approvedBy": {"displayName": "Ada Lovelace"}}
+    waiting = {"isAutomated": False, "status": "pending", "approver": {"displayName": "Owners"}}
+    production |= {"status": "inProgress", "preDeployApprovals": [decided], "postDeployApprovals": [waiting]}
+
+    assert client(env).stages(Target("fraud", 1), created.id) == (
+        Stage("Staging", "partially succeeded", ()),
+        Stage("Production", "in progress", (Approval("Ada Lovelace", "approved"), Approval("Owners", "pending"))),
+    )

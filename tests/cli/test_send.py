@@ -5,28 +5,33 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 from local.functions_host import FunctionsHost
 from local.functions_keys import Keys
 from local.serving import Server
 from model_release.__main__ import main
-from tests.environment import EVENTS, Environment
+from tests.environment import EVENTS, WORKSPACE, Environment
 
 
 @pytest.fixture
 def url(env: Environment) -> Iterator[str]:
-    host = FunctionsHost(env.function_app(), key=Keys(system="secret"))
+    host = FunctionsHost(env.function_app(), key=Keys(system="secret", host="secret"))
     with host, Server(host) as server:
         yield server.url
+
+
+def run(url: str, *arguments: str, key: str = "secret", **environment: str) -> Result:
+    keys = {"EVENT_GRID_KEY": key, "MODEL_RELEASE_KEY": key}
+    return CliRunner(env=keys | environment).invoke(main, ["send", *arguments, "--url", url])
 
 
 def test_a_dead_letter_is_processed_like_any_event(env: Environment, url: str) -> None:
     file = str(EVENTS / "dead-letter.json")
 
     for _ in range(2):
-        done = CliRunner().invoke(main, ["send", file, "--url", url, "--key", "secret"])
-        assert (done.exit_code, done.output) == (0, "models/fraud_model:4  202\n")
+        done = run(url, file)
+        assert (done.exit_code, done.output) == (0, "fraud_model:4  202  ignored: tag stage is missing\n")
 
     assert {(entry.subject, entry.reason) for entry in env.history} == {
         ("models/fraud_model:4", "tag stage is missing")
@@ -52,7 +57,12 @@ def test_a_wrong_key_fails(url: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("no JSON", "is not JSON: line 1, column 1"), ("[1]", "is neither an event nor an array of events")],
+    [
+        ("no JSON", "is not JSON: line 1, column 1"),
+        ("[1]", "is neither an event nor an array of events"),
+        ("[]", "is neither an event nor an array of events"),
+        ('{"deadLetter": {"eventType": "x"}}', "object 1 has neither `eventType` nor `type`, so it is not an event"),
+    ],
 )
 def test_a_file_without_events_is_a_usage_error(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "events.json").write_text(text)
@@ -75,4 +85,16 @@ def test_json_has_the_answers(url: str) -> None:
 
     done = CliRunner().invoke(main, ["send", file, "--url", url, "--key", "secret", "--json"])
 
-    assert json.loads(done.stdout) == [{"subject": "models/sklearn_regression_model:21", "status": 202, "answer": ""}]
+    (sent,) = json.loads(done.stdout)
+    assert (sent["subject"], sent["status"], sent["answer"]) == ("models/sklearn_regression_model:21", 202, "")
+    assert (sent["entries"], sent["problem"][:6]) == (None, "http:/")
+
+
+def test_a_model_version_is_sent_without_a_file(env: Environment, url: str) -> None:
+    done = run(url, "sklearn_regression_model:20", AML_WORKSPACES=WORKSPACE)
+
+    assert done.output.startswith("sklearn_regression_model:20  202  started at fraud/1: route")
+    assert env.versions == ["20"]
+    assert run(url, "sklearn_regression_model", AML_WORKSPACES=WORKSPACE).exit_code == 2
+    wrong = run(url, "sklearn_regression_model:20", "--workspace", "test", AML_WORKSPACES=WORKSPACE)
+    assert (wrong.exit_code, "which has: prod" in wrong.output) == (2, True)

@@ -166,6 +166,26 @@ def release_map(folder: Path, **route: Any) -> str:
     return str(path)
 
 
+# The outcome
+
+
+def test_the_stages_of_a_release_are_read_when_asked(env: Environment, api: Api) -> None:
+    register(env, 20)
+    env.azure_devops.releases[0]["environments"][0]["status"] = "inProgress"
+    sent = len(env.azure_devops.requests)
+
+    (claim,) = api.get(VERSION_20)["model_versions"][0]["claims"]
+    page = api.page(VERSION_20)
+    assert claim["outcome"] is None
+    assert len(env.azure_devops.requests) == sent
+    (link,) = [one["href"] for one in page.all("a") if "outcome=yes" in one["href"]]
+
+    assert "Stage Staging: in progress" in api.page(f"{VERSION_20}{link}").text
+    (claim,) = api.get(VERSION_20, outcome="yes")["model_versions"][0]["claims"]
+    assert claim["outcome"]["stages"][0] == {"name": "Staging", "status": "in progress", "approvals": []}
+    assert "outcome: 'maybe' is not 'yes' or 'no'" in api.send(f"{VERSION_20}?outcome=maybe").text
+
+
 # docs/openapi.yaml
 
 

@@ -115,7 +115,7 @@ def _get(resource_id: str, resource_manager: ResourceManager) -> Json:
     try:
         return dict(response.json())
     except (TypeError, ValueError) as error:
-        text = shorten(response.text())
+        text = shorten(" ".join(response.text().split()))
         raise ResourceManagerError(f"Azure's answer is not an event subscription: {text}") from error
 
 
