@@ -18,6 +18,7 @@ from model_release.domain.placeholders import asset_id
 from model_release.domain.release_map import MARKER_PARAMETER, build_map
 from model_release.domain.targets import TargetId
 from model_release.flow.confirm import event_of
+from model_release.flow.manually import unrecorded
 from model_release.store.catch_up_cursor import CatchUpCursor
 from tests.in_memory import DAY, HOUR, NOON, WORKSPACE, Process, a_plan
 
@@ -80,6 +81,14 @@ def test_the_same_model_in_two_workspaces_and_a_registry_has_three_claims_that_t
     assert plans["d1"] == "azureml://registries/Shared/models/churn/versions/5"
     process.later(HOUR)
     assert process.catch_up(azure_ml).run() == []
+
+
+def test_a_person_starts_a_registrys_version_that_no_run_has_listed() -> None:
+    process = a_process(AzureMl(), {"registry": "shared"})
+
+    (entry,) = process.start_release.match_again(unrecorded(REGISTRY, "churn", "5"))
+
+    assert (entry.state, entry.workspace, entry.target) == (State.STARTED, REGISTRY.id, "p/d0")
 
 
 def test_a_route_without_a_source_matches_versions_of_all_and_each_line_has_its_own_order() -> None:
