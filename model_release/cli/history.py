@@ -38,7 +38,7 @@ def history(*, limit: int, ignored: bool, url: str, key: str | None, as_json: bo
         show_json(found)
     elif found["entries"]:
         rows = [_row(entry) for entry in found["entries"]]
-        show_table(("Time (UTC)", "Model version", "Workspace", "State", "Reason", "Release"), rows, STYLES)
+        show_table(("Time (UTC)", "Model version", "Workspace", "State", "Reason", "Target, release"), rows, STYLES)
     else:
         show_text("No entry matches." if any(filters.values()) else "The history is empty.", on_stderr=True)
     if found["continuation"] and not as_json:
@@ -65,7 +65,7 @@ def _row(entry: dict[str, Any]) -> tuple[str, ...]:
         source_name(entry["workspace"] or ""),
         entry["state"],
         _reason(entry),
-        (entry["release"] or {"name": ""})["name"],
+        ", ".join(filter(None, (entry["target"], (entry["release"] or {"name": ""})["name"]))),
     )
 
 

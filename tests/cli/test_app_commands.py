@@ -82,19 +82,26 @@ def test_the_history_is_a_table_in_utc_newest_first(env: Environment, terminal: 
 
     lines = terminal.run("history", width=200).stdout.splitlines()
 
-    assert [column.strip() for column in lines[0].split("  ") if column] == [
+    assert [column.strip() for column in lines[0].split("  ") if column.strip()] == [
         "Time (UTC)",
         "Model version",
         "Workspace",
         "State",
         "Reason",
-        "Release",
+        "Target, release",
     ]
     assert [cells for line in lines[2:] if (cells := re.split(r" {2,}", line.strip())) != [""]] == [
-        [began, f"{MODEL}:21", "prod", "superseded", "version 22 was sent first"],
+        [began, f"{MODEL}:21", "prod", "superseded", "version 22 was sent first", "fraud/1"],
         [
             lines[3][:19],
-            *(f"{MODEL}:22", "prod", "started", f"route {MODEL} matches {MODEL}:22 (attempt 2)", "Release-1"),
+            *(
+                f"{MODEL}:22",
+                "prod",
+                "started",
+                f"route {MODEL} matches {MODEL}:22 (attempt 2)",
+                "fraud/1",
+                "Release-1",
+            ),
         ],
     ]
 
