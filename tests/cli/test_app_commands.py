@@ -99,8 +99,7 @@ def test_the_history_is_a_table_in_utc_newest_first(env: Environment, terminal: 
                 "prod",
                 "started",
                 f"route {MODEL} matches {MODEL}:22 (attempt 2)",
-                "fraud/1",
-                "Release-1",
+                "fraud/1, Release-1",
             ),
         ],
     ]
