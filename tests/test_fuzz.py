@@ -4,6 +4,7 @@ import json
 import math
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any
@@ -26,6 +27,7 @@ from model_release.domain.release_map import load
 from model_release.errors import AzureDevOpsError, ConfigurationError
 from model_release.store.overview import Overview
 from model_release.store.pending import LastSweep
+from model_release.web.outcome import Outcomes
 from model_release.web.records import Records
 from model_release.web.timers import Timers
 from tests.azure_devops.plans import MARKER, release_plan, run_plan
@@ -85,11 +87,16 @@ def test_a_delivery_starts_nothing_that_is_not_registered(body: str) -> None:
     assert process.azure_devops.created == []
 
 
+# Nothing is started, so no outcome is read.
+THREADS = ThreadPoolExecutor(1)
+
+
 def function_of(process: Process, name: str) -> Any:
     app = func.FunctionApp()
     overview = Overview(process.table, process.history, process.marks, process.clock)
     timers = Timers(frozenset(), LastSweep(process.table, process.clock), process.cursors, HOUR, process.clock)
-    records = Records(process.claims, process.history, overview, process.throttle, timers, process.clock, {})
+    outcomes = Outcomes(process.azure_devops, THREADS)
+    records = Records(process.claims, process.history, overview, process.throttle, timers, process.clock, {}, outcomes)
     releases.add_to(app, process.start_release, records, signs_people_in=False)
     return next(one.get_user_function() for one in app.get_functions() if one.get_function_name() == name)
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
@@ -184,12 +183,11 @@ def test_no_netrc_file_replaces_a_credential(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_proxy_of_the_environment_does_not_see_what_is_sent_to_this_machine(
-    elsewhere: Elsewhere, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    elsewhere: Elsewhere, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, elsewhere.url)
-    (tmp_path / "event.json").write_text("{}")
     with Server(lambda _: Response(status=202)) as server:
-        done = CliRunner().invoke(main, ["send", str(tmp_path / "event.json"), "--url", server.url, "--key", "a-key"])
+        done = CliRunner().invoke(main, ["send", EVENT, "--url", server.url, "--key", "a-key"])
 
     assert done.exit_code == 0, done.output
