@@ -164,6 +164,7 @@ def test_microsofts_own_worker_indexes_the_app_and_starts_releases_from_both_sch
         "missed_models": "timerTrigger",
         "model_registered": "eventGridTrigger",
         "model_version": "httpTrigger",
+        "pins": "httpTrigger",
         "releases": "httpTrigger",
         "targets": "httpTrigger",
         "unfinished_releases": "timerTrigger",

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from infra.hooks.postdeploy import FUNCTIONS
 from local.functions_host import FunctionsHost
 from local.program import functions_host
 from local.serving import Server
@@ -30,7 +31,6 @@ FAULTS = (
     "map.yaml: version: ",
     "map.yaml: routes[0].modle: unknown key",
 )
-FUNCTIONS = {"health", "missed_models", "model_registered", "model_version", "releases", "unfinished_releases"}
 
 
 @pytest.fixture
