@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from infra.hooks.libraries import PackageError, installed_uv
+from infra.hooks.postdeploy import FUNCTIONS
 from infra.hooks.prepackage import ARCHIVE, LIBRARIES, PACKAGE, app_python, archive, deployed_files
 from model_release.app import HOME
 from tests.functions_runtime import FunctionsRuntime
@@ -24,7 +25,6 @@ from tests.infra.test_locks import canonical, locked
 THIS = f"{sys.version_info[0]}.{sys.version_info[1]}"
 # This Python is not on the PATH of the tests.
 ABSENT = "3.12" if THIS == "3.14" else "3.14"
-FUNCTIONS = {"health", "missed_models", "model_registered", "model_version", "releases", "unfinished_releases"}
 
 
 @pytest.fixture
