@@ -7,6 +7,7 @@ from typing import Any
 
 from model_release.azure_devops.client import AzureDevOps
 from model_release.domain.claims import Claim
+from model_release.domain.retry import utc
 from model_release.domain.targets import Stage
 from model_release.errors import AzureDevOpsError
 
@@ -27,7 +28,7 @@ class Outcomes:
         """Return the outcome of each claim that has a release, by the key of the claim."""
         ours = sorted((one for one in claims if one.release_id), key=lambda one: one.created, reverse=True)
         if throttled_until:
-            pause = f"Azure DevOps asked for a pause until {throttled_until:%H:%M:%S} UTC"
+            pause = f"Azure DevOps asked for a pause until {utc(throttled_until)}"
             return {one.key: _unavailable(pause) for one in ours}
         reading = {
             one.key: self._threads.submit(self._azure_devops.stages, one.target, one.release_id) for one in ours[:_MOST]

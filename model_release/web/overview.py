@@ -9,7 +9,7 @@ from model_release.domain.claims import State
 from model_release.domain.history import HistoryEntry, HistoryQuery
 from model_release.store.overview import OverviewLine
 from model_release.web.advice import ADVICE
-from model_release.web.views import entry, time_text
+from model_release.web.views import entry, pin, time_text
 
 _NEEDS_A_PERSON = {state for state, advice in ADVICE.items() if advice.needs_person}
 # What a line has, the most urgent first.
@@ -71,22 +71,14 @@ def _urgency(line: OverviewLine) -> tuple[int, float, str]:
 
 
 def _target(line: OverviewLine) -> dict[str, Any]:
-    names, pin = line.last, line.pin
+    names, shown = line.last, pin(line.pin)
     return {
         "workspace": names.workspace,
         "model": names.model_version[0],
         "target": names.target,
         "attention": _attention(line) or None,
         "started": entry(line.started) if line.started else None,
-        "pin": pin
-        and {
-            "version": pin.version,
-            "since": time_text(pin.since),
-            "by": pin.by or None,
-            "by_verified": pin.by_verified,
-            "comment": pin.comment or None,
-            "waits": line.pin_waits,
-        },
+        "pin": shown and {**shown, "waits": line.pin_waits},
         "others": [entry(one) for one in sorted(line.others.values(), key=_newest_version)],
     }
 

@@ -1,7 +1,7 @@
 """Health of the timers: when they ran last, and with which result."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from model_release.domain.claims import NEVER
@@ -9,6 +9,7 @@ from model_release.domain.events import Workspace
 from model_release.store.catch_up_cursor import CatchUpCursor, CatchUpCursors
 from model_release.store.claims import Clock
 from model_release.store.pending import LastSweep
+from model_release.web.views import time_text
 
 # The sweep runs every minute.
 OLDEST_SWEEP = timedelta(minutes=10)
@@ -37,8 +38,8 @@ class Timers:
         if last is None:
             return _not_ok("no sweep has ended yet; it is due within a minute, or read the log of unfinished_releases")
         if self.clock() - last.last > OLDEST_SWEEP:
-            return _not_ok(f"the last sweep ended at {_utc(last.last)}; read the log of unfinished_releases")
-        return {"last": _utc(last.last), "attempts": last.attempts}
+            return _not_ok(f"the last sweep ended at {time_text(last.last)}; read the log of unfinished_releases")
+        return {"last": time_text(last.last), "attempts": last.attempts}
 
     def catch_up(self) -> dict[str, Any]:
         """Return when each workspace was listed last, and the problem if the list was not complete."""
@@ -62,7 +63,7 @@ class Timers:
         succeeded, is_first = cursor.succeeded, cursor.ran == NEVER
         if self.clock() - (cursor.began if is_first else succeeded) <= self.oldest_catch_up:
             return ""
-        last = "never listed completely" if succeeded == NEVER else f"last listed completely at {_utc(succeeded)}"
+        last = "never listed completely" if succeeded == NEVER else f"last listed completely at {time_text(succeeded)}"
         return f"was {last}; {cursor.problem or 'read the log of missed_models'}"
 
 
@@ -70,14 +71,10 @@ def _listed(workspace: Workspace, cursor: CatchUpCursor | None) -> dict[str, Any
     ran = cursor is not None and cursor.ran > NEVER
     return {
         "workspace": workspace.id,
-        "last": _utc(cursor.ran) if cursor and ran else None,
+        "last": time_text(cursor.ran) if cursor and ran else None,
         "problem": (cursor.problem or None) if cursor else None,
     }
 
 
 def _not_ok(error: str) -> dict[str, Any]:
     return {"ok": False, "error": error}
-
-
-def _utc(time: datetime) -> str:
-    return f"{time:%Y-%m-%dT%H:%M:%SZ}"
