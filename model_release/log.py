@@ -11,7 +11,7 @@ from typing import Any
 
 from model_release.domain.history import HistoryEntry
 from model_release.errors import ClaimLeasedError, Fault
-from model_release.text import redact, visible
+from model_release.text import safe
 
 
 class SafeLogger(logging.LoggerAdapter[logging.Logger]):
@@ -23,7 +23,7 @@ class SafeLogger(logging.LoggerAdapter[logging.Logger]):
         if self.isEnabledFor(level):
             text = str(msg) % args if args else str(msg)
             stack = "".join(traceback.format_exception(error)) if isinstance(error, BaseException) else ""
-            self.logger.log(level, "%s", visible(redact("\n".join(filter(None, [text, stack])))), **options)
+            self.logger.log(level, "%s", safe("\n".join(filter(None, [text, stack]))), **options)
 
 
 def get_logger(name: str) -> SafeLogger:

@@ -60,6 +60,11 @@ def visible(text: str) -> str:
     return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in hide_secrets(text))
 
 
+def safe(text: str) -> str:
+    """Return a text as logs and terminals show it: without credentials, and unable to control what shows it."""
+    return visible(redact(text))
+
+
 def keep_secret(name: str, value: str) -> None:
     """Hide a secret of ours in all texts from now on; a new value of the same name replaces the last one."""
     raw = value.encode()

@@ -17,7 +17,7 @@ from model_release.cli.targets import targets
 from model_release.cli.terminal import environment, show_text
 from model_release.errors import ConfigurationError, ModelReleaseError
 from model_release.log import no_lines_of_libraries
-from model_release.text import redact, visible
+from model_release.text import safe
 
 
 def _show_version(context: click.Context, _: click.Parameter, asked: bool) -> None:  # noqa: FBT001  click calls it so
@@ -37,11 +37,11 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except ConfigurationError as error:
             lines = ["Correct the settings and the release map:", *(str(fault) for fault in error.faults)]
-            raise click.ClickException(visible(redact("\n  ".join(lines)))) from error
+            raise click.ClickException(safe("\n  ".join(lines))) from error
         except ModelReleaseError as error:
-            raise click.ClickException(visible(redact(str(error)))) from error
+            raise click.ClickException(safe(str(error))) from error
         except click.ClickException as error:
-            vars(error)["message"] = visible(redact(error.message))
+            vars(error)["message"] = safe(error.message)
             raise
 
 

@@ -19,7 +19,7 @@ from model_release import app as app_module
 from model_release.azure_devops.client import AzureDevOps
 from model_release.domain.release_map import ReleaseMap
 from model_release.settings import Settings
-from model_release.text import redact, shorten, visible
+from model_release.text import safe, shorten
 
 _T = TypeVar("_T")
 
@@ -117,7 +117,7 @@ def configuration(map_path: Path | None = None) -> tuple[Settings, ReleaseMap]:
 
 def show_text(text: str = "", *, on_stderr: bool = False) -> None:
     """Print text without credentials that cannot control the terminal."""
-    click.echo(visible(redact(text)), err=on_stderr)
+    click.echo(safe(text), err=on_stderr)
 
 
 def show_json(value: Any) -> None:
@@ -135,9 +135,7 @@ def show_table(
     """Print a table that fits the terminal; cells are plain text, and `styles` maps the text of a cell to its style."""
     table = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for row in rows:
-        table.add_row(
-            *(Text(visible(redact(cell)), style=(styles or {}).get(cell, ""), overflow="fold") for cell in row)
-        )
+        table.add_row(*(Text(safe(cell), style=(styles or {}).get(cell, ""), overflow="fold") for cell in row))
     Console(highlight=False, stderr=on_stderr).print(table)
 
 
