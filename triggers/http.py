@@ -79,21 +79,12 @@ def is_asked(request: func.HttpRequest, name: str) -> bool:
     return bool(given == "yes")
 
 
-def is_foreign(request: func.HttpRequest) -> bool:
-    """Whether a page of another site sent this request; programs other than browsers send neither header.
-
-    https://developer.mozilla.org/docs/Web/HTTP/Reference/Headers/Sec-Fetch-Site
-    """
-    site, sender = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
-    foreign_site = bool(site) and site not in ("same-origin", "none")
-    return foreign_site or (bool(sender) and origin(sender) != origin(request.url))
-
-
 def body(request: func.HttpRequest) -> dict[str, str]:
-    """Read the fields of a form or of a JSON object; raises HttpError.
+    """Read the fields of a form or of a JSON object; raises HttpError, also if a page of another site sent them.
 
     The host passes on a body in chunks as an empty one.
     """
+    _refuse_foreign(request)
     kind = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     content = request.get_body()
     if not content:
@@ -107,6 +98,17 @@ def body(request: func.HttpRequest) -> dict[str, str]:
         return dict(parse_qsl(text))
     except (ValueError, AttributeError, RecursionError) as error:
         raise HttpError(400, "the body is not a form or a JSON object") from error
+
+
+def _refuse_foreign(request: func.HttpRequest) -> None:
+    """Raise HttpError if a page of another site sent this request; programs other than browsers send neither header.
+
+    https://developer.mozilla.org/docs/Web/HTTP/Reference/Headers/Sec-Fetch-Site
+    """
+    site, sender = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
+    foreign_site = site and site not in ("same-origin", "none")
+    if foreign_site or (sender and origin(sender) != origin(request.url)):
+        raise HttpError(403, "a page of another site sent this request")
 
 
 def by_hand(request: func.HttpRequest, asked: Mapping[str, str], *, signs_people_in: bool) -> ByHand:

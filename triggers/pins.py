@@ -18,7 +18,6 @@ from triggers.http import (
     answered,
     body,
     by_hand,
-    is_foreign,
     json_answer,
     link,
     problems_of,
@@ -60,8 +59,6 @@ def _lines(req: func.HttpRequest, asked: Mapping[str, str], sweep: Sweep) -> lis
 
 
 def _steer(req: func.HttpRequest, sweep: Sweep, *, signs_people_in: bool) -> func.HttpResponse:
-    if is_foreign(req):
-        raise HttpError(403, "a page of another site sent this request")
     asked = body(req)
     who = by_hand(req, asked, signs_people_in=signs_people_in)
     if problems := _problems(asked) + problems_of(who, least=1):

@@ -21,7 +21,6 @@ from triggers.http import (
     body,
     by_hand,
     is_asked,
-    is_foreign,
     json_answer,
     link,
     page,
@@ -162,8 +161,6 @@ def _acts(details: list[ModelVersionDetail], records: Records) -> list[str]:
 def _start(
     req: func.HttpRequest, start_release: StartRelease, records: Records, *, signs_people_in: bool
 ) -> func.HttpResponse:
-    if is_foreign(req):
-        raise HttpError(403, "a page of another site sent this request")
     asked = body(req)
     details = read_details(req, start_release, records) or unrecorded(req, start_release)
     if len(details) > 1:
