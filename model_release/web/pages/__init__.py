@@ -33,7 +33,8 @@ HEADERS = {
     "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
     "Vary": "Accept",
-    # Going back shows the same form with the same idempotency key, so that sending it again starts nothing.
+    # Without a key in the address, going back shows the same form with the same idempotency key: sent again, it starts
+    # nothing.
     "Cache-Control": "private, no-cache",
 }
 # A sign for each state: many people cannot distinguish colours.
