@@ -83,9 +83,9 @@ def status_words(status: Any) -> str:
     return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", shorten(str(status or "unknown"))).lower()
 
 
-def approval(person: Any, status: Any) -> Approval:
-    """Read the answer of a person or group."""
-    return Approval(shorten(str(getattr(person, "display_name", None) or "unknown")), status_words(status))
+def approval(name: str | None, status: Any) -> Approval:
+    """Read the answer of the person or group with this name."""
+    return Approval(shorten(name or "unknown"), status_words(status))
 
 
 def _is_below(url: str, organization: str) -> bool:

@@ -7,7 +7,7 @@ from operator import attrgetter
 from typing import Any
 from urllib.parse import quote
 
-from model_release.azure_devops.answers import created, status_words
+from model_release.azure_devops.answers import approval, created, status_words
 from model_release.azure_devops.pipeline_request import (
     STAGES_FIX,
     Pipeline,
@@ -175,7 +175,7 @@ class PipelineTargets:
 
 def _approval(step: dict[str, Any]) -> Approval:
     person = step.get("actualApprover") or step.get("assignedApprover") or {}
-    return Approval(shorten(person.get("displayName") or "unknown"), status_words(step.get("status")))
+    return approval(person.get("displayName"), step.get("status"))
 
 
 def _parameters_in(run: Any) -> dict[str, Any] | None:

@@ -200,7 +200,7 @@ class ReleaseTargets:
 
 def _stage(environment: Any) -> Stage:
     approvals = [
-        approval(one.approved_by or one.approver, one.status)
+        approval(getattr(one.approved_by or one.approver, "display_name", None), one.status)
         for one in [*(environment.pre_deploy_approvals or []), *(environment.post_deploy_approvals or [])]
         if not one.is_automated
     ]
