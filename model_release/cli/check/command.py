@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import click
+from azure.core.credentials import TokenCredential
 from azure.core.exceptions import ClientAuthenticationError
 
 from model_release import app as app_module
@@ -73,12 +74,12 @@ def _findings(
     settings, release_map = _configuration(map_path, url)
     workspaces = None if map_path and url else settings.workspaces | settings.registries
     seconds, client_id = settings.timeout.total_seconds(), settings.storage.client_id
+    credential = app_module.LazyCredential(client_id)
     azure_devops = connect(settings.azure_devops_url, settings.azure_devops_pat, client_id, seconds)
     yield from check_map(release_map, workspaces)
     yield from check_azure_devops(release_map, azure_devops, workspaces or ())
     if identity:
-        yield from _check_identity(identity, settings, release_map, azure_devops)
-    credential = app_module.LazyCredential(client_id)
+        yield from _check_identity(identity, settings, release_map, azure_devops, credential)
     if workspaces is not None:
         azure_ml = AzureMl(credential, endpoint=settings.resource_manager_url)
         yield from check_azure_ml(azure_ml, workspaces, settings.catch_up_schedule, confirm=settings.confirm_models)
@@ -88,9 +89,9 @@ def _findings(
 
 
 def _check_identity(
-    identity: str, settings: Settings, release_map: ReleaseMap, azure_devops: AzureDevOps
+    identity: str, settings: Settings, release_map: ReleaseMap, azure_devops: AzureDevOps, credential: TokenCredential
 ) -> Iterator[Finding]:
-    sign_in = app_module.sign_in(settings.azure_devops_pat, app_module.LazyCredential(settings.storage.client_id))
+    sign_in = app_module.sign_in(settings.azure_devops_pat, credential)
     try:
         addresses = Addresses.of(settings.azure_devops_url)
         session = addresses.session()
