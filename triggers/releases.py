@@ -153,9 +153,8 @@ def _acts(details: list[ModelVersionDetail], records: Records) -> list[str]:
     """Return what persons did with a model version lately, apart from starts."""
     registered = details[0].registered
     query = HistoryQuery(model=registered.model, since=records.clock() - _LATELY, limit=1000)
-    subject = f"models/{registered.model}:{registered.version}"
     entries = records.history.page(query).entries
-    return [entry.reason for entry in entries if entry.subject == subject and not entry.attempt]
+    return [entry.reason for entry in entries if entry.subject == registered.subject and not entry.attempt]
 
 
 def _start(

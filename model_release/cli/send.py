@@ -90,7 +90,7 @@ def _decided(app: AppClient, event: dict[str, Any]) -> dict[str, Any]:
     filters = {}
     try:
         registered = parse(json.dumps(event))
-        subject, source = f"models/{registered.model}:{registered.version}", registered.workspace.id
+        subject, source = registered.subject, registered.workspace.id
         filters["model"] = registered.model
     except EventError as error:
         subject, source = error.subject, ""
