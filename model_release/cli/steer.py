@@ -1,5 +1,7 @@
 """The commands `pin`, `unpin` and `set-mark-back`."""
 
+from collections.abc import Callable
+
 import click
 
 from model_release.cli.app import (
@@ -23,16 +25,18 @@ from model_release.cli.terminal import as_json, url_option
 _model_argument = click.argument("model")
 
 
+def _steering_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that all three commands have."""
+    for option in reversed(
+        (comment_option, by_option, workspace_option, target_option, yes_option, url_option, key_option, as_json)
+    ):
+        command = option(command)
+    return command
+
+
 @click.command()
 @_model_argument
-@comment_option
-@by_option
-@workspace_option
-@target_option
-@yes_option
-@url_option
-@key_option
-@as_json
+@_steering_options
 def pin(
     *,
     model: str,
@@ -61,14 +65,7 @@ def pin(
 @click.command()
 @_model_argument
 @click.option("--keep", is_flag=True, help="Start none of the versions that are held; they are superseded.")
-@comment_option
-@by_option
-@workspace_option
-@target_option
-@yes_option
-@url_option
-@key_option
-@as_json
+@_steering_options
 def unpin(
     *,
     model: str,
@@ -96,14 +93,7 @@ def unpin(
 
 @click.command("set-mark-back")
 @model_version_argument
-@comment_option
-@by_option
-@workspace_option
-@target_option
-@yes_option
-@url_option
-@key_option
-@as_json
+@_steering_options
 def set_mark_back(
     *,
     model_version: tuple[str, str],
