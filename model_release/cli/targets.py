@@ -30,10 +30,10 @@ def targets(*, pinned: bool, rebuild: bool, url: str, key: str | None, as_json: 
     app = AppClient(url, key)
     if rebuild:
         show_text(f"{app.rebuild_targets()} targets were built again.", on_stderr=True)
-    found = app.targets(**filters, pinned="yes" if pinned else None, limit=_PAGE)
-    page = found
+    filters["pinned"] = "yes" if pinned else None
+    page = found = app.targets(**filters, limit=_PAGE)
     while page["continuation"]:
-        page = app.targets(**filters, pinned="yes" if pinned else None, limit=_PAGE, continuation=page["continuation"])
+        page = app.targets(**filters, limit=_PAGE, continuation=page["continuation"])
         found["targets"] += page["targets"]
     if as_json:
         show_json(found | {"continuation": None})
@@ -41,8 +41,7 @@ def targets(*, pinned: bool, rebuild: bool, url: str, key: str | None, as_json: 
         rows = [row for target in found["targets"] for row in _rows(target)]
         show_table(("Model", "Target", "Started last", "Since (UTC)", "By", "Version", "State", "Reason"), rows, STYLES)
     else:
-        is_filtered = pinned or any(filters.values())
-        show_text("No target matches." if is_filtered else "Nothing was started.", on_stderr=True)
+        show_text("No target matches." if any(filters.values()) else "Nothing was started.", on_stderr=True)
 
 
 def _rows(target: dict[str, Any]) -> list[tuple[str, ...]]:
