@@ -67,6 +67,8 @@ def safe(text: str) -> str:
 
 def keep_secret(name: str, value: str) -> None:
     """Hide a secret of ours in all texts from now on; a new value of the same name replaces the last one."""
+    if value in _secrets.get(name, ()):
+        return
     raw = value.encode()
     coded = [base64.b64encode(text).decode() for text in (raw, b":" + raw)]
     forms = {value, quote(value, safe=""), quote_plus(value), json.dumps(value)[1:-1], *coded}
