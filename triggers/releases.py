@@ -89,7 +89,7 @@ def _model_version(req: func.HttpRequest, start_release: StartRelease, records: 
     if is_asked(req, "outcome"):
         _add_outcomes(details, found, records)
     if wants_json(req):
-        until = records.throttled_until()
+        until = records.throttle.pause_until()
         return json_answer({"model_versions": details, "throttled_until": until and views.time_text(until)})
     for detail in details:
         detail["workspace_name"] = detail["workspace"].rpartition("/")[2]
@@ -143,7 +143,7 @@ def _lines(detail: ModelVersionDetail, start_release: StartRelease) -> views.Lin
 
 def _add_outcomes(details: list[dict[str, Any]], found: list[ModelVersionDetail], records: Records) -> None:
     claims = [claim for detail in found for claim in detail.recorded.claims]
-    outcomes = records.outcomes.read(claims, records.throttled_until())
+    outcomes = records.outcomes.read(claims, records.throttle.pause_until())
     for detail in details:
         for claim in detail["claims"]:
             claim["outcome"] = outcomes.get(claim["claim"])

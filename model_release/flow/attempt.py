@@ -90,7 +90,7 @@ class Attempts:
 
     def read_ahead(self, target: Target) -> None:
         """Begin to read the target, unless Azure DevOps asked for a pause."""
-        self.azure_devops.read_ahead(target, lambda: self.throttle.throttled_until() <= self.clock())
+        self.azure_devops.read_ahead(target, lambda: not self.throttle.pause_until())
 
     def wait(self, result: AttemptResult, until: datetime) -> bool:
         """Wait for the next attempt of a claim that waits, if it is due until then; return whether it is."""
@@ -162,8 +162,7 @@ class Attempts:
         return AttemptResult(State.WAITING, throttling(until), until, unavailable=True) if until else attempt
 
     def _throttled_until(self, attempt: OpenAttempt) -> datetime | None:
-        until = self.throttle.throttled_until()
-        return until if until > self.clock() and not attempt.despite_throttle else None
+        return None if attempt.despite_throttle else self.throttle.pause_until()
 
     def _routed(self, attempt: OpenAttempt) -> Guarded:
         """Select the plan for the claim's target; without one, the claim is withdrawn for what the map plans now."""

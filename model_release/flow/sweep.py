@@ -72,7 +72,7 @@ class Sweep:
     def _run(self) -> list[HistoryEntry]:
         now = self.clock()
         until = now + min(SWEEP_TIME, self.lease / 3)
-        due = [] if self.throttle.throttled_until() > now else self.pending.due()
+        due = [] if self.throttle.pause_until() else self.pending.due()
         entries = self._attempt_all(due, until)
         self._bring_up_to_date()
         left = self.pending.count()
@@ -122,7 +122,7 @@ class Sweep:
         ended: list[HistoryEntry | Exception] = []
         for due in line:
             # Where the throttle begins or ends here, no version may pass another one.
-            if availability.is_unavailable or self.clock() >= until or self.throttle.throttled_until() > self.clock():
+            if availability.is_unavailable or self.clock() >= until or self.throttle.pause_until():
                 break
             try:
                 entries = self._take_up(due, has_turn=due.has_order and len(line) > 1)

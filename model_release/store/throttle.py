@@ -60,6 +60,11 @@ class Throttle:
             self._remembered = (now, until)
         return until
 
+    def pause_until(self) -> datetime | None:
+        """Return when the pause ends; None without one."""
+        until = self.throttled_until()
+        return until if until > self._clock() else None
+
     def _is_old(self, read: datetime) -> bool:
         return self._clock() - read > _REMEMBERED_FOR
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from model_release.store.claims import Claims, Clock
@@ -27,12 +26,7 @@ class Records:
     versions: Mapping[str, str]
     outcomes: Outcomes
 
-    def throttled_until(self) -> datetime | None:
-        """Return until when Azure DevOps asked for a pause, None without one."""
-        until = self.throttle.throttled_until()
-        return until if until > self.clock() else None
-
     def attention(self) -> dict[str, Any]:
         """Count what needs attention: on the lines, in Azure DevOps, and of the timers."""
         problems = [found["error"] for found in (self.timers.sweep(), self.timers.catch_up()) if "error" in found]
-        return views.attention(self.overview.read(), self.throttled_until(), problems)
+        return views.attention(self.overview.read(), self.throttle.pause_until(), problems)
