@@ -1,18 +1,12 @@
 """Microsoft's Node client, which nobody here wrote, works with the local Azure DevOps."""
 
-import json
-import os
-import subprocess
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from local import azurite
 from local.azure_devops import sample
 from local.serving import Server
-
-SCRIPT = Path(__file__).parent / "node_client.js"
+from tests.local import node_script
 
 
 @pytest.fixture(scope="module")
@@ -21,16 +15,7 @@ def read() -> dict[str, Any]:
     azure_devops = sample()
     azure_devops.pipelines.change(1, stages=["Test", "Production"])
     with Server(azure_devops) as server:
-        done = subprocess.run(
-            [azurite.node(azurite.PLACE / "node_modules/azure-devops-node-api"), str(SCRIPT), f"{server.url}/contoso"],
-            env=os.environ | {"NODE_PATH": str(azurite.PLACE / "node_modules")},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-    assert done.returncode == 0, done.stderr
-    return dict(json.loads(done.stdout))
+        return node_script.run("node_client.js", "azure-devops-node-api", f"{server.url}/contoso")
 
 
 def test_the_node_client_reads_definitions_and_artifact_versions(read: dict[str, Any]) -> None:

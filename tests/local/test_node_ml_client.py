@@ -1,20 +1,15 @@
 """Microsoft's Node client, which nobody here wrote, reads the local Azure ML."""
 
-import json
-import os
-import subprocess
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from local import azurite
 from local.azure_ml import AzureMl
 from local.demo import WORKSPACE
 from local.serving import Server
+from tests.local import node_script
 
-SCRIPT = Path(__file__).parent / "node_ml_client.js"
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -28,18 +23,9 @@ def read() -> dict[str, Any]:
     azure_ml.add_version(WORKSPACE, "old", "1", created=START)
     azure_ml.archive(WORKSPACE, "old")
     _, _, subscription, _, group, *_, workspace = WORKSPACE.split("/")
-    node = azurite.node(azurite.PLACE / "node_modules/@azure/arm-machinelearning")
+    package = "@azure/arm-machinelearning"
     with Server(azure_ml) as server:
-        done = subprocess.run(
-            [node, str(SCRIPT), server.url, subscription, group, workspace],
-            env=os.environ | {"NODE_PATH": str(azurite.PLACE / "node_modules")},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-    assert done.returncode == 0, done.stderr
-    return dict(json.loads(done.stdout))
+        return node_script.run("node_ml_client.js", package, server.url, subscription, group, workspace)
 
 
 def test_the_node_client_reads_containers_with_their_newest_and_next_version(read: dict[str, Any]) -> None:
