@@ -8,9 +8,8 @@ from datetime import timedelta
 
 from azure.core.exceptions import AzureError
 from azure.data.tables import TableEntity
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import invariant, precondition, rule
 
 from model_release.domain.claims import State, marker_of
 from model_release.domain.events import Workspace
@@ -18,7 +17,7 @@ from model_release.domain.history import ByHand, HistoryQuery
 from model_release.errors import AzureDevOpsError, ClaimLeasedError
 from model_release.flow.steer import pin_what_is_out, read_lines, unpin
 from tests.environment import WORKSPACE, Size
-from tests.flow.test_promises import PLAN, Existing, Killed, Process, Promises, Script
+from tests.flow.test_promises import PLAN, Existing, Killed, Process, Promises, Script, examine
 
 OURS = Workspace.parse(WORKSPACE)
 TEN_MINUTES = timedelta(minutes=10)
@@ -114,15 +113,4 @@ class PinnedPromises(Promises):
 
 
 def test_nothing_passes_a_pinned_version_whatever_fails(size: Size) -> None:
-    run_state_machine_as_test(
-        PinnedPromises,
-        settings=settings(
-            max_examples=size(15, 2_000),
-            stateful_step_count=25,
-            deadline=None,
-            derandomize=True,
-            database=None,
-            phases=[Phase.generate, Phase.shrink],
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+    examine(PinnedPromises, size(15, 2_000))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -566,22 +566,31 @@ class Promises(RuleBasedStateMachine):
         return [one.version for one in self.azure_devops.created if one.target.definition == order]
 
 
-@pytest.mark.parametrize(("newest", "every"), [("release", "pipeline"), ("pipeline", "release")])
-def test_exactly_once_never_lost_never_backwards(
-    newest: TargetKind, every: TargetKind, size: Size, azure_ml: ServedAzureMl
+def examine(
+    machine: Callable[[], RuleBasedStateMachine],
+    examples: int,
+    phases: Sequence[Phase] = (Phase.generate, Phase.shrink),
 ) -> None:
+    """Run the same examples of a state machine each time."""
     run_state_machine_as_test(
-        partial(Promises, newest, every, azure_ml),
+        machine,
         settings=settings(
-            max_examples=size(25, 3_000),
+            max_examples=examples,
             stateful_step_count=25,
             deadline=None,
             derandomize=True,
             database=None,
-            phases=[Phase.generate, Phase.shrink],
+            phases=phases,
             suppress_health_check=list(HealthCheck),
         ),
     )
+
+
+@pytest.mark.parametrize(("newest", "every"), [("release", "pipeline"), ("pipeline", "release")])
+def test_exactly_once_never_lost_never_backwards(
+    newest: TargetKind, every: TargetKind, size: Size, azure_ml: ServedAzureMl
+) -> None:
+    examine(partial(Promises, newest, every, azure_ml), size(25, 3_000))
 
 
 @pytest.mark.parametrize("first", [None, Answer.LOST, Answer.REFUSED])

@@ -51,8 +51,7 @@ def _proof(_: str) -> bool:
 
 def _state_machine(_: str) -> bool:
     """Run the state machine with few examples, and trouble at each moment of an attempt."""
-    from hypothesis import HealthCheck, Phase, settings  # noqa: PLC0415
-    from hypothesis.stateful import run_state_machine_as_test  # noqa: PLC0415
+    from hypothesis import Phase  # noqa: PLC0415
 
     from tests.flow import test_promises as promises  # noqa: PLC0415
 
@@ -61,18 +60,7 @@ def _state_machine(_: str) -> bool:
     for first in (answer.LOST, answer.REFUSED):
         promises.test_the_promises_hold_at_each_moment(answer.CREATED, trouble.KILLED, first)
     promises.test_the_promises_hold_at_each_moment(answer.LATE, trouble.OVERTAKEN, None)
-    run_state_machine_as_test(
-        promises.Promises,
-        settings=settings(
-            max_examples=_EXAMPLES,
-            stateful_step_count=25,
-            deadline=None,
-            derandomize=True,
-            database=None,
-            phases=[Phase.generate],
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+    promises.examine(promises.Promises, _EXAMPLES, [Phase.generate])
     return True
 
 
