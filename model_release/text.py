@@ -1,8 +1,13 @@
-"""Foreign text, made safe: in a message (`shorten`), in a record (`as_reason`), and where it is shown (`visible`)."""
+"""Foreign text, made safe: in a message (`shorten`), in a record (`as_reason`), and where it is shown (`visible`).
+
+The texts of an event are kept whole, and compressed (`compress`).
+"""
 
 import base64
+import bz2
 import json
 import re
+import zlib
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from urllib.parse import quote, quote_plus
@@ -24,6 +29,9 @@ _CREDENTIALS = re.compile(
     |\beyJ[\w-]{4,}\.[\w-]{4,}\.[\w-]*""",
     re.IGNORECASE | re.VERBOSE,
 )
+# From here on bzip2 needs fewer bytes than zlib, also for text in which nothing repeats.
+_LONG_TEXT = 64_000
+_BZIP2 = b"BZh"
 _secrets: dict[str, frozenset[str]] = {}
 _NO_ANSWER = "no answer in time"
 # Of the standard library, urllib3 and requests. The first name that occurs decides.
@@ -53,6 +61,18 @@ def shorten(value: object) -> str:
 def as_reason(text: str) -> str:
     """Return a text as records keep it: without credentials, at most 4,000 characters, all of them printable."""
     return _printable(redact(text)[:_MOST_REASON_CHARACTERS])
+
+
+def compress(text: str) -> bytes:
+    """Compress a text."""
+    encoded = text.encode()
+    return bz2.compress(encoded) if len(encoded) > _LONG_TEXT else zlib.compress(encoded)
+
+
+def decompress(compressed: bytes) -> str:
+    """Return the text that was compressed; what follows its end is ignored."""
+    one = bz2.BZ2Decompressor() if compressed.startswith(_BZIP2) else zlib.decompressobj()
+    return one.decompress(compressed).decode()
 
 
 def visible(text: str) -> str:

@@ -3,7 +3,6 @@
 The event of a row is compressed, in as many binary properties as it needs: `event0`, `event1`, ….
 """
 
-import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import cached_property
@@ -13,6 +12,8 @@ from typing import Any
 from azure.core import MatchConditions
 from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
 from azure.data.tables import TableClient, TableEntity, TableTransactionError, UpdateMode
+
+from model_release.text import compress, decompress
 
 TABLE_NAME = "modelreleases"
 # A property holds 64 KiB, of which this is a little less.
@@ -106,7 +107,7 @@ def split(values: Mapping[str, Any]) -> dict[str, Any]:
     """Replace the event among the values of a row, if it is one of them, by its parts."""
     row = dict(values)
     if _EVENT in row:
-        compressed = zlib.compress(row.pop(_EVENT).encode())
+        compressed = compress(row.pop(_EVENT))
         starts = range(0, len(compressed), PART_BYTES)
         row |= {f"{_EVENT}{number}": compressed[at : at + PART_BYTES] for number, at in enumerate(starts)}
     return row
@@ -116,4 +117,4 @@ def join(row: Mapping[str, Any]) -> str:
     """Return the event of a row."""
     names = takewhile(row.__contains__, (f"{_EVENT}{number}" for number in count()))
     # The parts of a longer event, which this one replaced, may follow; the end of the compressed text is known.
-    return zlib.decompressobj().decompress(b"".join(row[name] for name in names)).decode()
+    return decompress(b"".join(row[name] for name in names))

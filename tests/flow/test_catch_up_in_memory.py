@@ -450,15 +450,15 @@ def test_a_version_that_another_worker_processes_is_listed_again(process: Proces
 
 def test_a_version_that_cannot_be_released_is_reported(process: Process, azure_ml: AzureMl, caplog: Any) -> None:
     began(process)
-    azure_ml.register("20", NOON, text=incompressible(1_250_000))
+    azure_ml.register("20", NOON, text=incompressible(1_350_000))
     azure_ml.register("21", NOON)
 
     assert run(process, azure_ml) == ["21"]
 
     (warning,) = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert re.fullmatch(
-        r"churn:20 cannot be released: the event has 1,250,\d{3} bytes, 9\d\d,\d{3} after compression; "
-        "the limit is 896,000",
+        r"churn:20 cannot be released: the event has 1,350,\d{3} bytes, 1,0\d\d,\d{3} after compression; "
+        "the limit is 960,000",
         warning,
     )
     assert read(process).complete == NOON

@@ -86,7 +86,7 @@ def test_a_model_without_a_route_is_recorded_with_the_reason(env: Environment) -
         ),
         ("no JSON", "the event is not JSON"),
         ("[]", "the event is not a JSON object"),
-        (event(ModelTags={"big": incompressible(1_250_000)}), "after compression; the limit is 896,000"),
+        (event(ModelTags={"big": incompressible(1_350_000)}), "after compression; the limit is 960,000"),
         (event(model="../other"), "the model name is '../other'; expected up to 255 letters"),
         (event(model="a'b or 1 eq 1"), "expected up to 255 letters"),
         (event(model="name\u202e\u0000"), "expected up to 255 letters"),

@@ -11,17 +11,27 @@ from model_release.domain.events import parse
 from tests.environment import Environment, event, sample_event
 from tests.in_memory import incompressible
 
-KINDS = ("one value", "many values", "emoji")
+KINDS = ("one value", "many values", "emoji", "any characters")
+# Of all mixtures of characters, this one has the most information in each byte of UTF-8.
+ANY_CHARACTERS = {0.809: (0x21, 0x7F), 0.145: (0x80, 0x800), 0.040: (0x800, 0xD800), 0.006: (0x10000, 0x110000)}
 
 
 def tags(kind: str, length: int) -> dict[str, str]:
     """Return tags of so many bytes that compress badly."""
     if kind == "emoji":
         return {"text": "".join(map(chr, random.Random(0).choices(range(0x1F300, 0x1F650), k=length // 4)))}
+    if kind == "any characters":
+        return {"text": any_characters(length)}
     text = incompressible(length)
     if kind == "one value":
         return {"text": text}
     return {text[at : at + 20]: text[at + 20 : at + 100] for at in range(0, length, 100)}
+
+
+def any_characters(length: int) -> str:
+    shuffled, ranges = random.Random(0), tuple(ANY_CHARACTERS.values())
+    text = "".join(chr(shuffled.randrange(*one)) for one in shuffled.choices(ranges, tuple(ANY_CHARACTERS), k=length))
+    return text.encode()[:length].decode(errors="ignore")
 
 
 def large(length: int, kind: str = "one value", **data: object) -> str:
