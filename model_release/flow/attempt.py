@@ -206,8 +206,8 @@ class Attempts:
         if obstacle.sent:
             manually = " manually" if obstacle.manually else " first"
             return AttemptResult(State.SUPERSEDED, f"version {obstacle.sent} was sent{manually}")
-        if obstacle.in_flight:
-            reason = f"version {obstacle.in_flight} is still being created"
+        if version := obstacle.in_flight or obstacle.first:
+            reason = f"version {version} is {'still being created' if obstacle.in_flight else 'started first'}"
             return AttemptResult(State.WAITING, reason, self.clock() + SOON)
         return kept_back(attempt.claim, obstacle.pin, self.clock())
 

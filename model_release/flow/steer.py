@@ -81,7 +81,7 @@ def unpin(line: LineNow, by_hand: ByHand, sweep: Sweep, *, keep: bool) -> list[H
             recorder.pending.put(claim, recorder.clock())
     # Written before, so that it is never unknown who removed the pin.
     entry = log_entry(recorder.note(_of_pin(line, pin), f"pin of {pin.version} removed by {why}", by_hand))
-    if not recorder.marks.remove_pin(*at, pin):
+    if not recorder.marks.remove_pin(*at, pin, "" if keep else _newest_registered(line)):
         other = recorder.marks.pin(*at)
         raise RefusedError(pinned(other) if other else "the pin has changed", "read it again")
     if not keep:
@@ -162,6 +162,12 @@ def _line(claims: Sequence[Claim], pin: Pin | None) -> LineNow:
         is_kept=pin is not None and (not pin.start or any(claim.row == pin.start for claim in started)),
         pending=tuple(claim for claim in claims if not claim.state.final),
     )
+
+
+def _newest_registered(line: LineNow) -> str:
+    """Return the row of the newest claim that is pending, if its version has an order and no person started it."""
+    ordered = [one for one in line.pending if one.newest_only and one.version.isdecimal() and not one.idempotency_key]
+    return max(ordered, key=lambda claim: int(claim.version)).row if ordered else ""
 
 
 def _of_pin(line: LineNow, pin: Pin) -> Claim:

@@ -5,6 +5,7 @@
 | `claim HASH MODEL` | `TARGET` | version, and the row of the claim that brought it |
 | | | the row of the claim that may have a request in flight, and until when |
 | | | the pin: version, the row of the claim of its start, who set it, when and why |
+| | the row of the claim that is started first since a pin was removed |
 
 A claim writes itself into the mark before its request is sent. The write is conditional and follows a read of the claim
 in the mark, so at most one request is in flight. The version only grows, and so does the time of one claim. A target
@@ -37,12 +38,16 @@ class Pin:
 
 @dataclass(frozen=True)
 class Mark:
-    """A high-water mark; `brought_by` and `in_flight` are rows of claims, `version` is empty if none was sent."""
+    """A high-water mark; `brought_by`, `in_flight` and `first` are rows of claims, `version` is empty if none was sent.
+
+    No registered version that is older than that of `first` is sent while `first` is pending, unless it was refused.
+    """
 
     version: str = ""
     brought_by: str = ""
     in_flight: str = ""
     in_flight_until: datetime = NEVER
+    first: str = ""
     pin: Pin | None = None
     etag: str = ""
 
@@ -52,13 +57,13 @@ class Mark:
         return int(self.version) if self.version else -1
 
 
-_VALUES = ("version", "brought_by", "in_flight", "in_flight_until")
+_VALUES = ("version", "brought_by", "in_flight", "in_flight_until", "first")
 _PIN = tuple(field.name for field in fields(Pin))
 
 
 @dataclass(frozen=True)
 class Obstacle:
-    """What keeps a version from being sent: a version that was sent before, one that is in flight, or else a pin.
+    """What keeps a version from being sent: one that was sent before, is in flight, or is started first, or a pin.
 
     `brought_by` is the row of the claim of the version that was sent. A start with a pin that was removed has an
     obstacle without any of them.
@@ -66,6 +71,7 @@ class Obstacle:
 
     sent: str = ""
     in_flight: str = ""
+    first: str = ""
     manually: bool = False
     brought_by: str = ""
     pin: Pin | None = None
@@ -121,11 +127,15 @@ class HighWaterMarks:
             with suppress(ResourceExistsError, ResourceModifiedError):
                 self._save(partition, target_digest, mark, **_pin_values(pin))
 
-    def remove_pin(self, partition: str, target_digest: str, pin: Pin) -> bool:
-        """Remove this pin; return whether the line has no pin now: another person may have set another one."""
+    def remove_pin(self, partition: str, target_digest: str, pin: Pin, first: str = "") -> bool:
+        """Remove this pin; return whether the line has no pin now: another person may have set another one.
+
+        `first` is the row of the claim that is started next: without it, an attempt of an older version that begins
+        at this moment would be sent before it.
+        """
         while (mark := self._read(partition, target_digest)).pin == pin:
             with suppress(ResourceModifiedError):
-                self._save(partition, target_digest, mark, pin_version="")
+                self._save(partition, target_digest, mark, pin_version="", first=first)
         return mark.pin is None
 
     def set_back(self, claim: Claim) -> None:
@@ -156,7 +166,14 @@ class HighWaterMarks:
             # Its release may exist, also if its request is not in flight any more: the next search for it decides.
             if other.in_flight(now) or (is_same_by_hand and other.state.may_be_created):
                 return Obstacle(in_flight=other.version)
-        return None
+        return None if by_hand else self._started_first(mark, claim)
+
+    def _started_first(self, mark: Mark, claim: Claim) -> Obstacle | None:
+        if mark.first in ("", claim.row):
+            return None
+        first = self._claims.get(claim.partition, mark.first)
+        is_over = first.state.final or first.state is State.REFUSED or int(first.version) < int(claim.version)
+        return None if is_over else Obstacle(first=first.version)
 
     def _kept_back(self, pin: Pin | None, claim: Claim) -> Obstacle | None:
         if claim.pins or pin is None:
@@ -192,7 +209,7 @@ class HighWaterMarks:
 def _advanced(mark: Mark, claim: Claim, gone: str) -> Mark:
     new = replace(mark, in_flight=claim.row, in_flight_until=claim.in_flight_until)
     if mark.number < int(claim.version) or mark.version == gone:
-        new = replace(new, version=claim.version, brought_by=claim.row)
+        new = replace(new, version=claim.version, brought_by=claim.row, first="")
     if mark.in_flight == claim.row:
         new = replace(new, in_flight_until=max(mark.in_flight_until, claim.in_flight_until))
     return new

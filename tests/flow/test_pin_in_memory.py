@@ -381,6 +381,26 @@ def test_what_was_held_is_taken_up_within_a_minute_if_the_process_dies_after_the
     assert states(process)["21"] == "superseded"
 
 
+def test_an_attempt_of_an_older_version_does_not_pass_the_newest_when_the_pin_is_removed(
+    process: Process,
+) -> None:
+    registered(process, "20")
+    start(process, "20")
+    for version in ("21", "22"):
+        registered(process, version)
+    older, seen = process.claims.get(PARTITION, claim_row("21", DIGEST)), line(process)
+    process.fail("before query_entities", OSError("killed"))
+    with pytest.raises(OSError, match="killed"):
+        unpin(seen, BOB, process.sweep, keep=False)
+
+    (entry,) = process.start_release.resume(older)
+
+    assert (entry.state, entry.reason) == (State.WAITING, "version 22 is started first")
+    a_minute_later(process)
+    assert process.azure_devops.versions == ["20", "20", "22"]
+    assert states(process)["21"] == "superseded"
+
+
 @pytest.mark.parametrize(("order", "released"), [("newest", ["22"]), ("every", ["20", "21", "22"])])
 def test_what_waits_is_released_newest_first_or_with_order_every_oldest_first(order: str, released: list[str]) -> None:
     for seed in range(200):

@@ -38,6 +38,7 @@ def test_the_first_claim_writes_the_mark(process: Process) -> None:
         "brought_by": claim.row,
         "in_flight": claim.row,
         "in_flight_until": claim.in_flight_until,
+        "first": "",
     }
 
 
@@ -126,6 +127,7 @@ def test_a_start_by_hand_passes_a_newer_mark_and_does_not_lower_it(process: Proc
         "brought_by": newer.row,
         "in_flight": by_hand.row,
         "in_flight_until": by_hand.in_flight_until,
+        "first": "",
     }
     assert process.marks.advance(process.inserted("22")) == Obstacle(in_flight="20")
 
@@ -315,6 +317,7 @@ def test_the_mark_is_set_back_to_an_older_version(process: Process) -> None:
         "brought_by": older.row,
         "in_flight": newer.row,
         "in_flight_until": newer.in_flight_until,
+        "first": "",
     }
     assert Process(shares=process).marks.advance(process.inserted("21")) is None
 
@@ -406,6 +409,32 @@ def test_only_the_pin_that_a_person_saw_is_removed(process: Process) -> None:
     assert process.marks.pin(PARTITION, DIGEST) == A_PIN
     assert process.marks.remove_pin(PARTITION, DIGEST, A_PIN)
     assert process.marks.pin(PARTITION, DIGEST) is None
+
+
+@pytest.mark.parametrize("state", [state for state in State if state is not State.IGNORED])
+def test_an_older_version_waits_for_the_one_that_is_started_first_until_that_one_has_ended(
+    process: Process, state: State
+) -> None:
+    newest = process.inserted("22")
+    process.marks.set_pin(PARTITION, DIGEST, A_PIN)
+    process.marks.remove_pin(PARTITION, DIGEST, A_PIN, newest.row)
+    recorded(process, newest, state)
+
+    obstacle = process.marks.advance(process.inserted("21"))
+
+    ended = state.final or state is State.REFUSED
+    assert obstacle == (None if ended else Obstacle(first="22"))
+
+
+def test_the_version_that_is_started_first_a_newer_one_and_a_start_by_hand_do_not_wait(process: Process) -> None:
+    first, newer, by_hand = process.inserted("22"), process.inserted("23"), process.inserted("20", "a-key")
+    process.marks.set_pin(PARTITION, DIGEST, A_PIN)
+    process.marks.remove_pin(PARTITION, DIGEST, A_PIN, first.row)
+
+    for claim in (by_hand, first, newer):
+        assert process.marks.advance(claim) is None
+        recorded(process, claim, State.STARTED)
+    assert mark(process)["first"] == ""
 
 
 def test_a_pin_is_not_lost_if_the_row_changes_meanwhile(process: Process) -> None:
