@@ -20,6 +20,7 @@ PLACE = Path(__file__).parent.parent / ".azurite"
 _USUAL_PORTS = (10000, 10001, 10002)
 _ACCOUNT = "devstoreaccount1"
 _KEY = AZURITE.partition("AccountKey=")[2].partition(";")[0]
+_UNTIL_STDIN_ENDS = Path(__file__).with_name("until_stdin_ends.js")
 _SCRIPT = PLACE / "node_modules/azurite/dist/src/azurite.js"
 
 
@@ -34,6 +35,7 @@ def running(
 ) -> Iterator[str]:
     """Run Azurite until the block ends, in memory or in a folder; yield the address of its table service.
 
+    It ends if this process dies.
     The ports are those of the blob, queue and table services; 0 is a free port.
     """
     environment = os.environ | {"AZURITE_ACCOUNTS": ";".join(f"{name}:{_KEY}" for name in accounts)}
@@ -43,12 +45,12 @@ def running(
         options += [f"--{service}Port", str(port)]
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
+        command = [node(), "--require", str(_UNTIL_STDIN_ENDS), str(_SCRIPT), *options]
         process = stack.enter_context(
-            subprocess.Popen([node(), str(_SCRIPT), *options], cwd=folder, env=environment, stdout=PIPE, text=True)
+            subprocess.Popen(command, cwd=folder, env=environment, stdin=PIPE, stdout=PIPE, text=True)
         )
-        # Azurite writes its files when it ends, and needs its output open until then.
+        # This ends its input. Azurite then writes its files, and needs its output open until it has ended.
         stack.callback(process.communicate)
-        stack.callback(process.terminate)
         yield _address(process)
 
 

@@ -26,6 +26,7 @@ from local.functions_keys import Door, Keys
 from local.functions_timers import Timers
 from local.functions_worker import EVENT_GRID, HTTP, TIMER, Function, Worker, index
 from local.kestrel import decoded_path, empty, refusal, scheme, sent
+from local.program import end_with_stdin
 from local.serving import Server
 
 _HOME_PAGE = "<!DOCTYPE html>\n<title>Your Azure Function App is up and running.</title>\n"
@@ -177,6 +178,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--no-timers", dest="timers", action="store_false", help="run timer functions on request only")
     for key in fields(Keys):
         parser.add_argument(f"--{key.name}-key", help="default: none; without any key, requests need none")
+    parser.add_argument("--until-stdin-ends", action="store_true", help="end when standard input ends")
     parser.add_argument("--app-dir", type=Path, default=Path(), help="folder of function_app.py; default: this folder")
     return parser.parse_args(arguments)
 
@@ -184,6 +186,8 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until interrupted; PYTHON_ENABLE_DEBUG_LOGGING=1 logs more, as it does in Azure."""
     options = _options(arguments)
+    if options.until_stdin_ends:
+        end_with_stdin()
     try:
         host = _load(options)
     except Exception as error:  # noqa: BLE001  an app may raise anything while it is imported

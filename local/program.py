@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -32,6 +34,7 @@ class Program:
             [*python, *arguments],
             cwd=folder,
             env={**os.environ, **environment},
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log or subprocess.DEVNULL,
             text=True,
@@ -49,6 +52,7 @@ class Program:
 
     def __exit__(self, *_: object) -> None:
         self._process.terminate()
+        self._process.wait()
         self._process.communicate()
 
     def kill(self) -> None:
@@ -57,8 +61,25 @@ class Program:
         self._process.communicate()
 
 
-def functions_host(environment: Mapping[str, str], app: Path = HOME, log: IO[str] | None = None) -> Program:
-    """Serve the app in this folder with the local Functions host, without timers."""
-    return Program(
-        ["-m", "local.functions_host", "--port", "0", "--no-timers", "--app-dir", str(app)], environment, log
-    )
+def functions_host(
+    environment: Mapping[str, str],
+    app: Path = HOME,
+    log: IO[str] | None = None,
+    *,
+    port: int = 0,
+    timers: bool = False,
+) -> Program:
+    """Serve the app in this folder with the local Functions host; it ends if this process dies."""
+    options = ["--port", str(port), "--app-dir", str(app), "--until-stdin-ends"]
+    return Program(["-m", "local.functions_host", *options, *([] if timers else ["--no-timers"])], environment, log)
+
+
+def end_with_stdin() -> None:
+    """Terminate this process when its standard input ends: the process that opened it died."""
+
+    def wait() -> None:
+        # A read of sys.stdin would hold a lock that the interpreter needs when it ends.
+        os.read(0, 1)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, daemon=True).start()
