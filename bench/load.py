@@ -20,7 +20,7 @@ import urllib3
 
 from local import azurite
 from local.azure_ml import WORKSPACE
-from local.demo import WEBHOOK, model_registered
+from local.demo_scenes import WEBHOOK, model_registered
 from local.program import HOME, Program, functions_host
 
 Side = TypeVar("Side")

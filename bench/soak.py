@@ -23,7 +23,7 @@ from bench.soak_run import Result, Soak, SoakOptions, listed
 from local import azurite
 from local.azure_devops import Fault
 from local.azure_ml import WORKSPACE, AzureMl
-from local.demo import WEBHOOK
+from local.demo_scenes import WEBHOOK
 from local.event_grid import EventGrid, Terms
 from local.serving import Server
 

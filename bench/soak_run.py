@@ -20,7 +20,7 @@ from bench.soak_hosts import Hosts
 from bench.soak_models import Count, ModelVersion, Records, compare, created, model_names, versions
 from local.azure_devops import AzureDevOps
 from local.azure_ml import WORKSPACE, AzureMl
-from local.demo import model_registered
+from local.demo_scenes import model_registered
 from local.event_grid import EventGrid
 from local.serving import Server
 

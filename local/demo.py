@@ -9,188 +9,40 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import Any
-
-import requests
+from dataclasses import astuple, dataclass
 
 from local import azurite
-from local.azure_devops import AzureDevOps, sample
+from local.azure_devops import sample
 from local.azure_ml import WORKSPACE, AzureMl
+from local.demo_scenes import Stage, play
 from local.program import functions_host
-from local.serving import Server
+from local.serving import Server, is_free
 from local.what_to_try import what_to_try
 from model_release import app as app_module
-from model_release.domain.claims import State
-from model_release.domain.history import HistoryEntry, HistoryQuery
 from model_release.errors import ConfigurationError
-from model_release.store.history import History
-
-WEBHOOK = "/runtime/webhooks/EventGrid?functionName=model_registered"
-_PATIENCE_SECONDS = 10
-_WIDTH = 80
 
 
-def model_registered(model: str, version: int) -> dict[str, Any]:
-    """Return the event as Azure ML's documentation shows it."""
-    return {
-        "id": f"{model}-{version}",
-        "topic": WORKSPACE,
-        "subject": f"models/{model}:{version}",
-        "eventType": "Microsoft.MachineLearningServices.ModelRegistered",
-        "eventTime": "2026-11-20T18:41:00.9584103Z",
-        "dataVersion": "",
-        "metadataVersion": "1",
-        "data": {
-            "ModelName": model,
-            "ModelVersion": version,
-            "ModelTags": {"area": "diabetes"},
-            "ModelProperties": {"type": "test"},
-        },
-    }
+@dataclass(frozen=True)
+class Ports:
+    """The port of each server; 0 is a free one. The defaults are the usual ones."""
 
-
-@dataclass
-class Report:
-    """Prints each result, and collects failed checks."""
-
-    scenes: int = 0
-    failed: list[str] = field(default_factory=list)
-
-    def begin(self, title: str) -> None:
-        """Print the title of the next scene."""
-        self.scenes += 1
-        print(f"\n{self.scenes}. {title}")
-
-    def check(self, name: str, text: str, *, ok: bool) -> None:
-        """Print one result."""
-        print(f"   {name:<10} {text}" + ("" if ok else "   <- failed"), flush=True)
-        if not ok:
-            self.failed.append(f"{self.scenes}. {name}: {text}")
-
-
-@dataclass
-class Stage:
-    """The host with the app, the local Azure ML and Azure DevOps, and the history."""
-
-    host: str
-    azure_ml: AzureMl
-    azure_devops: AzureDevOps
-    azure_devops_server: Server
-    history: History
-    report: Report = field(default_factory=Report)
-
-    def register(self, model: str, version: int) -> HistoryEntry:
-        """Register a version, and deliver its event."""
-        self.add(model, version)
-        return self.deliver(model, version)
-
-    def add(self, model: str, version: int) -> None:
-        """Add a version to the local Azure ML."""
-        data = model_registered(model, version)["data"]
-        created = datetime.now(UTC)
-        self.azure_ml.add_version(
-            WORKSPACE, model, str(version), created=created, tags=data["ModelTags"], properties=data["ModelProperties"]
-        )
-
-    def deliver(self, model: str, version: int) -> HistoryEntry:
-        """Deliver one event as Event Grid does, and return its history entry."""
-        before = time.perf_counter()
-        answer = requests.post(
-            self.host + WEBHOOK,
-            json=[model_registered(model, version)],
-            headers={"aeg-event-type": "Notification"},
-            timeout=30,
-        )
-        seconds = time.perf_counter() - before
-        accepted = answer.status_code == requests.codes.accepted
-        self.report.check("answered", f"{answer.status_code} in {seconds:.2f} s", ok=accepted)
-        return self.entry(model, version)
-
-    def entry(self, model: str, version: int) -> HistoryEntry:
-        """Return the history entry of a model version."""
-        subject = f"models/{model}:{version}"
-        return next(
-            entry for entry in self.history.page(HistoryQuery(ignored=True)).entries if entry.subject == subject
-        )
-
-    def expect(self, entry: HistoryEntry, state: State, releases: int) -> None:
-        """Check the state of an entry and the number of releases in Azure DevOps."""
-        reason = entry.reason if len(entry.reason) <= _WIDTH else f"{entry.reason[:_WIDTH]}…"
-        self.report.check("state", f"{entry.state}: {reason}", ok=entry.state is state)
-        count = len(self.azure_devops.releases)
-        self.report.check("releases", f"{count} in Azure DevOps", ok=count == releases)
-
-    def read_back(self, entry: HistoryEntry, version: str) -> None:
-        """Check the model version that Azure DevOps shows in the release."""
-        url = f"{self.azure_devops_server.url}/contoso/{entry.target.partition('/')[0]}"
-        release = requests.get(
-            f"{url}/_apis/release/releases/{entry.release_id}", auth=("", "a token"), timeout=10
-        ).json()
-        artifact = release["artifacts"][0]
-        passed = {
-            artifact["alias"]: artifact["definitionReference"]["version"]["name"],
-            "ModelVersion": release["variables"]["ModelVersion"]["value"],
-        }
-        self.report.check("created", f"{release['name']}, ID {release['id']}: {entry.release_url}", ok=True)
-        shown = ", ".join(f"{name} = {value}" for name, value in passed.items())
-        self.report.check("read back", shown, ok=set(passed.values()) == {version})
-
-    def sweep_until(self, model: str, version: int, state: State) -> HistoryEntry:
-        """Run the sweep, as the timer does every minute, until the model version is in this state."""
-        until = time.monotonic() + _PATIENCE_SECONDS
-        while True:
-            requests.post(f"{self.host}/admin/functions/unfinished_releases", json={}, timeout=30)
-            entry = self.entry(model, version)
-            if entry.state is state or time.monotonic() > until:
-                return entry
-            time.sleep(0.2)
-
-
-def play(stage: Stage) -> list[str]:
-    """Play all scenes, and return the failed checks."""
-    report = stage.report
-    model = "sklearn_regression_model"
-
-    report.begin(f"Azure ML registers {model}, version 20")
-    entry = stage.register(model, 20)
-    stage.expect(entry, State.STARTED, 1)
-    stage.read_back(entry, "20")
-
-    report.begin("Event Grid delivers the same event again")
-    stage.expect(stage.deliver(model, 20), State.STARTED, 1)
-
-    report.begin("The event of version 19 arrives late")
-    stage.expect(stage.register(model, 19), State.SUPERSEDED, 1)
-
-    report.begin("Azure ML registers a model that no route names")
-    stage.expect(stage.register("churn", 1), State.IGNORED, 1)
-
-    report.begin("Somebody sends an event of version 999, which is not registered")
-    stage.expect(stage.deliver(model, 999), State.WAITING, 1)
-
-    report.begin("Azure DevOps is unavailable while version 21 is registered")
-    stage.azure_devops_server.stop()
-    stage.expect(stage.register(model, 21), State.WAITING, 1)
-
-    report.begin("Azure DevOps comes back, and the sweep runs")
-    stage.azure_devops_server.start()
-    entry = stage.sweep_until(model, 21, State.STARTED)
-    stage.expect(entry, State.STARTED, 2)
-    stage.read_back(entry, "21")
-    return report.failed
+    functions_host: int = 7071
+    azure_devops: int = 7080
+    azure_ml: int = 7081
+    blobs: int = 10000
+    queues: int = 10001
+    tables: int = 10002
 
 
 @contextmanager
-def set_up(port: int = 0) -> Iterator[Stage]:
-    """Start Azurite, the local Azure ML and Azure DevOps and the host, and stop them at the end."""
+def set_up(ports: Ports) -> Iterator[Stage]:
+    """Start Azurite, the local Azure ML and Azure DevOps and the host with its timers, and stop them at the end."""
     with ExitStack() as stack:
-        tables = stack.enter_context(azurite.running())
+        tables = stack.enter_context(azurite.running((ports.blobs, ports.queues, ports.tables)))
         azure_devops = sample()
-        server = stack.enter_context(Server(azure_devops, port))
+        server = stack.enter_context(Server(azure_devops, ports.azure_devops))
         azure_ml = AzureMl([WORKSPACE])
-        azure_ml_url = stack.enter_context(Server(azure_ml)).url
+        azure_ml_url = stack.enter_context(Server(azure_ml, ports.azure_ml)).url
         settings = {
             "AzureWebJobsStorage": azurite.connection_string(tables),
             "AZURE_DEVOPS_URL": f"{server.url}/contoso",
@@ -201,7 +53,7 @@ def set_up(port: int = 0) -> Iterator[Stage]:
             "IDENTITY_HEADER": "local",
             "FIRST_RETRY_SECONDS": "1",
         }
-        host = stack.enter_context(functions_host(settings))
+        host = stack.enter_context(functions_host(settings, port=ports.functions_host, timers=True))
         history = app_module.build({**os.environ, **settings}).sweep.history
         yield Stage(host.url, azure_ml, azure_devops, server, history)
 
@@ -211,8 +63,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--keep", action="store_true", help="keep it running, and print what to try")
     arguments = parser.parse_args()
-    # Everything that runs is stopped, also if the demo is killed.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Everything that runs is stopped, also if the demo is terminated, or began with SIGINT ignored in the background.
+    for stop in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(stop, signal.default_int_handler)
     print("Model Release on this machine: Azurite, a local Azure ML and Azure DevOps, the Functions host.")
     try:
         return _show(keep=arguments.keep)
@@ -225,7 +78,7 @@ def main() -> int:
 
 def _show(*, keep: bool) -> int:
     began = time.perf_counter()
-    with set_up() as stage:
+    with set_up(available(Ports())) as stage:
         failed = play(stage)
         seconds = time.perf_counter() - began
         print(f"\n{f'{len(failed)} checks failed' if failed else 'All checks passed'} in {seconds:.1f} s.")
@@ -235,10 +88,19 @@ def _show(*, keep: bool) -> int:
     return bool(failed)
 
 
+def available(usual: Ports) -> Ports:
+    """Return these ports, with free ones in place of those that are in use, which are printed."""
+    used = [port for port in astuple(usual) if not is_free(port)]
+    if used:
+        print(f"These ports are in use, so free ones replace them: {', '.join(map(str, used))}.")
+    return Ports(*(0 if port in used else port for port in astuple(usual)))
+
+
 def _keep(stage: Stage) -> None:
+    # The first catch-up of a workspace starts nothing that exists already.
+    stage.run("missed_models")
     stage.add("sklearn_regression_model", 22)
-    event = model_registered("sklearn_regression_model", 22)
-    print(what_to_try(stage.host, stage.azure_devops_server.url, stage.host + WEBHOOK, event), flush=True)
+    print(what_to_try(stage.host, stage.azure_devops_server.url), flush=True)
     stage.azure_devops_server.wait()
 
 

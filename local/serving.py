@@ -121,6 +121,18 @@ class _Server(ThreadingHTTPServer):
         """Print nothing about clients that disconnect; they are part of what is tested."""
 
 
+def is_free(port: int) -> bool:
+    """Whether a server can listen on this port of 127.0.0.1."""
+    with socket.socket() as probe:
+        # As the servers do: connections that were closed lately do not block the port.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
 class Server:
     """A server that can be stopped and started again at its address; as a context manager it is started and stopped."""
 

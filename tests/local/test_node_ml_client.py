@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 
-from local.azure_ml import AzureMl
-from local.demo import WORKSPACE
+from local.azure_ml import WORKSPACE, AzureMl
 from local.serving import Server
 from tests.local import node_script
 
