@@ -120,6 +120,10 @@ audit: build/libraries.txt ## Look for known vulnerabilities of the deployed lib
 clean: ## Remove environments, caches and what was built.
 	rm -rf .venv-* build .azurite .kusto .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
+.PHONY: pictures
+pictures: $(READY) ## Take the pictures of the documentation again, with Chromium or Chrome on PATH.
+	$(BIN)/python -m tests.web.pictures
+
 .PHONY: prove
 prove: install ## Explore interleavings of the real flow and stores; set SEED and SCHEDULES.
 	$(BIN)/python -m tests.proof --schedules $(or $(SCHEDULES),100000) --seed $(or $(SEED),1)

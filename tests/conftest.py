@@ -35,7 +35,6 @@ FAST = (
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="full numbers, where the suite uses smaller ones")
-    parser.addoption("--pictures", action="store_true", help="take the pictures of the documentation again")
     parser.addoption("--fast", action="store_true", help="pure tests only: no Azurite, no browser, no process")
 
 

@@ -10,12 +10,11 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 from werkzeug.wrappers import Response
 
-from local import demo
 from local.azure_devops_faults import Fault
 from local.functions_host import FunctionsHost
 from local.functions_keys import Keys
 from local.serving import Server
-from model_release.app import HOME, build_or_report
+from model_release.app import build_or_report
 from model_release.domain.events import Workspace
 from model_release.domain.routing import Reason
 from tests.browser import DISPLAYS, Display, Visitor, find, running
@@ -30,7 +29,6 @@ NOW = f"/api/targets?{CODE}"
 DESKTOP, PHONE_DARK = DISPLAYS[0], DISPLAYS[-1]
 MARKUP = """</bdi></pre></title><script>alert(1)</script><img src=x onerror=alert(2)>"'><b onclick=alert(3)>"""
 BACKWARDS = "\u202edrawkcab \u2067 \u05d0\u05d1\u05d2 "
-DENIED = "VS402965: Access denied. Model Release needs Create releases permissions for Deploy sklearn model."
 HOSTILE = MARKUP + BACKWARDS + "W" * 10_000
 
 
@@ -497,25 +495,3 @@ def test_a_page_of_another_site_restarts_nothing(browser: Browser, env: Environm
             assert visitor.requests.pop().startswith(host)
 
     assert env.versions == ["20"]
-
-
-# For the documentation
-
-
-def test_pictures_of_the_demo(browser: Browser, request: pytest.FixtureRequest) -> None:
-    if not request.config.getoption("--pictures"):
-        pytest.skip("pictures are taken with --pictures")
-    with demo.set_up() as stage:
-        assert demo.play(stage) == []
-        stage.azure_devops.misbehave(Fault(**POST, status=403, body={"message": DENIED}, times=1))
-        stage.deliver(MODEL, 22)
-        take(browser, stage.host, "/api/releases?ignored=yes", Display(1200, 668, "light"), "history")
-        take(browser, stage.host, "/api/targets", Display(1200, 668, "light"), "now")
-
-
-def take(browser: Browser, host: str, path: str, display: Display, name: str) -> None:
-    picture = HOME / f"docs/pictures/{name}.png"
-    with Visitor(browser, host, display) as visitor:
-        visitor.open(path)
-        visitor.page.screenshot(path=picture)
-    assert picture.stat().st_size < 120_000
