@@ -15,7 +15,6 @@ from typing import Any
 
 from azure.core.credentials import AccessToken, TokenCredential
 from azure.core.pipeline.transport import RequestsTransport
-from azure.data.tables import TableClient
 
 from model_release import __version__, settings
 from model_release.azure_devops.client import AzureDevOps
@@ -32,8 +31,8 @@ from model_release.flow.record import Recorder
 from model_release.flow.start_release import StartRelease
 from model_release.flow.sweep import Sweep
 from model_release.log import get_logger, only_warnings
-from model_release.session import CredentialSession, PlainSession
-from model_release.settings import Settings, Storage
+from model_release.session import PlainSession
+from model_release.settings import Settings
 from model_release.store.catch_up_cursor import CatchUpCursors, CatchUpLease
 from model_release.store.claims import Claims, Clock
 from model_release.store.high_water_mark import HighWaterMarks
@@ -41,7 +40,7 @@ from model_release.store.history import History
 from model_release.store.outbox import Outbox
 from model_release.store.overview import Overview
 from model_release.store.pending import LastSweep, Pending
-from model_release.store.table import TABLE_NAME, Table
+from model_release.store.table import Patience, Table, table_client
 from model_release.store.targets import Targets
 from model_release.store.throttle import Throttle
 from model_release.text import keep_secret
@@ -53,8 +52,9 @@ from model_release.web.records import Records
 from model_release.web.timers import Timers
 
 HOME = Path(__file__).parent.parent
-# By default an event is answered within 30 seconds, even if storage hangs; a page within 6.
-_FOR_PAGES: Any = {"connect": 1.5, "read": 2.5, "retries": 1}
+# If storage hangs, an event is answered within 30 seconds, and a page within 6.
+_FOR_EVENTS = Patience(connect=3, read=5, retries=2)
+FOR_PAGES = Patience(connect=1.5, read=2.5, retries=1)
 
 
 def _now() -> datetime:
@@ -75,7 +75,10 @@ class Services:
 
 
 def build(
-    environment: Mapping[str, str] = os.environ, clock: Clock = _now, sleep: Callable[[float], None] = time.sleep
+    environment: Mapping[str, str] = os.environ,
+    clock: Clock = _now,
+    sleep: Callable[[float], None] = time.sleep,
+    for_pages: Patience = FOR_PAGES,
 ) -> Services:
     """Build the services; raises ConfigurationError with every fault of settings and release map."""
     read, routes = configuration(environment)
@@ -84,7 +87,7 @@ def build(
     for name, secret in read.secrets.items():
         keep_secret(name, secret)
     credential = LazyCredential(read.storage.client_id)
-    table = Table(_table_client(read.storage, credential))
+    table = Table(table_client(read.storage, credential, _FOR_EVENTS))
     lease = Lease(read.lease, read.timeout)
     claims, pending = Claims(table, lease=lease, clock=clock), Pending(table, clock)
     history, throttle = History(table, clock), Throttle(table, clock, ThreadPoolExecutor(thread_name_prefix="throttle"))
@@ -109,8 +112,18 @@ def build(
     last_sweep, overview = LastSweep(table, clock), Overview(table, history, marks, clock)
     cursors, catch_up_lease = CatchUpCursors(table), CatchUpLease(table, clock, read.lease)
     outcomes = Outcomes(connect(timeout=outcome.SECONDS), ThreadPoolExecutor(8, thread_name_prefix="outcomes"))
-    for_pages = Table(_table_client(read.storage, credential, **_FOR_PAGES))
-    records = _records(for_pages, read, environment, clock, outcomes)
+    pages_table = Table(table_client(read.storage, credential, for_pages))
+    records = _records(pages_table, read, environment, clock, outcomes)
+    health = Health(
+        routes,
+        Pending(pages_table, clock),
+        azure_devops,
+        records.timers,
+        clock,
+        read.confirm_models,
+        records.versions,
+        ThreadPoolExecutor(thread_name_prefix="health"),
+    )
     return Services(
         start_release,
         Sweep(
@@ -127,7 +140,7 @@ def build(
         ),
         CatchUp(azure_ml, start_release, claims, cursors, catch_up_lease, clock),
         records,
-        Health(routes, pending, azure_devops, records.timers, clock, read.confirm_models, records.versions),
+        health,
         read.catch_up_schedule.text,
         # Set by the platform. https://learn.microsoft.com/azure/app-service/reference-app-settings
         signs_people_in=environment.get("WEBSITE_AUTH_ENABLED", "").strip().casefold() == "true",
@@ -225,17 +238,3 @@ def configuration(environment: Mapping[str, str] = os.environ) -> tuple[Settings
     if faults:
         raise ConfigurationError(faults)
     return read, routes
-
-
-def _table_client(
-    storage: Storage, credential: TokenCredential, *, connect: float = 3, read: float = 5, retries: int = 2
-) -> TableClient:
-    session = CredentialSession()
-    transport = RequestsTransport(session=session, session_owner=False, connection_timeout=connect, read_timeout=read)
-    patience: dict[str, Any] = {"retry_total": retries, "transport": transport}
-    if storage.connection_string:
-        client = TableClient.from_connection_string(storage.connection_string, TABLE_NAME, **patience)
-    else:
-        client = TableClient(storage.table_endpoint, TABLE_NAME, credential=credential, **patience)
-    session.allow(client.url)
-    return client

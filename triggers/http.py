@@ -13,12 +13,11 @@ from model_release.domain.claims import State
 from model_release.domain.history import ByHand
 from model_release.errors import ConfigurationError
 from model_release.session import origin
-from model_release.text import service_problem, shorten
-from model_release.web.records import Records
+from model_release.text import shorten
+from model_release.web.records import Records, storage_problem
 
 # The texts of a person, and how many characters each may have.
 _MOST_CHARACTERS = {"by": 100, "comment": 500}
-_KEPT = "Event Grid keeps the events of new model versions for a day and delivers them again."
 _REFRESH_SECONDS = "30"
 _JSON, _FORM = "application/json", "application/x-www-form-urlencoded"
 _NO_STORE = {"Cache-Control": "no-store"}
@@ -50,7 +49,7 @@ def _answered(
         status, error = problem.status, str(problem)
     except AzureError as failure:
         # If storage fails after a release was created, the claim shows it later.
-        status, error, nothing_started = 503, f"{service_problem('storage', failure)}. {_KEPT}", False
+        status, error, nothing_started = 503, storage_problem(failure), False
         # Another question to the same storage would double the time of the answer.
         records = None
     if wants_json(request):

@@ -5,14 +5,19 @@ The event of a row is compressed, in as many binary properties as it needs: `eve
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import count, takewhile
 from typing import Any
 
 from azure.core import MatchConditions
+from azure.core.credentials import TokenCredential
 from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
+from azure.core.pipeline.transport import RequestsTransport
 from azure.data.tables import TableClient, TableEntity, TableTransactionError, UpdateMode
 
+from model_release.session import CredentialSession
+from model_release.settings import Storage
 from model_release.text import compress, decompress
 
 TABLE_NAME = "modelreleases"
@@ -24,6 +29,35 @@ _EVENT = "event"
 # conflicts, and the row is compared with what was written. The client accepts this option only with each call.
 _REPEATED: Any = {"retry_on_methods": frozenset(["POST", "PATCH"])}
 _TRANSACTION_ERRORS = {404: ResourceNotFoundError, 409: ResourceExistsError}
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long one request may last: the seconds until storage accepts it and until it answers, and the retries."""
+
+    connect: float
+    read: float
+    retries: int
+
+    @property
+    def longest(self) -> float:
+        """The seconds until a request fails if storage hangs; up to one retry, no pause is between them."""
+        return (1 + self.retries) * max(self.connect, self.read)
+
+
+def table_client(storage: Storage, credential: TokenCredential, patience: Patience) -> TableClient:
+    """Return the client of the table, which sends its credential to this storage only."""
+    session = CredentialSession()
+    transport = RequestsTransport(
+        session=session, session_owner=False, connection_timeout=patience.connect, read_timeout=patience.read
+    )
+    options: dict[str, Any] = {"retry_total": patience.retries, "transport": transport}
+    if storage.connection_string:
+        client = TableClient.from_connection_string(storage.connection_string, TABLE_NAME, **options)
+    else:
+        client = TableClient(storage.table_endpoint, TABLE_NAME, credential=credential, **options)
+    session.allow(client.url)
+    return client
 
 
 class Table:

@@ -1,6 +1,7 @@
 """Health: whether storage and Azure DevOps answer, whether the timers run, and what is pending."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,11 +9,11 @@ from azure.core.exceptions import AzureError
 
 from model_release.azure_devops.client import AzureDevOps
 from model_release.domain.release_map import ReleaseMap
-from model_release.domain.targets import Target
 from model_release.errors import AzureDevOpsError
 from model_release.store.claims import Clock
 from model_release.store.pending import Pending
-from model_release.text import service_problem, shorten
+from model_release.text import shorten
+from model_release.web.records import storage_problem
 from model_release.web.timers import Timers
 
 
@@ -27,34 +28,39 @@ class Health:
     clock: Clock
     confirm_models: bool
     versions: Mapping[str, str]
+    threads: Executor
 
     def check(self) -> dict[str, Any]:
         """Return `healthy`, and whether each part is `ok`; ages are in seconds."""
-        targets = [route.target for route in self.release_map.routes if route.enabled]
+        azure_devops = self.threads.submit(self._azure_devops)
         parts = {
-            "storage": _checked(self._storage),
+            **self._recorded(),
             "release_map": {"ok": True, "routes": len(self.release_map.routes)},
-            "azure_devops": _checked(lambda: self._azure_devops(targets)),
+            "azure_devops": azure_devops.result(),
             "confirmation": {"ok": True, "confirm_models": self.confirm_models},
-            "sweep": _checked(self.timers.sweep),
-            "catch_up": _checked(self.timers.catch_up),
         }
         return {"healthy": all(part["ok"] for part in parts.values()), **parts, "versions": dict(self.versions)}
+
+    def _recorded(self) -> dict[str, dict[str, Any]]:
+        """Check the parts that are read from storage, which is not asked again after it failed."""
+        checks = {"storage": self._storage, "sweep": self.timers.sweep, "catch_up": self.timers.catch_up}
+        parts: dict[str, dict[str, Any]] = {}
+        try:
+            for name, check in checks.items():
+                parts[name] = {"ok": True, **check()}
+        except AzureError as error:
+            return {name: {"ok": False, "error": storage_problem(error)} for name in checks} | parts
+        return parts
 
     def _storage(self) -> dict[str, Any]:
         pending = self.pending.count()
         return {"pending_claims": pending.claims, "oldest_pending_seconds": pending.age(self.clock())}
 
-    def _azure_devops(self, targets: list[Target]) -> dict[str, Any]:
-        for target in {(target.project, target.kind): target for target in targets}.values():
-            self.azure_devops.probe(target)
-        return {"projects": sorted({target.project for target in targets})}
-
-
-def _checked(check: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    try:
-        return {"ok": True, **check()}
-    except AzureError as error:
-        return {"ok": False, "error": service_problem("storage", error)}
-    except AzureDevOpsError as error:
-        return {"ok": False, "error": shorten(str(error))}
+    def _azure_devops(self) -> dict[str, Any]:
+        targets = [route.target for route in self.release_map.routes if route.enabled]
+        try:
+            for target in {(target.project, target.kind): target for target in targets}.values():
+                self.azure_devops.probe(target)
+        except AzureDevOpsError as error:
+            return {"ok": False, "error": shorten(str(error))}
+        return {"ok": True, "projects": sorted({target.project for target in targets})}

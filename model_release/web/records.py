@@ -4,13 +4,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from azure.core.exceptions import AzureError
+
 from model_release.store.claims import Claims, Clock
 from model_release.store.history import History
 from model_release.store.overview import Overview
 from model_release.store.throttle import Throttle
+from model_release.text import service_problem
 from model_release.web import overview as views
 from model_release.web.outcome import Outcomes
 from model_release.web.timers import Timers
+
+_KEPT = "Event Grid keeps the events of new model versions for a day and delivers them again."
+
+
+def storage_problem(failure: AzureError) -> str:
+    """Return why storage fails, and that no event is lost."""
+    return f"{service_problem('storage', failure)}. {_KEPT}"
 
 
 @dataclass(frozen=True)
