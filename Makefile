@@ -55,9 +55,10 @@ lint: install
 types: install
 	$(BIN)/mypy
 
-# The Python packages and Azurite are installed at the same time.
+# The Python packages and Azurite are installed at the same time. `.venv` is the environment that was installed last.
 install:
 	@$(MAKE) --silent --jobs=2 $(READY) $(AZURITE)
+	@ln -sfn $(VENV) .venv
 
 $(READY): requirements-dev.txt
 $(DEPLOYED)/.ready: requirements.txt
@@ -118,7 +119,7 @@ audit: build/libraries.txt ## Look for known vulnerabilities of the deployed lib
 	$(TOOLS)/bin/pip-audit --requirement $< --require-hashes --disable-pip --strict
 
 clean: ## Remove environments, caches and what was built.
-	rm -rf .venv-* build .azurite .kusto .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-* build .azurite .kusto .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 .PHONY: pictures
 pictures: $(READY) ## Take the pictures of the documentation again, with Chromium or Chrome on PATH.
