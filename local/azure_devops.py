@@ -29,7 +29,7 @@ from local.azure_devops_http import (
 from local.azure_devops_locations import RESOURCE_AREAS, RESOURCES, check_version
 from local.azure_devops_pipelines import Pipelines
 from local.azure_devops_release_api import Releases
-from local.serving import Server
+from local.serving import Server, free_port
 
 __all__ = ["AzureDevOps", "Fault", "Received", "definition_token", "sample"]
 
@@ -194,7 +194,7 @@ def sample() -> AzureDevOps:
 def main() -> None:
     """Serve until interrupted."""
     parser = argparse.ArgumentParser(prog="python -m local.azure_devops", description="Serve a local Azure DevOps.")
-    parser.add_argument("--port", type=int, default=0, help="port to listen on; default: a free one")
+    parser.add_argument("--port", type=free_port, default="0", help="port to listen on; default: a free one")
     with Server(sample(), parser.parse_args().port) as server:
         print(f"Azure DevOps at {server.url}/contoso", flush=True)
         server.wait()

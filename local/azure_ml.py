@@ -16,7 +16,7 @@ from local.azure_devops import Received
 from local.azure_devops_faults import Fault, Faults
 from local.azure_ml_http import Refusal, check, choice, error, json_of, path_of, token
 from local.azure_ml_models import Json, Model, new_model
-from local.serving import Server
+from local.serving import Server, free_port
 
 # The page size of Azure ML is not documented.
 _PAGE_SIZE = 30
@@ -211,7 +211,7 @@ def sample() -> AzureMl:
 def main() -> None:
     """Serve until interrupted."""
     parser = argparse.ArgumentParser(prog="python -m local.azure_ml", description="Serve a local Azure ML.")
-    parser.add_argument("--port", type=int, default=0, help="port to listen on; default: a free one")
+    parser.add_argument("--port", type=free_port, default="0", help="port to listen on; default: a free one")
     with Server(sample(), parser.parse_args().port) as server:
         print(f"Azure ML at {server.url}", flush=True)
         server.wait()

@@ -27,7 +27,7 @@ from local.functions_timers import Timers
 from local.functions_worker import EVENT_GRID, HTTP, TIMER, Function, Worker, index
 from local.kestrel import decoded_path, empty, refusal, scheme, sent
 from local.program import end_with_stdin
-from local.serving import Server
+from local.serving import Server, free_port
 
 _HOME_PAGE = "<!DOCTYPE html>\n<title>Your Azure Function App is up and running.</title>\n"
 _DISABLE_HOME_PAGE = "AzureWebJobsDisableHomepage"
@@ -174,7 +174,7 @@ def _log_to_stderr() -> None:
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m local.functions_host", description="Serve a Functions app.")
-    parser.add_argument("--port", type=int, default=7071, help="port to listen on; 0 is a free port")
+    parser.add_argument("--port", type=free_port, default="7071", help="port to listen on; 0 is a free port")
     parser.add_argument("--no-timers", dest="timers", action="store_false", help="run timer functions on request only")
     for key in fields(Keys):
         parser.add_argument(f"--{key.name}-key", help="default: none; without any key, requests need none")

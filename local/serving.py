@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+from argparse import ArgumentTypeError
 from collections.abc import Callable
 from contextlib import suppress
 from http.server import ThreadingHTTPServer
@@ -128,9 +129,16 @@ def is_free(port: int) -> bool:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
-        except OSError:
+        except (OSError, OverflowError):
             return False
     return True
+
+
+def free_port(text: str) -> int:
+    """Read an option; raises argparse.ArgumentTypeError unless a server can listen on this port."""
+    if not (text.isdecimal() and is_free(int(text))):
+        raise ArgumentTypeError(f"{text} is in use or not a port; end what uses it, or choose another one")
+    return int(text)
 
 
 class Server:

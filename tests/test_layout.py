@@ -128,6 +128,12 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_func_start_takes_up_an_edited_release_map() -> None:
+    values = json.loads((HOME / "local.settings.sample.json").read_text())["Values"]
+
+    assert values["RELEASE_MAP"] in json.loads((HOME / "host.json").read_text())["watchFiles"]
+
+
 def test_what_is_deployed_imports_nothing_that_is_not(deployed: Path) -> None:
     modules = [
         ".".join(path.relative_to(deployed).with_suffix("").parts)

@@ -1,12 +1,13 @@
 """A local server that is stopped keeps its port, and answers again once it is started."""
 
 import socket
+from argparse import ArgumentTypeError
 
 import pytest
 import requests
 from werkzeug.wrappers import Response
 
-from local.serving import Server
+from local.serving import Server, free_port, is_free
 
 
 def test_a_stopped_server_refuses_connections_and_keeps_its_port() -> None:
@@ -30,3 +31,14 @@ def test_a_server_that_ends_gives_its_port_back() -> None:
     with socket.socket() as other:
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         other.bind(("127.0.0.1", int(server.url.rpartition(":")[2])))
+
+
+def test_a_port_in_use_is_refused_as_an_option() -> None:
+    with Server(lambda _: Response()) as server:
+        port = server.url.rpartition(":")[2]
+        assert not is_free(int(port))
+        for text in (port, "99999", "a"):
+            with pytest.raises(ArgumentTypeError, match=f"{text} is in use or not a port"):
+                free_port(text)
+
+    assert free_port(port) == int(port)
