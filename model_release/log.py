@@ -5,8 +5,10 @@ Azure's Python worker sends only the message to the host and drops the other fie
 
 import json
 import logging
+import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from model_release.domain.history import HistoryEntry
@@ -20,10 +22,27 @@ class SafeLogger(logging.LoggerAdapter[logging.Logger]):
     def log(self, level: int, msg: object, *args: object, **options: Any) -> None:
         """Log a message; all other methods call this one."""
         error = options.pop("exc_info", None)
+        error = sys.exception() if error is True else error
         if self.isEnabledFor(level):
             text = str(msg) % args if args else str(msg)
             stack = "".join(traceback.format_exception(error)) if isinstance(error, BaseException) else ""
             self.logger.log(level, "%s", safe("\n".join(filter(None, [text, stack]))), **options)
+
+
+class HiddenTextError(Exception):
+    """An exception whose text had to be changed to be shown; this is its class and its safe text."""
+
+
+@contextmanager
+def safe_failure() -> Iterator[None]:
+    """Let an exception pass with a text without credentials: the host logs what a function raises."""
+    try:
+        yield
+    except Exception as error:
+        text = f"{type(error).__name__}: {error}"
+        if safe(text) == text:
+            raise
+        raise HiddenTextError(safe(text)).with_traceback(error.__traceback__) from None
 
 
 def get_logger(name: str) -> SafeLogger:

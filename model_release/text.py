@@ -8,9 +8,9 @@ import bz2
 import json
 import re
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote
 
 _MOST_CHARACTERS = 200
 _MOST_REASON_CHARACTERS = 4_000
@@ -22,17 +22,24 @@ _BEGINNING = 16
 _SHORT_VALUE = 3
 # A scheme is followed by its credential, unless one plain word follows, such as "Basic authentication".
 _CREDENTIALS = re.compile(
-    r"""\b(?P<scheme>basic|bearer|sharedkey(?:lite)?)\s+(?![a-z]{1,15}[,;:.!?)'"]*(?:[\s<]|$))[^\s,;"'<>\\]{8,}
-    |(?<=://)[^/\s@"'<>]*:[^/\s@"'<>]*(?=@)
-    |(?P<name>[?&](?:code|sig)=|\b(?:x-functions-key|aeg-sas-key|aeg-sas-token)["']?\s*[:=]\s*["']?
-        |\b(?:accountkey|sharedaccesskey|sharedaccesssignature|access_token|client_secret|password)["']?=["']?)[^\s&;,"'<>\\]+
+    r"""\b(?P<scheme>basic|bearer|sharedkey(?:lite)?)(?:\s|%20|\+)+
+        (?!(?-i:[A-Z]?[a-z]{1,15})[,;:.!?)'"]*(?:[\s<]|$))[^\s,;"'<>\\]{8,}
+    |(?<=://)[^/\s"'<>?\#\\]+(?=@)
+    |(?P<name>(?:[?&;]|%3F|%26)(?:code|sig|token|subscription-key)(?:=|%3D)
+        |\b(?:x-functions-key|aeg-sas-key|aeg-sas-token|identity[-_]header|(?:api|subscription)-key|x-ms-token[\w-]+|cookie)
+        ["']?\s*[:=,]\s*b?["']?
+        |\b(?:accountkey|sharedaccesskey|sharedaccesssignature|(?:access|refresh|id|sas)_token|client_secret|password|pwd|sig)
+        (?:["']?=["']?|["']\s*[:,]\s*b?["']))[^\s&;,"'<>\\]+
     |\beyJ[\w-]{4,}\.[\w-]{4,}\.[\w-]*""",
     re.IGNORECASE | re.VERBOSE,
 )
 # From here on bzip2 needs fewer bytes than zlib, also for text in which nothing repeats.
 _LONG_TEXT = 64_000
 _BZIP2 = b"BZh"
-_secrets: dict[str, frozenset[str]] = {}
+_UNCHANGED = re.compile(r"[A-Za-z0-9._-]*")
+_OF_ADDRESSES = {"+": "-", "/": "_", " ": "+"}
+_Form = str | re.Pattern[str]
+_secrets: dict[str, tuple[str, tuple[_Form, ...]]] = {}
 _NO_ANSWER = "no answer in time"
 # Of the standard library, urllib3 and requests. The first name that occurs decides.
 _NETWORK_REASONS = {
@@ -87,18 +94,16 @@ def safe(text: str) -> str:
 
 def keep_secret(name: str, value: str) -> None:
     """Hide a secret of ours in all texts from now on; a new value of the same name replaces the last one."""
-    if value in _secrets.get(name, ()):
-        return
-    raw = value.encode()
-    coded = [base64.b64encode(text).decode() for text in (raw, b":" + raw)]
-    forms = {value, quote(value, safe=""), quote_plus(value), json.dumps(value)[1:-1], *coded}
-    _secrets[name] = frozenset(form for form in forms if len(value) >= _SHORTEST_SECRET)
+    if name not in _secrets or _secrets[name][0] != value:
+        _secrets[name] = value, tuple(_forms(value)) if len(value) >= _SHORTEST_SECRET else ()
 
 
 def hide_secrets(text: str) -> str:
     """Replace our own secrets, however they are encoded."""
-    for form in sorted({form for forms in tuple(_secrets.values()) for form in forms}, key=len, reverse=True):
-        text = text.replace(form, _HIDDEN)
+    # A secret may be a part of a longer one.
+    for _, forms in sorted(_secrets.values(), key=lambda kept: len(kept[0]), reverse=True):
+        for form in forms:
+            text = text.replace(form, _HIDDEN) if isinstance(form, str) else form.sub(_HIDDEN, text)
     return text
 
 
@@ -109,11 +114,40 @@ def redact(text: str) -> str:
 
 def hide_values(text: str, values: Iterable[str]) -> str:
     """Replace values that a message of another service repeats, such as those of tags."""
-    parts = {part for value in values for form in (value, json.dumps(value)[1:-1]) for part in _printable_parts(form)}
+    parts = {part for value in values for form in _written(value) for part in _printable_parts(form)}
     for part in sorted(parts, key=len, reverse=True):
         if part[:_BEGINNING].lower() in text.lower():
             text = re.sub(_repeated(part), _HIDDEN, text, flags=re.IGNORECASE)
     return text
+
+
+def _forms(secret: str) -> Iterator[_Form]:
+    """Return a secret as text, in hexadecimal digits, and in base64."""
+    raw = secret.encode()
+    yield _form(secret)
+    yield raw.hex()
+    # Other bytes may precede it, such as those of a user name; of a character that has bits of both, nothing is known.
+    for before in range(3):
+        begins, ends = -(-before * 8 // 6), (before + len(raw)) * 8 // 6
+        yield _form(base64.b64encode(bytes(before) + raw).decode()[begins:ends])
+
+
+def _form(text: str) -> _Form:
+    """Return a text if no encoding changes it, because a long pattern is slow to compile; otherwise its pattern."""
+    return text if _UNCHANGED.fullmatch(text) else re.compile("".join(map(_encoded, text)))
+
+
+def _encoded(character: str) -> str:
+    """Return the pattern of a character as it is, in an address, in JSON, and in the base64 of addresses."""
+    if _UNCHANGED.fullmatch(character):
+        return re.escape(character)
+    percent = "".join(f"%(?:25)*{byte:02X}" for byte in character.encode())
+    others = [json.dumps(character)[1:-1], _OF_ADDRESSES.get(character, character)]
+    return rf"(?:\\?{re.escape(character)}|(?i:{percent}|\\u{ord(character):04x})|{'|'.join(map(re.escape, others))})"
+
+
+def _written(value: str) -> tuple[str, ...]:
+    return value, json.dumps(value)[1:-1], quote(value, safe="")
 
 
 def _printable(text: str) -> str:

@@ -3,9 +3,14 @@
 import base64
 import json
 import logging
+import traceback
+from types import SimpleNamespace
+from typing import Any, cast
 
+import azure.functions as func
 import pytest
 import requests
+from azure.core.exceptions import ServiceRequestError
 
 from local.azure_devops_faults import Fault
 from local.azure_ml import AzureMl
@@ -14,8 +19,10 @@ from local.functions_host import FunctionsHost
 from local.serving import Server
 from model_release.app import HOME, build
 from model_release.errors import ConfigurationError
+from model_release.log import HiddenTextError
 from tests.environment import Environment, event
 from tests.test_app import NOTIFICATION, WEBHOOK
+from triggers import health, missed_models, model_registered, unfinished_releases
 
 PAT = "planted-personal-access-token"
 FUNCTION_KEY = "planted-function-key"
@@ -83,6 +90,33 @@ def answers_while_everything_fails(env: Environment, topic: EventGridTopic, url:
         for accept in ("text/html", "application/json"):
             send("GET", f"/api/{page}", headers={"Accept": accept})
     return answers
+
+
+class Failing:
+    """A collaborator that fails as azure-core does if storage with a shared access signature cannot be reached."""
+
+    def run(self, *_: object) -> None:
+        raise ServiceRequestError(f"Max retries exceeded with url: /table?sv=2026&sig={PAT} \x1b[2J")
+
+    registered = check = run
+
+
+def test_what_a_function_raises_has_no_secret_because_the_host_logs_it() -> None:
+    app, failing = func.FunctionApp(), cast("Any", Failing())
+    model_registered.add_to(app, failing)
+    unfinished_releases.add_to(app, failing)
+    missed_models.add_to(app, failing, "0 */5 * * * *")
+    health.add_to(app, failing)
+    context = SimpleNamespace(trace_context=SimpleNamespace(trace_parent=""))
+    arguments = {"model_registered": ("event", context)}
+
+    for function in app.get_functions():
+        with pytest.raises(HiddenTextError) as caught:
+            function.get_user_function()(*arguments.get(function.get_function_name(), (None,)))
+        text = str(caught.value)
+        assert text.startswith("ServiceRequestError: Max retries exceeded with url: /table?sv=2026&sig=[hidden]")
+        assert "\x1b" not in text
+        assert "planted" not in "".join(traceback.format_exception(caught.value))
 
 
 @pytest.mark.parametrize(

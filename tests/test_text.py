@@ -28,7 +28,15 @@ FORMS = {
     "plain": PLANTED,
     "basic": base64.b64encode(f":{PLANTED}".encode()).decode(),
     "base64": base64.b64encode(PLANTED.encode()).decode(),
+    "base64 after a name": base64.b64encode(f"me:{PLANTED}".encode()).decode(),
+    "base64 of addresses": base64.urlsafe_b64encode(PLANTED.encode()).decode().rstrip("="),
+    "base64, quoted": quote(base64.b64encode(f":{PLANTED}".encode()), safe=""),
+    "hexadecimal": PLANTED.encode().hex(),
     "quoted": quote(PLANTED, safe=""),
+    "quoted in a path": quote(PLANTED),
+    "quoted in lower case": quote(PLANTED, safe="").replace("%2F", "%2f").replace("%3D", "%3d"),
+    "quoted twice": quote(quote(PLANTED, safe=""), safe=""),
+    "JSON with escaped slashes": json.dumps(PLANTED).replace("/", "\\/"),
 }
 # Control characters, terminal escapes, separators of lines, and the characters that change the direction.
 HOSTILE = "\x1b[2J\x07\x9b31m\x7f\r\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f\ufeff"
@@ -62,6 +70,19 @@ def test_a_secret_of_ours_is_hidden_in_each_form(form: str, function: object) ->
         ("AccountName=a;AccountKey=planted==;EndpointSuffix=x", "planted"),
         ("SharedAccessSignature=sv=planted", "planted"),
         ("eyJhbGciOi.eyJzdWIiOi.c2lnbmF0dXJl", "c2lnbmF0dXJl"),
+        ("Authorization: Basic OnBsYWFhYWFh", "OnBsYWFhYWFh"),
+        ("authorization=Bearer%20planted12", "planted12"),
+        ("https://planted@dev.azure.com/x", "planted"),
+        ("https://me:first@planted@dev.azure.com/x", "planted"),
+        ("https://app/api?x=1&amp;code=planted", "planted"),
+        ("next=https%3A%2F%2Fapp%2Fapi%3Fcode%3Dplanted", "planted"),
+        ("the answer has sig=planted", "planted"),
+        ('{"access_token":"planted"}', "planted"),
+        ("refresh_token=planted", "planted"),
+        ("[(b'x-functions-key', b'planted')]", "planted"),
+        ("Ocp-Apim-Subscription-Key: planted", "planted"),
+        ("X-IDENTITY-HEADER: planted", "planted"),
+        ("Set-Cookie: planted=1", "planted"),
     ],
 )
 def test_what_looks_like_a_credential_is_hidden(text: str, hidden: str) -> None:
@@ -76,11 +97,20 @@ def test_what_looks_like_a_credential_is_hidden(text: str, hidden: str) -> None:
         "add the identity with a Basic license.",
         "Azure DevOps answered 401: error code: VS402962",
         "the password is wrong",
+        "Basic Authentication is off for this organization",
+        "error code=5, and token: none",
         "https://dev.azure.com/contoso/fraud/_release?releaseId=1&_a=release-summary",
     ],
 )
 def test_words_of_a_sentence_are_kept(text: str) -> None:
     assert redact(text) == text
+
+
+def test_a_secret_that_is_a_part_of_another_one_leaves_nothing_of_it() -> None:
+    keep_secret("planted", PLANTED)
+    keep_secret("longer", f"{PLANTED}-and-the-rest")
+
+    assert redact(f"{PLANTED}-and-the-rest or {PLANTED}") == "[hidden] or [hidden]"
 
 
 def test_a_secret_at_the_limit_of_a_text_is_not_cut_in_two() -> None:
@@ -99,6 +129,7 @@ def test_a_secret_at_the_limit_of_a_text_is_not_cut_in_two() -> None:
         ("The value 'a; b' is wrong", "a\nb"),
         ('{"value": "say \\"yes\\""}', 'say "yes"'),
         ("stage 7 is not allowed", "7"),
+        ("no page /x?stage=a%20b%2Fc", "a b/c"),
     ],
 )
 def test_values_that_a_service_repeats_are_hidden(text: str, value: str) -> None:
@@ -163,6 +194,21 @@ def test_each_channel_shows_hostile_text_as_text(caplog: pytest.LogCaptureFixtur
     for name, text in channels.items():
         assert unsafe(text) == set(), name
         assert "planted" not in text, name
+
+
+def test_an_exception_is_logged_with_causes_and_notes_and_without_a_secret(caplog: pytest.LogCaptureFixture) -> None:
+    keep_secret("planted", PLANTED)
+    error = RefusedError(f"the error has {FORMS['quoted twice']}")
+    error.add_note(f"the note has {HOSTILE} {PLANTED}")
+    try:
+        raise error from ValueError(f"the cause has {PLANTED}")
+    except RefusedError:
+        get_logger("model_release.flow.sweep").exception("failed")
+
+    text = caplog.records[-1].getMessage()
+    assert all(part in text for part in ("the cause has [hidden]", "the error has [hidden]", "the note has"))
+    assert "planted" not in text
+    assert unsafe(text) == set()
 
 
 def test_a_log_line_stays_one_line_of_json(caplog: pytest.LogCaptureFixture) -> None:

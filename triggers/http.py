@@ -12,6 +12,7 @@ from azure.core.exceptions import AzureError
 from model_release.domain.claims import State
 from model_release.domain.history import ByHand
 from model_release.errors import ConfigurationError
+from model_release.log import safe_failure
 from model_release.session import origin
 from model_release.text import shorten
 from model_release.web.records import Records, storage_problem
@@ -33,10 +34,11 @@ class HttpError(Exception):
 
 def answered(request: func.HttpRequest, answer: Callable[[], func.HttpResponse], records: Records) -> func.HttpResponse:
     """Return the answer, or the error in the requested form."""
-    try:
-        return _answered(request, answer, records)
-    except ConfigurationError as wrong:
-        return _cannot_start(request, wrong)
+    with safe_failure():
+        try:
+            return _answered(request, answer, records)
+        except ConfigurationError as wrong:
+            return _cannot_start(request, wrong)
 
 
 def _answered(

@@ -3,6 +3,7 @@
 import azure.functions as func
 
 from model_release.flow.catch_up import CatchUp
+from model_release.log import safe_failure
 
 
 def add_to(app: func.FunctionApp, catch_up: CatchUp, schedule: str) -> None:
@@ -10,4 +11,5 @@ def add_to(app: func.FunctionApp, catch_up: CatchUp, schedule: str) -> None:
 
     @app.timer_trigger(arg_name="timer", schedule=schedule)
     def missed_models(timer: func.TimerRequest) -> None:  # noqa: ARG001  the host's name for it
-        catch_up.run()
+        with safe_failure():
+            catch_up.run()

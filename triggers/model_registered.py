@@ -3,6 +3,7 @@
 import azure.functions as func
 
 from model_release.flow.start_release import StartRelease
+from model_release.log import safe_failure
 from model_release.tracing import continued
 
 
@@ -13,5 +14,5 @@ def add_to(app: func.FunctionApp, start_release: StartRelease) -> None:
     @app.event_grid_trigger(arg_name="event")
     def model_registered(event: str, context: func.Context) -> None:
         # From Python 3.13 on the worker does not pass its span to the thread of the function.
-        with continued(context.trace_context.trace_parent):
+        with continued(context.trace_context.trace_parent), safe_failure():
             start_release.registered(event)

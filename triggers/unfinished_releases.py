@@ -3,6 +3,7 @@
 import azure.functions as func
 
 from model_release.flow.sweep import Sweep
+from model_release.log import safe_failure
 
 
 def add_to(app: func.FunctionApp, sweep: Sweep) -> None:
@@ -10,4 +11,5 @@ def add_to(app: func.FunctionApp, sweep: Sweep) -> None:
 
     @app.timer_trigger(arg_name="timer", schedule="0 * * * * *")
     def unfinished_releases(timer: func.TimerRequest) -> None:  # noqa: ARG001  the host's name for it
-        sweep.run()
+        with safe_failure():
+            sweep.run()

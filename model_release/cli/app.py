@@ -18,8 +18,8 @@ from model_release.text import keep_secret, network_reason, shorten
 Json = dict[str, Any]
 
 _GET_THE_KEY = (
-    "Set a host key with --key or MODEL_RELEASE_KEY:\n"
-    "az functionapp keys list -g GROUP -n APP --query functionKeys.default -o tsv"
+    "Set MODEL_RELEASE_KEY to a host key:\n"
+    "export MODEL_RELEASE_KEY=$(az functionapp keys list -g GROUP -n APP --query functionKeys.default -o tsv)"
 )
 _NO_FUNCTION = (
     "Use the address of the app without a path. If it is correct, the app could not start: "
@@ -74,7 +74,8 @@ model_version_argument = click.argument("model_version", metavar="MODEL:VERSION"
 
 def app_session(url: str, key: str | None) -> CredentialSession:
     """Return a session for requests to the app; raises click.ClickException if the key would not be protected."""
-    keep_secret("--key", key or "")
+    # A command may have two keys.
+    keep_secret(f"key {key}", key or "")
     if key and is_exposed(url):
         raise click.ClickException(f"{url} would receive the key without encryption; write https://")
     return CredentialSession(url)
