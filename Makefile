@@ -135,4 +135,4 @@ mutants: $(READY) ## Change claims, stores and flow one thing at a time, and lis
 
 .PHONY: fuzz
 fuzz: $(READY) ## Send 100,000 inputs of any form to webhook, HTTP API, map, and as answers; set INPUTS.
-	FUZZ_INPUTS=$(or $(INPUTS),100000) $(BIN)/python -m pytest tests/test_fuzz.py $(ARGS)
+	FUZZ_INPUTS=$(or $(INPUTS),100000) $(PYTEST) tests/test_fuzz.py $(ARGS)

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from itertools import count
 from types import SimpleNamespace
 from typing import Any
 
@@ -31,8 +32,8 @@ from model_release.web.outcome import Outcomes
 from model_release.web.records import Records
 from model_release.web.timers import Timers
 from tests.azure_devops.plans import MARKER, release_plan, run_plan
-from tests.in_memory import HOUR, NOON, WORKSPACE, Process, an_event
-from triggers import releases
+from tests.in_memory import HOUR, NOON, WORKSPACE, Process, an_event, at_once
+from triggers import pins, releases, targets
 
 # Of all inputs of `make fuzz`, each test gets an equal part.
 TESTS = 5
@@ -91,18 +92,22 @@ def test_a_delivery_starts_nothing_that_is_not_registered(body: str) -> None:
 THREADS = ThreadPoolExecutor(1)
 
 
-def function_of(process: Process, name: str) -> Any:
+def functions_of(process: Process) -> dict[str, Any]:
     app = func.FunctionApp()
     overview = Overview(process.table, process.history, process.marks, process.clock)
     timers = Timers(frozenset(), LastSweep(process.table, process.clock), process.cursors, HOUR, process.clock)
     outcomes = Outcomes(process.azure_devops, THREADS)
     records = Records(process.claims, process.history, overview, process.throttle, timers, process.clock, {}, outcomes)
     releases.add_to(app, process.start_release, records, signs_people_in=False)
-    return next(one.get_user_function() for one in app.get_functions() if one.get_function_name() == name)
+    pins.add_to(app, process.sweep, records, signs_people_in=False)
+    targets.add_to(app, records)
+    return {one.get_function_name(): one.get_user_function() for one in app.get_functions()}
 
 
-FIELDS = st.sampled_from(["action", "claim", "idempotency_key", "set_mark_back", "by", "comment", "x"])
-VALUES = st.sampled_from(["match", "try", "start", "yes", "a" * 8]) | JSON
+FIELDS = st.sampled_from(
+    ["action", "claim", "idempotency_key", "set_mark_back", "pin", "unpin", "since", "rebuild", "by", "comment", "x"]
+)
+VALUES = st.sampled_from(["match", "try", "start", "yes", "keep", "a" * 8]) | JSON
 BODIES = (
     st.dictionaries(FIELDS, VALUES, max_size=5).map(lambda fields: json.dumps(fields).encode("utf-8", "replace"))
     | st.binary(max_size=80)
@@ -110,7 +115,7 @@ BODIES = (
 )
 PARAMETERS = st.dictionaries(
     st.sampled_from(
-        ["workspace", "model", "state", "since", "until", "ignored", "limit", "continuation", "done", "code"]
+        ["workspace", "model", "target", "state", "since", "ignored", "limit", "continuation", "done", "code"]
     ),
     PASSED_ON,
     max_size=4,
@@ -128,7 +133,7 @@ HEADERS = st.fixed_dictionaries(
 
 
 @fuzzed
-@given(st.sampled_from(["GET", "POST"]), PASSED_ON, PASSED_ON, PARAMETERS, HEADERS, BODIES)
+@given(st.sampled_from(["GET", "POST"]), st.just("churn") | PASSED_ON, PASSED_ON, PARAMETERS, HEADERS, BODIES)
 def test_a_request_is_answered_and_never_with_500(
     method: str, model: str, version: str, parameters: dict[str, str], headers: dict[str, str], body: bytes
 ) -> None:
@@ -143,8 +148,10 @@ def test_a_request_is_answered_and_never_with_500(
         route_params={"model": model, "version": version},
     )
     listed = func.HttpRequest("GET", "http://app/api/releases", headers=headers, params=parameters, body=b"")
+    functions = functions_of(process)
 
-    answers = [function_of(process, "model_version")(request), function_of(process, "releases")(listed)]
+    answers = [functions[name](request) for name in ("model_version", "pins", "targets")]
+    answers.append(functions["releases"](listed))
 
     assert {answer.status_code for answer in answers} <= {200, 303, 400, 403, 404, 409, 415, 429, 503}
     assert process.azure_devops.created == []
@@ -176,11 +183,19 @@ def test_a_map_is_read_or_its_faults_are_listed(tmp_path_factory: pytest.TempPat
         assert load(path).routes
 
 
+# In an answer, this becomes the address of a server that must receive no request.
+ELSEWHERE = "http://elsewhere"
+
+
 class Scripted:
     """Answers each request with the same answer; OPTIONS as Azure DevOps does."""
 
-    def __init__(self) -> None:
-        self.status, self.content, self.headers = 200, b"", {}
+    def __init__(self, elsewhere: str) -> None:
+        self.elsewhere = elsewhere
+
+    def answer(self, status: int, content: bytes, headers: dict[str, str]) -> None:
+        self.status, self.content = status, content.replace(ELSEWHERE.encode(), self.elsewhere.encode())
+        self.headers = {name: value.replace(ELSEWHERE, self.elsewhere) for name, value in headers.items()}
 
     def __call__(self, request: Request) -> Response:
         if request.method == "OPTIONS":
@@ -191,14 +206,35 @@ class Scripted:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[tuple[Scripted, str]]:
-    scripted = Scripted()
-    with Server(scripted) as running:
-        yield scripted, running.url
+    received: list[Request] = []
+
+    def elsewhere(request: Request) -> Response:
+        received.append(request)
+        return Response()
+
+    with Server(elsewhere) as other:
+        scripted = Scripted(other.url)
+        with Server(scripted) as running:
+            yield scripted, running.url
+    assert received == []
+
+
+@pytest.fixture(scope="module")
+def azure_ml(server: tuple[Scripted, str]) -> AzureMl:
+    return AzureMl(CREDENTIAL, endpoint=server[1], pace=at_once())
+
+
+@pytest.fixture(scope="module")
+def azure_devops(server: tuple[Scripted, str]) -> AzureDevOps:
+    """Return a client that remembers no target from one input to the next: an hour passes with each question."""
+    hours = count(step=3600)
+    return AzureDevOps(f"{server[1]}/contoso", PatSignIn("a token"), timeout=10, monotonic=lambda: next(hours))
 
 
 PROPERTIES = st.fixed_dictionaries(
     {}, optional={"tags": JSON, "properties": JSON, "provisioningState": JSON, "isArchived": JSON}
 )
+LINKS = st.sampled_from([ELSEWHERE, f"{ELSEWHERE}/x?code=1", f"{ELSEWHERE}\\@own/", "?page=2"]) | TEXT
 ANSWERS = st.fixed_dictionaries(
     {},
     optional={
@@ -206,14 +242,14 @@ ANSWERS = st.fixed_dictionaries(
         "name": st.just("churn") | JSON,
         "value": st.lists(JSON, max_size=3) | JSON,
         "count": JSON,
-        "url": JSON,
-        "nextLink": TEXT | JSON,
+        "url": LINKS | JSON,
+        "nextLink": LINKS | JSON,
         "error": JSON,
         "message": JSON,
         "typeKey": JSON,
         "properties": PROPERTIES | JSON,
         "systemData": st.just({"createdAt": "2026-01-01T00:00:00Z"}) | JSON,
-        "_links": st.just({"web": {"href": "https://evil/"}}) | JSON,
+        "_links": LINKS.map(lambda link: {"web": {"href": link}}) | JSON,
         "artifacts": JSON,
         "environments": JSON,
         "variables": JSON,
@@ -223,34 +259,50 @@ ANSWERS = st.fixed_dictionaries(
 CONTENT = (ANSWERS | JSON).map(lambda value: json.dumps(value).encode()) | st.binary(max_size=60)
 STATUSES = st.sampled_from([200, 200, 200, 201, 203, 302, 400, 401, 403, 404, 409, 418, 500])
 ANSWER_HEADERS = st.sampled_from(
-    [{"Content-Type": "application/json"}, {"Content-Type": "text/html"}, {"Retry-After": "x"}]
+    [
+        {"Content-Type": "application/json"},
+        {"Content-Type": "text/html"},
+        {"Retry-After": "x"},
+        {"Location": f"{ELSEWHERE}/x"},
+        {"Content-Type": "application/json", "x-ms-continuationtoken": ""},
+    ]
 )
 
 
 @fuzzed
 @given(STATUSES, CONTENT, ANSWER_HEADERS)
 def test_any_answer_of_azure_ml_is_read_or_reported(
-    server: tuple[Scripted, str], status: int, content: bytes, headers: dict[str, str]
+    server: tuple[Scripted, str], azure_ml: AzureMl, status: int, content: bytes, headers: dict[str, str]
 ) -> None:
-    scripted, url = server
-    scripted.status, scripted.content, scripted.headers = status, content, headers
-    azure_ml = AzureMl(CREDENTIAL, endpoint=url)
+    server[0].answer(status, content, headers)
 
     with suppress(AzureMlError):
         azure_ml.model_version(WORKSPACE, "churn", "20")
+    # A list is asked for again after such an answer, some seconds later.
+    if status < 500:
+        with suppress(AzureMlError):
+            list(azure_ml.models(WORKSPACE, skip=str))
+        with suppress(AzureMlError):
+            list(azure_ml.versions(WORKSPACE, "churn", since=NOON, skip=str))
 
 
 @fuzzed
 @given(STATUSES, CONTENT, ANSWER_HEADERS, st.sampled_from([release_plan, run_plan]), st.sampled_from([7, "a"]))
 def test_any_answer_of_azure_devops_is_read_or_reported(
-    server: tuple[Scripted, str], status: int, content: bytes, headers: dict[str, str], plan: Any, definition: int | str
+    server: tuple[Scripted, str],
+    azure_devops: AzureDevOps,
+    status: int,
+    content: bytes,
+    headers: dict[str, str],
+    plan: Any,
+    definition: int | str,
 ) -> None:
-    scripted, url = server
-    scripted.status, scripted.content, scripted.headers = status, content, headers
-    azure_devops = AzureDevOps(f"{url}/contoso", PatSignIn("a token"), timeout=10)
+    server[0].answer(status, content, headers)
     planned = plan(definition)
 
     with suppress(AzureDevOpsError):
         azure_devops.create(planned, an_event(), MARKER, math.inf)
     with suppress(AzureDevOpsError):
         azure_devops.find_by_marker(planned.target, 7, MARKER, NOON, math.inf)
+    with suppress(AzureDevOpsError):
+        azure_devops.stages(planned.target, 9)
