@@ -29,7 +29,9 @@ TIMEOUT_SECONDS = 120
 # Repeating any of the requests is harmless: a start has an idempotency key, and a mark is not set back twice.
 _REPEAT = Retry(total=2, backoff_factor=0.1, allowed_methods=None, status_forcelist=(502, 504), raise_on_status=False)
 
-key_option = click.option("--key", envvar="MODEL_RELEASE_KEY", show_envvar=True, help="A host key of the app.")
+key_option = click.option(
+    "--key", envvar="MODEL_RELEASE_KEY", show_envvar=True, help="A host key; prefer the variable."
+)
 workspace_option = click.option(
     "--workspace", help="The name or the resource ID of the workspace or registry, if several have this version."
 )

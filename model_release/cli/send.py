@@ -35,7 +35,12 @@ _PAGE = 200
     help="The resource ID of the workspace of MODEL:VERSION, or its name in AML_WORKSPACES; default: the only one.",
 )
 @url_option
-@click.option("--key", envvar="EVENT_GRID_KEY", show_envvar=True, help="The app's system key eventgrid_extension.")
+@click.option(
+    "--key",
+    envvar="EVENT_GRID_KEY",
+    show_envvar=True,
+    help="The app's system key eventgrid_extension; prefer the variable, which other users of the machine cannot see.",
+)
 @click.option(
     "--history-key",
     envvar="MODEL_RELEASE_KEY",

@@ -52,7 +52,7 @@ def _address(_: click.Context, __: click.Parameter, text: str) -> str:
         raise click.BadParameter(f"{shorten(text)!r} is not the address of an app, such as {example}")
     if parts.username is not None or parts.query or parts.fragment:
         problem = "the address has more than a host; remove what is before `@` and after `?` or `#`"
-        raise click.BadParameter(f"{problem}, and pass a key with --key, or in its environment variable")
+        raise click.BadParameter(f"{problem}, and pass a key in the environment variable of --key")
     if not _OF_FUNCTIONS.fullmatch(parts.path):
         raise click.BadParameter(f"{shorten(text)!r} has a path; use the address of the app alone, such as {example}")
     return f"{parts.scheme}://{parts.netloc}"

@@ -130,6 +130,46 @@ Yaml12.yaml_implicit_resolvers = {
 }
 
 
+# An option of a command, a header of curl, an address, and the value of a key or a setting.
+KEY_IN_VIEW = re.compile(
+    r"""--(?:history-)?key[= ](?!`|option|in\b)\S
+    |(?:-H|--header)[= ]*["']?x-functions-key
+    |[?&]code=(?!`|…)
+    |--key-value|secret\ set.*--value
+    |_(?:PAT|KEY)=(?!\$\(|\$\{)["']?\w""",
+    re.VERBOSE,
+)
+SHOWN = (
+    *("*.md", "Makefile", "azure.yaml", "docs/**/*.md", "docs/**/*.y*ml", "docs/**/*.http", "infra/**/*.py"),
+    *("local/what_to_try.py", "model_release/cli/**/*.py"),
+)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "$ python -m model_release send x.json --key $KEY",
+        "$ python -m model_release history --key=abc",
+        "$ curl -H 'x-functions-key: KEY' $URL",
+        '$ curl --header "x-functions-key: $KEY" $URL',
+        "https://APP.azurewebsites.net/api/targets?code=KEY",
+        "$ az functionapp keys set --key-value abc",
+        "$ export AZURE_DEVOPS_PAT=abc",
+    ],
+)
+def test_a_key_in_view_of_others_is_found(line: str) -> None:
+    assert KEY_IN_VIEW.search(line)
+
+
+def test_no_document_and_no_text_of_a_command_shows_a_key_to_others() -> None:
+    """Lists of processes, histories of shells and logs of proxies keep command lines and addresses."""
+    files = {path: path.read_text().splitlines() for pattern in SHOWN for path in HOME.glob(pattern)}
+    shown = [f"{path}: {line}" for path, lines in files.items() for line in lines if KEY_IN_VIEW.search(line)]
+
+    assert len(files) > 50
+    assert shown == []
+
+
 def test_each_test_that_the_security_policy_names_exists() -> None:
     named = set(re.findall(r"`(test_\w+)`", (HOME / "SECURITY.md").read_text()))
     defined = {
