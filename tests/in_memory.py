@@ -99,13 +99,19 @@ def a_map(*targets: Target, order: str = "newest", **route: Any) -> ReleaseMap:
 
 @dataclass
 class RecordingTable(SimulatedTable):
-    """A table in memory that records its operations."""
+    """A table in memory that records its operations, and the keys of the rows whose events were read."""
 
     operations: list[str] = field(default_factory=list)
+    events_read: list[tuple[str, str]] = field(default_factory=list)
 
     def _call(self, name: str, operation: Callable[[], Any]) -> Any:
         self.operations.append(name)
-        return super()._call(name, operation)
+        result = super()._call(name, operation)
+        rows = result if isinstance(result, list) else [result]
+        self.events_read += [
+            (row["PartitionKey"], row["RowKey"]) for row in rows if isinstance(row, TableEntity) and "event0" in row
+        ]
+        return result
 
 
 class ScriptedAzureDevOps:

@@ -5,12 +5,13 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from operator import attrgetter
 
 from model_release.azure_ml.items import AzureMlError, ModelContainer, ModelListError, ModelVersion
 from model_release.azure_ml.models import AzureMl
 from model_release.domain.claims import NEVER, RecordedVersion, State
-from model_release.domain.events import Workspace, parse
+from model_release.domain.events import ModelRegistered, Workspace, parse
 from model_release.domain.history import HistoryEntry
 from model_release.errors import ClaimLeasedError, EventError
 from model_release.flow.catch_up_run import CatchUpRun
@@ -142,7 +143,7 @@ class CatchUp:
             run.not_found(model)
             return
         run.versions += len(versions)
-        recorded = self.claims.recorded(run.workspace, model.name) if versions else {}
+        recorded = self._outlines(run.workspace, model.name, {one.version for one in versions})
         all_done, renewed = True, False
         for version in versions:
             all_done &= self._start_missed(run, version, recorded.get(version.version))
@@ -150,6 +151,11 @@ class CatchUp:
         run.found(model, versions, again=not all_done)
         if lease.renew_in_time() or renewed:
             self._save(run)
+
+    def _outlines(self, workspace: Workspace, model: str, listed: set[str]) -> dict[str, RecordedVersion]:
+        """Read what is recorded of the listed versions; events can name any number of others."""
+        outlines = self.claims.outlines(workspace, model) if listed else ()
+        return {version: recorded for version, recorded in outlines if version in listed}
 
     def _save(self, run: CatchUpRun) -> None:
         # In this order: what was listed is recorded, however the process ends.
@@ -174,20 +180,23 @@ class CatchUp:
         for claim in recorded.claims if recorded else ():
             # Its process died, and Event Grid has no reason to deliver the event again.
             if claim.state is State.STARTING and claim.lease_until <= self.clock():
-                entries += self.start_release.try_now(claim)
+                entries += self.start_release.try_now(self.claims.get(claim.partition, claim.row))
         if not version.ready:
             return entries
         event = parse(event_of(version))
         if recorded and recorded.registered and recorded.registered < version.created:
             # It was deleted and registered again.
             return entries + self.start_release.registered(event.body, delivered=False)
-        before = recorded or run.as_it_existed(version)
-        if before:
-            return entries + self.start_release.start_missing(event, before)
+        if before := recorded or run.as_it_existed(version):
+            first = partial(self._first_event, event, before)
+            return entries + self.start_release.start_missing(event, before, first)
         if run.is_new(version):
             run.unannounced += run.awaited(version)
             return self.start_release.registered(event.body, delivered=False)
         return []
+
+    def _first_event(self, event: ModelRegistered, before: RecordedVersion) -> str:
+        return before.event or self.claims.recorded(event.workspace, event.model, event.version)[event.version].event
 
 
 def _end(run: CatchUpRun, error: AzureMlError) -> None:

@@ -27,6 +27,7 @@ _UNPIN_TIME = timedelta(seconds=60)
 class LineNow:
     """A model at a target: the claim that was started last, the pin, and the claims that are pending.
 
+    Only those that are pending have their events.
     `is_kept` is whether the pinned version was started, and not only will be.
     """
 
@@ -40,10 +41,10 @@ class LineNow:
 def read_lines(workspace: Workspace, model: str, recorder: Recorder) -> list[LineNow]:
     """Read all lines of a model."""
     lines: dict[str, list[Claim]] = {}
-    for version in recorder.claims.recorded(workspace, model).values():
+    for _, version in recorder.claims.outlines(workspace, model):
         for claim in version.claims:
             lines.setdefault(claim.target_digest, []).append(claim)
-    return [_line(claims, recorder.marks.pin(claims[0].partition, digest)) for digest, claims in lines.items()]
+    return [_line(claims, digest, recorder) for digest, claims in lines.items()]
 
 
 def pin_what_is_out(line: LineNow, by_hand: ByHand, start_release: StartRelease) -> list[HistoryEntry]:
@@ -153,14 +154,15 @@ def _versions(claims: Iterable[Claim]) -> str:
     return ", ".join(claim.version for claim in claims)
 
 
-def _line(claims: Sequence[Claim], pin: Pin | None) -> LineNow:
+def _line(claims: Sequence[Claim], target_digest: str, recorder: Recorder) -> LineNow:
+    pin = recorder.marks.pin(claims[0].partition, target_digest)
     started = [claim for claim in claims if claim.state is State.STARTED]
     return LineNow(
         newest=claims[-1],
         out=max(started, key=lambda claim: claim.attempts[-1].time, default=None),
         pin=pin,
         is_kept=pin is not None and (not pin.start or any(claim.row == pin.start for claim in started)),
-        pending=tuple(claim for claim in claims if not claim.state.final),
+        pending=tuple(_pending(claims, recorder)),
     )
 
 
@@ -176,13 +178,19 @@ def _of_pin(line: LineNow, pin: Pin) -> Claim:
 
 
 def _pending_above(claim: Claim, recorder: Recorder) -> list[Claim]:
-    recorded = recorder.claims.recorded(parse(claim.event).workspace, claim.model)
-    return [
+    newer = [
         one
-        for version in recorded.values()
+        for _, version in recorder.claims.outlines(parse(claim.event).workspace, claim.model)
         for one in version.claims
         if one.target_digest == claim.target_digest
-        and not (one.state.final or one.idempotency_key)
+        and not one.idempotency_key
         and one.version.isdecimal()
         and int(one.version) > int(claim.version)
     ]
+    return _pending(newer, recorder)
+
+
+def _pending(outlines: Iterable[Claim], recorder: Recorder) -> list[Claim]:
+    """Read the claims that are pending, with their events."""
+    read = [recorder.claims.get(one.partition, one.row) for one in outlines if not one.state.final]
+    return [claim for claim in read if not claim.state.final]

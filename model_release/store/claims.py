@@ -15,10 +15,11 @@ import json
 import secrets
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
+from itertools import groupby
 from typing import Any
 
 from azure.core.exceptions import AzureError, ResourceExistsError, ResourceModifiedError
@@ -43,6 +44,8 @@ from model_release.store.targets import Resolved
 from model_release.tracing import trace_parent, traced
 
 _IGNORED = "ignored"
+_KEYS = ("partition", "row", "etag")
+_OUTLINE = ["PartitionKey", "RowKey", *(one.name for one in fields(Claim) if one.name not in (*_KEYS, "event"))]
 
 Clock = Callable[[], datetime]
 
@@ -189,19 +192,25 @@ class Claims:
         if version:
             condition += " and RowKey ge @first and RowKey lt @after"
             parameters |= {"first": f"{version} ", "after": f"{version}!"}
-        rows: dict[str, list[TableEntity]] = {}
-        for row in self._table.query(condition, **parameters):
-            of_version, space, _ = row["RowKey"].partition(" ")
-            # A row without a version is a high-water mark.
-            if space:
-                rows.setdefault(of_version, []).append(row)
-        return {of_version: _recorded(found) for of_version, found in rows.items()}
+        return dict(_by_version(self._table.query(condition, **parameters)))
+
+    def outlines(self, workspace: Workspace, model: str) -> Iterator[tuple[str, RecordedVersion]]:
+        """Read the records of each version of a model page by page, and no events: those are empty."""
+        partition = claim_partition(workspace, model)
+        return _by_version(self._table.query("PartitionKey eq @partition", partition=partition, select=_OUTLINE))
 
 
 def _leased(claim: Claim) -> ClaimLeasedError:
     return ClaimLeasedError(
         f"another worker is processing {claim.model}:{claim.version} for {claim.target}; Event Grid delivers it again"
     )
+
+
+def _by_version(rows: Iterable[TableEntity]) -> Iterator[tuple[str, RecordedVersion]]:
+    # Rows are sorted by their keys. One without a version is a high-water mark.
+    of_versions = (row for row in rows if " " in row["RowKey"])
+    for version, found in groupby(of_versions, key=lambda row: row["RowKey"].partition(" ")[0]):
+        yield version, _recorded(list(found))
 
 
 def _same(found: Claim, written: Claim) -> bool:
@@ -217,7 +226,8 @@ def _recorded(rows: list[TableEntity]) -> RecordedVersion:
 
 def _claim(row: TableEntity) -> Claim:
     names = {field.name for field in fields(Claim)}
-    values = {name: value for name, value in row.items() if name in names}
+    # Storage may answer null for a selected value that the row does not have.
+    values = {name: value for name, value in row.items() if name in names and value is not None}
     values |= {
         "partition": row["PartitionKey"],
         "row": row["RowKey"],
@@ -234,7 +244,6 @@ def _attempt(number: int, time: str, state: str, reason: str) -> Attempt:
 
 
 def _values(claim: Claim) -> dict[str, Any]:
-    keys = ("partition", "row", "etag")
-    values = {field.name: getattr(claim, field.name) for field in fields(claim) if field.name not in keys}
+    values = {field.name: getattr(claim, field.name) for field in fields(claim) if field.name not in _KEYS}
     attempts = [(one.number, one.time.isoformat(), one.state, one.reason) for one in claim.attempts]
     return values | {"attempts": json.dumps(attempts, ensure_ascii=False)}

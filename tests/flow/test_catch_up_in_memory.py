@@ -496,6 +496,21 @@ def test_a_version_whose_tags_were_added_later_is_started(process: Process, azur
     assert process.azure_devops.versions == ["20"]
 
 
+def test_the_event_of_a_version_is_read_only_if_a_target_has_no_claim(process: Process, azure_ml: AzureMl) -> None:
+    began(process)
+    a_route = a_map(TARGET, tags={"stage": "production"})
+    process.start_release = replace(process.start_release, release_map=a_route)
+    for version in ("19", "20", "21"):
+        azure_ml.register(version, NOON, stage="test" if version == "19" else "production")
+        process.start_release.registered(event_body(version, stage="test" if version == "21" else "production"))
+    for forged in range(100, 130):
+        process.start_release.registered(event_body(str(forged), stage="test"))
+    process.client.events_read.clear()
+
+    assert run(process, azure_ml) == ["21"]
+    assert {row.split(" ")[0] for _, row in process.client.events_read} == {"21"}
+
+
 def test_a_target_that_was_cut_off_is_started_beside_a_claim_that_was(process: Process, azure_ml: AzureMl) -> None:
     began(process)
     process.start_release = replace(process.start_release, release_map=a_map(TARGET, OTHER_TARGET))

@@ -322,6 +322,18 @@ def test_a_pin_says_what_may_still_be_created(process: Process) -> None:
     assert entry.reason.endswith("; version 21 may still be created, because its request may have been sent")
 
 
+def test_only_the_events_of_pending_claims_are_read_for_the_lines_of_a_model(process: Process) -> None:
+    registered(process, "19")
+    waiting(process, "20")
+    process.client.events_read.clear()
+
+    found = line(process)
+
+    assert found.out
+    assert (found.out.version, [claim.version for claim in found.pending]) == ("19", ["20"])
+    assert {row.partition(" ")[0] for _, row in process.client.events_read} == {"20"}
+
+
 def test_a_line_on_which_nothing_was_started_is_not_pinned(process: Process) -> None:
     waiting(process, "20")
 

@@ -293,6 +293,16 @@ def test_all_records_of_a_model_are_read_in_the_order_of_their_creation(process:
     assert process.claims.recorded(WORKSPACE, "churn", "20") == {"20": recorded["20"]}
 
 
+def test_an_outline_is_all_but_the_event_and_storage_may_answer_null(process: Process) -> None:
+    claim = process.inserted()
+    process.table.insert(PARTITION, DIGEST, version="20")
+    process.client.rows[claim.partition, claim.row]["by"] = None
+
+    assert dict(process.claims.outlines(WORKSPACE, "churn")) == {
+        "20": RecordedVersion((replace(claim, event=""),), "", ""),
+    }
+
+
 def test_the_event_of_a_version_is_that_of_its_first_record(process: Process) -> None:
     claim = process.inserted()
     process.later(SECOND)
