@@ -183,12 +183,12 @@ var subscriptionIds = union(map(concat(workspaceParts, registryParts), parts => 
 // A system topic is in the group of its workspace, so that another environment can use it, and keeps it.
 var topics = map(range(0, length(workspaceIds)), i => {
   existingId: i < length(topicIds) ? topicIds[i] : ''
-  groupName: workspaceParts[i][4]
+  // A module needs a right on the group of its scope, also if it only reads there.
+  groupParts: i < length(topicIds) && !empty(topicIds[i]) ? split(topicIds[i], '/') : workspaceParts[i]
   name: 'evgst-model-release-${uniqueString(workspaceIds[i])}'
-  subscriptionId: workspaceParts[i][2]
 })
 var systemTopicIds = map(topics, topic => empty(topic.existingId)
-  ? resourceId(topic.subscriptionId, topic.groupName, 'Microsoft.EventGrid/systemTopics', topic.name)
+  ? resourceId(topic.groupParts[2], topic.groupParts[4], 'Microsoft.EventGrid/systemTopics', topic.name)
   : topic.existingId)
 // The scope of a module is evaluated even if its condition is false.
 var noToken = '${subscription().id}/resourceGroups/none/providers/Microsoft.KeyVault/vaults/none/secrets/none'
@@ -239,8 +239,8 @@ module telemetryRole 'modules/telemetry-role.bicep' = if (assigned) {
   ]
 }
 
-module savedQueries 'modules/saved-queries.bicep' = {
-  scope: resourceGroup(split(logsId, '/')[2], split(logsId, '/')[4])
+// The Log Analytics workspace of another team is not changed, so no right to change it is needed.
+module savedQueries 'modules/saved-queries.bicep' = if (empty(existingLogAnalytics)) {
   params: {
     logsName: last(split(logsId, '/'))
   }
@@ -387,7 +387,7 @@ module app 'modules/app.bicep' = {
 }
 
 module systemTopics 'modules/system-topic.bicep' = [for (topic, i) in topics: {
-  scope: resourceGroup(topic.subscriptionId, topic.groupName)
+  scope: resourceGroup(topic.groupParts[2], topic.groupParts[4])
   params: {
     name: topic.name
     tags: allTags
