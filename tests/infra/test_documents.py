@@ -58,6 +58,18 @@ def test_the_deployment_document_lists_every_variable_alert_and_query() -> None:
     assert [name for name in queries if f"| {name} |" not in document] == []
 
 
+def test_each_click_path_links_to_its_vendors_page() -> None:
+    documents = [*HOME.glob("*.md"), *(HOME / "docs").rglob("*.md")]
+    text = " ".join(" ".join(document.read_text() for document in documents).split())
+    clicks = re.findall(r"\*[^*`|]+ > [^*`|]+\*\S*", text)
+    vendors = r"\*\]\(https://(learn\.microsoft|docs\.github)\.com/"
+
+    assert len(clicks) > 5
+    assert [one for one in clicks if not re.search(vendors, one)] == []
+    # Another sign between two menus is not found above.
+    assert re.findall(r"\*[A-Z][^*]*, (?:[A-Z]|…)[^*]*\*", text) == []
+
+
 def test_the_github_workflow_passes_every_variable_to_azd() -> None:
     workflow = yaml.load((HOME / "docs/pipelines/github-workflow.yml").read_text(), Yaml12)
 
