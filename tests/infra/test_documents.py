@@ -70,6 +70,15 @@ def test_each_click_path_links_to_its_vendors_page() -> None:
     assert re.findall(r"\*[A-Z][^*]*, (?:[A-Z]|…)[^*]*\*", text) == []
 
 
+def test_the_workflow_signs_in_with_the_credential_that_the_document_creates() -> None:
+    workflow = yaml.load((HOME / "docs/pipelines/github-workflow.yml").read_text(), Yaml12)
+    document = (HOME / "docs/deploy.md").read_text()
+
+    # https://github.com/Azure/azure-dev/issues/5473: a job of an environment has that as its subject.
+    assert f'"subject": "repo:OWNER/REPOSITORY:environment:{workflow["jobs"]["deploy"]["environment"]}"' in document
+    assert "federated-credential delete --id CLIENT_ID --federated-credential-id OWNER-REPOSITORY-pull_" in document
+
+
 def test_the_github_workflow_passes_every_variable_to_azd() -> None:
     workflow = yaml.load((HOME / "docs/pipelines/github-workflow.yml").read_text(), Yaml12)
 
