@@ -349,7 +349,7 @@ def test_a_target_that_was_cut_off_before_its_claim_is_started(two: Process) -> 
 
 def start_missing(process: Process, **tags: str) -> list[HistoryEntry]:
     recorded = process.claims.recorded(WORKSPACE, "churn", "20")["20"]
-    return process.start_release.start_missing(an_event(**tags), recorded)
+    return process.start_release.start_missing(an_event(**tags), recorded, lambda: recorded.event)
 
 
 def test_a_missing_target_is_pending_before_its_claim_is_inserted(process: Process) -> None:
