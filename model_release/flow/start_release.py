@@ -62,15 +62,13 @@ class StartRelease:
         ignored = self.recorder.ignore(routing.why_nothing, event.subject, event.id, ours)
         return [log_entry(self._timed(began, ignored))]
 
-    def start_missing(
-        self, event: ModelRegistered, has: RecordedVersion, text: Callable[[], str]
-    ) -> list[HistoryEntry]:
+    def start_missing(self, now: ModelRegistered, was: RecordedVersion, text: Callable[[], str]) -> list[HistoryEntry]:
         """Start what was cut off before it was claimed, and what the first event, with this text, did not match."""
-        unclaimed = [plan for plan in self._route(event).plans if self._digest(plan) not in has.claimed]
+        unclaimed = [plan for plan in self._route(now).plans if self._digest(plan) not in was.claimed]
         matched_before = self._route(self._parse(text())).plans if unclaimed else ()
-        done = {self._digest(plan) for plan in matched_before} - has.siblings
+        done = {self._digest(plan) for plan in matched_before} - was.siblings
         missing = tuple(plan for plan in unclaimed if self._digest(plan) not in done)
-        return self._attempt_all(missing, Cause(event, self._ask(event)), log_entry) if missing else []
+        return self._attempt_all(missing, Cause(now, self._ask(now)), log_entry) if missing else []
 
     def try_now(self, claim: Claim, *, by_hand: bool = False, despite_throttle: bool = False) -> list[HistoryEntry]:
         """Attempt a pending claim before it is due; raises ClaimLeasedError while another worker processes it."""
