@@ -115,7 +115,7 @@ sbom: build/libraries.txt ## Write build/sbom.json: the deployed libraries with 
 	@PYTHONWARNINGS=ignore $(TOOLS)/bin/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible \
 	  --output-file build/sbom.json $<
 
-audit: build/libraries.txt ## Look for known vulnerabilities of the deployed libraries.
+audit: build/libraries.txt ## Ask pypi.org for known vulnerabilities of the deployed libraries; fails without an answer.
 	$(TOOLS)/bin/pip-audit --requirement $< --require-hashes --disable-pip --strict
 
 clean: ## Remove environments, caches and what was built.

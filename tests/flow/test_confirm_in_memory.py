@@ -184,6 +184,14 @@ def test_the_pause_that_azure_ml_asks_for_is_kept(process: Process, azure_ml: Sc
     assert register(process)[0].next_attempt == NOON + 5 * MINUTE
 
 
+def test_without_confirmation_an_event_is_believed() -> None:
+    process = Process()
+
+    (entry,) = process.start_release.registered(event_body("999"))
+
+    assert (entry.state, process.azure_devops.versions) == (State.STARTED, ["999"])
+
+
 def test_a_forged_newest_version_supersedes_nothing(process: Process, azure_ml: ScriptedAzureMl) -> None:
     register(process, "9" * 255)
     azure_ml.register("20")

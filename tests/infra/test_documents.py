@@ -191,6 +191,31 @@ def test_no_document_and_no_text_of_a_command_shows_a_key_to_others() -> None:
     assert shown == []
 
 
+EVIDENCE = re.compile(r"`test_\w+`|\]\(https://")
+# These sentences state nothing about the app.
+INTRODUCTIONS = ("Each row", "Two libraries")
+
+
+def statements() -> list[str]:
+    """Return each paragraph, and of each table the rows; what a person can and cannot do are two statements."""
+    found = []
+    for block in (HOME / "SECURITY.md").read_text().partition("## Who can call what?")[2].split("\n\n"):
+        if not block.startswith("|"):
+            found.append(block)
+            continue
+        head, _, *rows = block.splitlines()
+        cells = [row.strip("| ").split(" | ") for row in rows]
+        found += [one for row in cells for one in (row[1:] if "a person can" in head else [" ".join(row)])]
+    return [one for one in found if one.strip("| ") and not one.startswith(("#", *INTRODUCTIONS))]
+
+
+def test_each_statement_of_the_security_policy_names_its_test_or_its_source() -> None:
+    found = statements()
+
+    assert len(found) > 50
+    assert [one for one in found if not EVIDENCE.search(one)] == []
+
+
 def test_each_test_that_the_security_policy_names_exists() -> None:
     named = set(re.findall(r"`(test_\w+)`", (HOME / "SECURITY.md").read_text()))
     defined = {
