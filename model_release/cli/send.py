@@ -105,7 +105,8 @@ def _decided(app: AppClient, event: dict[str, Any]) -> dict[str, Any]:
         return {"entries": None, "problem": error.message.splitlines()[0]}
     ours = [one for one in page["entries"] if one["subject"] == subject]
     ours = [one for one in ours if not (source and one["workspace"]) or one["workspace"] == source]
-    # The newest is first, and the last one of a target wins.
+    # The newest is first, and a person's restart, which says nothing of the event, last. The last of a target wins.
+    ours.sort(key=lambda one: bool(one["manual"]))
     return {"entries": list({one["target"]: one for one in reversed(ours)}.values()), "problem": None}
 
 

@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from local.azure_devops_faults import Fault
 from local.functions_host import FunctionsHost
 from local.functions_keys import Keys
 from local.serving import Server
 from model_release.__main__ import main
-from tests.environment import EVENTS, WORKSPACE, Environment
+from model_release.domain.events import Workspace
+from tests.environment import EVENTS, WORKSPACE, Environment, register
 
 
 @pytest.fixture
@@ -98,3 +100,14 @@ def test_a_model_version_is_sent_without_a_file(env: Environment, url: str) -> N
     assert run(url, "sklearn_regression_model", AML_WORKSPACES=WORKSPACE).exit_code == 2
     wrong = run(url, "sklearn_regression_model:20", "--workspace", "test", AML_WORKSPACES=WORKSPACE)
     assert (wrong.exit_code, "which has: prod" in wrong.output) == (2, True)
+
+
+def test_the_state_of_an_event_is_that_of_its_claim_and_not_of_a_restart(env: Environment, url: str) -> None:
+    register(env, 20)
+    (claim,) = env.claims.recorded(Workspace.parse(WORKSPACE), "sklearn_regression_model", "20")["20"].claims
+    env.azure_devops.misbehave(Fault(method="POST", path="/releases", status=403, times=1))
+    env.app.start_release.restart(claim, "a-key-of-a-person")
+
+    done = run(url, "sklearn_regression_model:20", AML_WORKSPACES=WORKSPACE)
+
+    assert "20  202  started at fraud/1: route" in done.output
