@@ -38,6 +38,7 @@ from local.program import Program, functions_host
 from model_release.domain.claims import AttemptResult, State, target_digest
 from model_release.domain.events import parse
 from model_release.domain.lease import Lease
+from model_release.domain.routing import matched
 from model_release.domain.targets import Created, Plan, Target
 from model_release.flow.record import Recorder
 from model_release.store.claims import Claims
@@ -183,7 +184,7 @@ def _rows(claims: int) -> Sequence[Mapping[str, Any]]:
         marks.advance(claim)
         page = f"http://127.0.0.1:7080/contoso/fraud/_release?releaseId={number}&_a=release-summary"
         created = Created(number, f"Release-{number}", page)
-        reason = f"route * matches {event.model}:{event.version}"
+        reason = matched("*", event)
         recorder.record(claim, AttemptResult(State.STARTED, reason, created=created), has_pending_row=False)
     pruned = {key for key, row in recording.rows.items() if key[0] == "history" and row["time"] < end - KEEP}
     return [row for key, row in recording.rows.items() if key not in pruned]

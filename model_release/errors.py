@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Self
+from typing import ClassVar, Self
+
+from model_release.reason import Reason, ReasonKind
 
 
 @dataclass(frozen=True)
@@ -51,31 +53,45 @@ class ClaimLeasedError(ModelReleaseError):
 class AzureDevOpsError(ModelReleaseError):
     """A request to Azure DevOps failed; `retry_after` is the pause that Azure DevOps asked for.
 
-    `answered`: Azure DevOps answered, so that other requests may succeed.
+    `answered`: Azure DevOps answered, so that other requests may succeed. `kind` is that of the reason; by default, the
+    class decides.
     """
 
+    usual: ClassVar[ReasonKind] = ReasonKind.NO_ANSWER
+
     def __init__(
-        self, problem: str, fix: str = "", *, retry_after: timedelta | None = None, answered: bool = False
+        self,
+        problem: str,
+        fix: str = "",
+        *,
+        kind: ReasonKind | None = None,
+        retry_after: timedelta | None = None,
+        answered: bool = False,
     ) -> None:
         super().__init__(str(Fault(problem, fix)))
         self.problem = problem
         self.fix = fix
         self.retry_after = retry_after
         self.answered = answered
+        self.reason = Reason(kind or self.usual, str(self))
 
 
 class TemporaryError(AzureDevOpsError):
     """Nothing was created, and another attempt may succeed."""
 
+    usual = ReasonKind.UNAVAILABLE
+
 
 class RefusedError(AzureDevOpsError):
     """Nothing was created, and a person must change something first."""
 
+    usual = ReasonKind.REFUSED
+
     @classmethod
-    def of(cls, faults: Sequence[Fault]) -> Self:
+    def of(cls, faults: Sequence[Fault], kind: ReasonKind) -> Self:
         """Report several faults as one refusal."""
         first, *others = faults
-        return cls(first.problem, ". ".join(filter(None, [first.fix, *map(str, others)])))
+        return cls(first.problem, ". ".join(filter(None, [first.fix, *map(str, others)])), kind=kind)
 
 
 class UnknownOutcomeError(AzureDevOpsError):

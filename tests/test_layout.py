@@ -23,7 +23,7 @@ from tests.environment import Environment, event
 
 # Each layer may import from the layers before it, and from its own.
 LAYERS = [
-    ["errors", "text"],
+    ["errors", "reason", "text"],
     ["domain", "settings", "session", "log", "tracing"],
     ["store", "azure_devops", "azure_ml"],
     ["flow"],

@@ -19,6 +19,7 @@ from model_release.domain.claims import AttemptResult, State
 from model_release.errors import RefusedError, TemporaryError
 from model_release.flow.publish import outcome_event
 from model_release.log import entry_line, get_logger, log_catch_up
+from model_release.reason import Reason, ReasonKind
 from model_release.text import as_reason, hide_values, keep_secret, redact, shorten, visible
 from model_release.web import pages
 from tests.in_memory import DAY, MINUTE, NOON, Process, event_body
@@ -259,7 +260,9 @@ def test_what_is_recorded_has_no_credential_and_no_control_character() -> None:
     keep_secret("planted", PLANTED)
     claim = process.inserted()
 
-    entry = process.recorder.record(claim, AttemptResult(State.REFUSED, f"{HOSTILE}\n{PLANTED}", NOON + MINUTE))
+    entry = process.recorder.record(
+        claim, AttemptResult(State.REFUSED, Reason(ReasonKind.REFUSED, f"{HOSTILE}\n{PLANTED}"), NOON + MINUTE)
+    )
 
     recorded = process.claims.get(claim.partition, claim.row)
     for text in (entry.reason, recorded.reason, recorded.attempts[0].reason):

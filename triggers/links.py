@@ -27,7 +27,9 @@ def detail_address(req: func.HttpRequest, entry: Mapping[str, Any], records: Rec
 
 
 def short_workspace(workspace: str, records: Records) -> str:
-    """Return the name of a workspace of the app if no other one has it, otherwise the resource ID."""
+    """Return nothing if it is the app's only source, its name if no other one has it, otherwise the resource ID."""
+    if [one.id for one in records.timers.workspaces] == [workspace]:
+        return ""
     name = workspace.rpartition("/")[2]
     ours = [one.id for one in records.timers.workspaces if one.name.casefold() == name.casefold()]
     return name if ours == [workspace] else workspace

@@ -12,6 +12,7 @@ from msrest.exceptions import ClientException, ClientRequestError
 
 from model_release.domain.targets import Approval, Created
 from model_release.errors import AzureDevOpsError, RefusedError, TemporaryError
+from model_release.reason import ReasonKind
 from model_release.session import OtherServerError
 from model_release.text import network_reason, shorten
 
@@ -43,15 +44,15 @@ def meaning_of(
     details = f": {words}" if words else ""
     if status == requests.codes.too_many_requests:
         problem = f"Azure DevOps is throttling requests (429){details}"
-        return TemporaryError(problem, retry_after=pause, answered=True)
+        return TemporaryError(problem, kind=ReasonKind.THROTTLED, retry_after=pause, answered=True)
     if status in (203, 401) or 300 <= status < 400:  # noqa: PLR2004  the class of HTTP statuses
         return _sign_in_refused(answer, words)
     if status < 300:  # noqa: PLR2004
         details = f": {network_reason(error) or 'the answer cannot be read'}"
     is_client_error = 400 <= status < 500 and status != requests.codes.request_timeout  # noqa: PLR2004
-    if not (is_client_error or _REFUSALS.search(_type_key(content))):
-        return unproven(f"Azure DevOps answered {status}{details}", retry_after=pause, answered=True)
-    return RefusedError(words or f"Azure DevOps answered {status}", "" if words else "check AZURE_DEVOPS_URL")
+    if is_client_error or _REFUSALS.search(_type_key(content)):
+        return RefusedError(words) if words else _refused_without_words(status)
+    return unproven(f"Azure DevOps answered {status}{details}", retry_after=pause, answered=True)
 
 
 def retry_after(answer: requests.Response) -> timedelta | None:
@@ -95,12 +96,17 @@ def _is_below(url: str, organization: str) -> bool:
 
 def _no_answer(cause: Exception, unproven: type[AzureDevOpsError], timeout: float) -> AzureDevOpsError:
     if isinstance(cause, OtherServerError):
-        return RefusedError("Azure DevOps names an address of another server", "correct AZURE_DEVOPS_URL")
+        problem = "Azure DevOps names an address of another server"
+        return RefusedError(problem, "correct AZURE_DEVOPS_URL", kind=ReasonKind.WRONG_ADDRESS)
     reason = network_reason(cause, timeout)
     inner = cause.args[0] if isinstance(cause, requests.RequestException) and cause.args else cause
     if isinstance(getattr(inner, "reason", inner), _NOT_SENT):
         return TemporaryError(f"Azure DevOps cannot be reached: {reason}")
     return unproven(f"the request to Azure DevOps failed: {reason or 'connection failed'}")
+
+
+def _refused_without_words(status: int) -> RefusedError:
+    return RefusedError(f"Azure DevOps answered {status}", "check AZURE_DEVOPS_URL", kind=ReasonKind.WRONG_ADDRESS)
 
 
 def _sign_in_refused(answer: requests.Response, words: str) -> RefusedError:
@@ -117,7 +123,8 @@ def _sign_in_refused(answer: requests.Response, words: str) -> RefusedError:
         reason = words or shorten(unquote_plus(answer.headers.get("X-TFS-ServiceError", "")))
     problem = f"Azure DevOps does not accept the sign-in (status {status})" + (f": {reason}" if reason else "")
     moved = leads_to and not re.search("sign-?in|login|oauth", leads_to, re.IGNORECASE)
-    return RefusedError(problem, "correct AZURE_DEVOPS_URL, or renew the token" if moved else _SIGN_IN_FIX)
+    fix = "correct AZURE_DEVOPS_URL, or renew the token" if moved else _SIGN_IN_FIX
+    return RefusedError(problem, fix, kind=ReasonKind.SIGN_IN_REFUSED)
 
 
 def _content(answer: requests.Response) -> Mapping[str, Any]:

@@ -14,6 +14,7 @@ from model_release.azure_devops.session import SignIn
 from model_release.domain.events import ModelRegistered
 from model_release.domain.targets import Created, Plan, Stage, Target, TargetId
 from model_release.errors import RefusedError, TemporaryError, UnknownOutcomeError
+from model_release.reason import ReasonKind
 from model_release.settings import is_service
 from model_release.tracing import traced
 
@@ -82,7 +83,8 @@ class AzureDevOps:
                 # What the target refuses as it is now says more than the refusal of an outdated request.
                 with suppress(TemporaryError):
                     self._body(self.find(plan.target), plan, event, marker)
-                raise UnknownOutcomeError(f"{plan.target} has changed meanwhile; {refusal}") from refusal
+                problem = f"{plan.target} has changed meanwhile; {refusal}"
+                raise UnknownOutcomeError(problem, kind=ReasonKind.TARGET_CHANGED) from refusal
             raise
 
     def _has_changed(self, target: Target, found: Any) -> bool:
@@ -125,7 +127,8 @@ class AzureDevOps:
     def _identified(self, target: Target, definition_id: int) -> Any:
         found = self.find(target)
         if definition_id and found.id != definition_id:
-            raise TemporaryError(f"the name {target} has come to mean ID {found.id} instead of {definition_id}")
+            problem = f"the name {target} has come to mean ID {found.id} instead of {definition_id}"
+            raise TemporaryError(problem, kind=ReasonKind.TARGET_CHANGED)
         return found
 
     def request(self, plan: Plan, event: ModelRegistered, marker: str) -> "PostRequest":
@@ -158,7 +161,7 @@ class AzureDevOps:
 
         def check_time() -> None:
             if self._monotonic() > deadline:
-                raise TemporaryError("searching all releases took longer than the lease")
+                raise TemporaryError("searching all releases took longer than the lease", kind=ReasonKind.LEASE_USED_UP)
 
         return self._api(target).find_by_marker(target.project, definition_id, marker, since, check_time)
 
@@ -175,7 +178,7 @@ class AzureDevOps:
         body = self._body(found, plan, event, marker)
         self._sdk.sign_in()
         if self._monotonic() > deadline:
-            raise TemporaryError("preparing the request used up the lease; trying again")
+            raise TemporaryError("preparing the request used up the lease; trying again", kind=ReasonKind.LEASE_USED_UP)
         return body
 
     def _body(self, found: Any, plan: Any, event: ModelRegistered, marker: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import yaml
 from model_release.domain.release_map import MARKER_PARAMETER
 from model_release.domain.targets import RunPlan
 from model_release.errors import RefusedError
+from model_release.reason import ReasonKind
 
 # Why builds are queued by something else than a person or the REST API.
 # https://learn.microsoft.com/rest/api/azure/devops/build/builds/list#buildreason
@@ -60,7 +61,7 @@ def check_stages(pipeline: Pipeline, request: dict[str, Any], final_yaml: str) -
     names = {stage.get("stage", "").casefold() for stage in content.get("stages") or []}
     if unknown := [stage for stage in wanted if stage.casefold() not in names]:
         problem = f"pipeline {pipeline.name} has no stage {' and no stage '.join(unknown)}"
-        raise RefusedError(problem, STAGES_FIX)
+        raise RefusedError(problem, STAGES_FIX, kind=ReasonKind.TARGET_MISFIT)
 
 
 def has_marker(parameters: dict[str, Any], marker: str) -> bool:

@@ -22,6 +22,7 @@ from model_release.domain.events import ModelRegistered
 from model_release.domain.release_map import MARKER_PARAMETER
 from model_release.domain.targets import Approval, Created, RunPlan, Stage, Target
 from model_release.errors import RefusedError
+from model_release.reason import ReasonKind
 from model_release.text import shorten
 
 # `sdk` must be imported first, or the SDK writes to the home folder.
@@ -192,4 +193,5 @@ def _explaining() -> Iterator[None]:
         fix = next((fix for words, fix in _FIXES.items() if words in refusal.problem), None)
         if refusal.fix or not fix:
             raise
-        raise RefusedError(refusal.problem, fix, retry_after=refusal.retry_after) from refusal
+        kind, pause = ReasonKind.TARGET_MISFIT, refusal.retry_after
+        raise RefusedError(refusal.problem, fix, kind=kind, retry_after=pause) from refusal

@@ -10,6 +10,7 @@ from model_release.domain.claims import MARKER_BEGINS
 from model_release.domain.events import ModelRegistered
 from model_release.domain.targets import ReleasePlan
 from model_release.errors import Fault, RefusedError
+from model_release.reason import ReasonKind
 
 # The type of the "AzureML model" artifact.
 MODEL_ARTIFACT = "AzureMLMMS"
@@ -60,6 +61,7 @@ class Definition:
             raise RefusedError(
                 f"definition {self.name} has the model {model} in {len(aliases)} artifacts: {', '.join(aliases)}",
                 "keep one of these artifacts",
+                kind=ReasonKind.TARGET_MISFIT,
             )
         return aliases[0] if aliases else None
 

@@ -23,6 +23,7 @@ from model_release.azure_devops.target_name import split, the_one
 from model_release.domain.events import ModelRegistered
 from model_release.domain.targets import Created, ReleasePlan, Stage, Target
 from model_release.errors import AzureDevOpsError, RefusedError
+from model_release.reason import ReasonKind
 from model_release.text import shorten
 
 # `sdk` must be imported first, or the SDK writes to the home folder.
@@ -64,7 +65,7 @@ class ReleaseTargets:
         """Build the ReleaseStartMetadata, with the marker in its description; raises RefusedError with every fault."""
         alias = found.alias_of(event)
         if faults := missing_from(self.with_groups(found, plan), plan, event, has_artifact=alias is not None):
-            raise RefusedError.of(faults)
+            raise RefusedError.of(faults, ReasonKind.TARGET_MISFIT)
         version = self._version_of(found, plan.target.project, alias, event) if alias else None
         return release_request(found, plan, event, version=version, marker=marker)
 
@@ -183,7 +184,8 @@ class ReleaseTargets:
                         return form
                 if listed.alias == alias and listed.error_message:
                     reason = shorten(" ".join(listed.error_message.split()))
-        raise RefusedError(f"{unknown}: {reason}", "create one release manually")
+        fix = "create one release manually"
+        raise RefusedError(f"{unknown}: {reason}", fix, kind=ReasonKind.VERSION_FORMAT_UNKNOWN)
 
     def _listed_versions(self, definition: Definition, project: str) -> list[Any]:
         # The SDK removed this method after its version 4; the server and the SDK's models still have it.

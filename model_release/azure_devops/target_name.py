@@ -6,6 +6,7 @@ from typing import Any
 
 from model_release.domain.targets import Target, TargetKind
 from model_release.errors import RefusedError
+from model_release.reason import ReasonKind
 
 _NOUNS: Mapping[TargetKind, str] = {"release": "release definition", "pipeline": "pipeline"}
 NOT_FOUND_FIX: Mapping[TargetKind, str] = {
@@ -54,8 +55,10 @@ def the_one(target: Target, listed: Iterable[Any], folder_of: Callable[[Any], st
         problem = f"project {target.project} has no {noun} {target.definition}, or this identity cannot view it"
         backslashes = "\\" + str(target.definition).replace("/", "\\").strip("\\")
         fix = f"write folders with backslashes: {backslashes}" if "/" in name else NOT_FOUND_FIX[target.kind]
-        raise RefusedError(problem, fix)
+        raise RefusedError(problem, fix, kind=ReasonKind.TARGET_NOT_FOUND)
     paths = ", ".join(f"{folder_of(one).rstrip(chr(92))}\\{name}" for one in exact)
     raise RefusedError(
-        f"project {target.project} has {len(exact)} {noun}s named {name}", f"write the folder too: {paths}"
+        f"project {target.project} has {len(exact)} {noun}s named {name}",
+        f"write the folder too: {paths}",
+        kind=ReasonKind.TARGET_AMBIGUOUS,
     )

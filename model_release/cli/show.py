@@ -1,6 +1,7 @@
 """The command `show`."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -40,11 +41,27 @@ def _show(detail: dict[str, Any]) -> None:
     for claim in detail["claims"]:
         _show_claim(claim)
     if detail["ignored"]:
-        show_text(f"\nIgnored: {detail['ignored']['reason']}")
+        show_text("\nIgnored")
+        _show_values(_why(detail["ignored"]))
     show_text("\nRoutes of the current release map")
     routes = [(route["route"], "yes" if route["matches"] else "no", route["reason"]) for route in detail["routes"]]
     show_table(("Route", "Matches", "Reason"), routes)
     show_text(f"\nEvent as received\n{json.dumps(detail['event'], indent=2, ensure_ascii=False)}")
+
+
+def _why(one: dict[str, Any]) -> dict[str, str]:
+    advice = one["advice"]
+    return {
+        "Meaning": f"{'Needs a person. ' if advice['needs_person'] else ''}{advice['sentence']}",
+        "What to do": f"{advice['do']} See {advice['section']}",
+        "Reason": one["reason"],
+    }
+
+
+def _show_values(values: Mapping[str, str | None]) -> None:
+    for name, text in values.items():
+        if text:
+            show_text(f"  {name:<13} {text}")
 
 
 def _show_outcome(outcome: dict[str, Any]) -> None:
@@ -61,7 +78,7 @@ def _show_claim(claim: dict[str, Any]) -> None:
     release = claim["release"]
     values = {
         "State": claim["state"] if claim["state"] != State.STARTED else _STARTED,
-        "Reason": claim["reason"],
+        **_why(claim),
         "Release": release and f"{release['name']}  {release['url']}",
         "Route": claim["route"],
         "By": claim["by"] and f"{claim['by']}{'' if claim['by_verified'] else ' (stated)'}",
@@ -71,9 +88,7 @@ def _show_claim(claim: dict[str, Any]) -> None:
         "Next attempt": claim["next_attempt"] and f"{utc(claim['next_attempt'])} UTC",
     }
     show_text(f"\n{claim['target']}{' (restarted manually)' if claim['restart'] else ''}")
-    for name, text in values.items():
-        if text:
-            show_text(f"  {name:<13} {text}")
+    _show_values(values)
     if claim["outcome"]:
         _show_outcome(claim["outcome"])
     attempts = [(str(one["attempt"]), utc(one["time"]), one["state"], one["reason"]) for one in claim["attempts"]]

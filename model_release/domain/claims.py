@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from model_release.domain.events import Workspace
 from model_release.domain.targets import Created, Plan, Target, TargetKind
+from model_release.reason import Reason, ReasonKind
 
 NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 MARKER_BEGINS = "[model-release"
@@ -81,18 +82,17 @@ class AttemptResult:
     """The end of an attempt.
 
     `next_attempt` only if the state is not final; `in_flight_until` if an earlier attempt sent the request; `instead`
-    are the plans that replace a withdrawn claim; `log_reason` if the reason contains values of tags or properties;
-    `unavailable` if Azure DevOps or Azure ML did not answer, so that other claims may end in the same way; `absent` if
-    Azure ML does not have the version, so that other versions need not wait for it.
+    are the plans that replace a withdrawn claim; `unavailable` if Azure DevOps or Azure ML did not answer, so that
+    other claims may end in the same way; `absent` if Azure ML does not have the version, so that other versions need
+    not wait for it.
     """
 
     state: State
-    reason: str
+    reason: Reason
     next_attempt: datetime = NEVER
     created: Created | None = None
     in_flight_until: datetime | None = None
     instead: tuple[Plan, ...] = ()
-    log_reason: str = ""
     unavailable: bool = field(default=False, compare=False)
     absent: bool = field(default=False, compare=False)
 
@@ -133,6 +133,7 @@ class Claim:
     nonce: str = ""
     next_attempt: datetime = NEVER
     reason: str = ""
+    reason_kind: ReasonKind = ReasonKind.NONE
     release_id: int = 0
     release_name: str = ""
     release_url: str = ""
@@ -190,11 +191,11 @@ class Claim:
 
 @dataclass(frozen=True)
 class RecordedVersion:
-    """All records of a model version: its claims, the first event, and why that event was ignored."""
+    """All records of a model version: its claims, the first event, and why that event was ignored, if it was."""
 
     claims: tuple[Claim, ...]
     event: str
-    ignored: str = ""
+    ignored: Reason | None = None
 
     @property
     def claimed(self) -> frozenset[str]:

@@ -6,6 +6,7 @@ from fnmatch import fnmatchcase
 from typing import Self
 
 from model_release.domain.claims import NEVER, Claim, State
+from model_release.reason import ReasonKind
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class HistoryEntry:
     time: datetime
     state: State
     reason: str
+    reason_kind: ReasonKind
     event_id: str
     subject: str
     workspace: str = ""
@@ -77,6 +79,7 @@ class HistoryEntry:
             time=claim.changed,
             state=claim.state,
             reason=claim.reason,
+            reason_kind=claim.reason_kind,
             event_id=claim.event_id,
             subject=f"models/{claim.model}:{claim.version}",
             workspace=claim.workspace,

@@ -6,6 +6,7 @@ from itertools import takewhile
 
 from model_release.domain.claims import AttemptResult, Claim, State
 from model_release.errors import AzureDevOpsError, RefusedError
+from model_release.reason import Reason, ReasonKind
 
 LONGEST_RETRY = timedelta(hours=1)
 ABANDON_AFTER = timedelta(days=7)
@@ -57,10 +58,10 @@ def is_too_old(claim: Claim, now: datetime) -> bool:
     return now - claim.waits_since >= ABANDON_AFTER
 
 
-def abandoned(state: State, reason: str, log_reason: str = "") -> AttemptResult:
-    """Return the result of a claim that is too old; state and reasons are the last ones."""
+def abandoned(state: State, reason: Reason) -> AttemptResult:
+    """Return the result of a claim that is too old; state and reason are the last ones."""
     last = f"all attempts failed for {ABANDON_AFTER.days} days; last: {state}: "
-    return AttemptResult(State.ABANDONED, last + reason, log_reason=log_reason and last + log_reason)
+    return AttemptResult(State.ABANDONED, Reason(reason.kind, last + reason.text, reason.log and last + reason.log))
 
 
 def abandon(claim: Claim, result: AttemptResult, now: datetime) -> AttemptResult:
@@ -70,12 +71,12 @@ def abandon(claim: Claim, result: AttemptResult, now: datetime) -> AttemptResult
     """
     if result.state.final or result.state in (State.UNKNOWN, State.HELD) or not is_too_old(claim, now):
         return result
-    return abandoned(result.state, result.reason, result.log_reason)
+    return abandoned(result.state, result.reason)
 
 
-def throttling(until: datetime) -> str:
+def throttling(until: datetime) -> Reason:
     """Return the reason of a claim that waits until the pause ends that Azure DevOps asked for."""
-    return f"Azure DevOps is throttling requests; next attempt at {utc(until)}"
+    return Reason(ReasonKind.THROTTLED, f"Azure DevOps is throttling requests; next attempt at {utc(until)}")
 
 
 def utc(time: datetime) -> str:

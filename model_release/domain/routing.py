@@ -19,6 +19,7 @@ from model_release.domain.placeholders import (
 )
 from model_release.domain.release_map import COMPARISON, PipelineOptions, ReleaseMap, ReleaseOptions, Route
 from model_release.domain.targets import Plan, ReleasePlan, RunPlan
+from model_release.reason import Reason, ReasonKind
 from model_release.text import shorten
 
 _COMPARE: Mapping[str, Callable[[int, int], bool]] = {
@@ -27,19 +28,6 @@ _COMPARE: Mapping[str, Callable[[int, int], bool]] = {
     ">": operator.gt,
     "<": operator.lt,
 }
-
-
-@dataclass(frozen=True)
-class Reason:
-    """A sentence for people, and the same without the values of tags and properties, for the log."""
-
-    text: str
-    log: str = ""
-
-    @property
-    def for_log(self) -> str:
-        """The sentence that the log may contain."""
-        return self.log or self.text
 
 
 @dataclass(frozen=True)
@@ -68,7 +56,7 @@ class Routing:
     named: bool = False
 
 
-NO_ROUTING = Routing((), Reason(""))
+NO_ROUTING = Routing((), Reason(ReasonKind.NONE, ""))
 
 
 def route(release_map: ReleaseMap, workspaces: Collection[Workspace], event: ModelRegistered) -> Routing:
@@ -77,7 +65,7 @@ def route(release_map: ReleaseMap, workspaces: Collection[Workspace], event: Mod
         kind, setting = (
             ("registry", "AML_REGISTRIES") if event.workspace.is_registry else ("workspace", "AML_WORKSPACES")
         )
-        return Routing((), Reason(f"{kind} {shorten(event.workspace.id)} is not in {setting}"))
+        return Routing((), Reason(ReasonKind.NOT_A_SOURCE, f"{kind} {shorten(event.workspace.id)} is not in {setting}"))
     matches = match(release_map, event)
     named = any(_name_mismatch(one, event) is None for one in release_map.routes)
     return Routing(plan(matches, event), why_nothing(matches, event), named)
@@ -135,15 +123,20 @@ def why_nothing(matches: Collection[Match], event: ModelRegistered) -> Reason:
     """Explain why no route matches: with the routes that name the model, if there are any."""
     naming = [one.why for one in matches if fnmatchcase(event.model, one.route.model)]
     if not naming:
-        return Reason(f"no route names the model {event.model}")
-    return Reason("; ".join(why.text for why in naming), "; ".join(why.for_log for why in naming))
+        return Reason(ReasonKind.MODEL_NOT_NAMED, f"no route names the model {event.model}")
+    kinds = {why.kind for why in naming}
+    kind = ReasonKind.NO_ROUTE_MATCHES if len(kinds) > 1 else kinds.pop()
+    return Reason(kind, "; ".join(why.text for why in naming), "; ".join(why.for_log for why in naming))
 
 
 def _match(route: Route, event: ModelRegistered) -> Match:
     mismatch = _mismatch(route, event)
-    return Match(
-        route, mismatch is None, mismatch or Reason(f"route {route.title} matches {event.model}:{event.version}")
-    )
+    return Match(route, mismatch is None, mismatch or matched(route.title, event))
+
+
+def matched(route: str, event: ModelRegistered) -> Reason:
+    """Explain that the route with this title matches."""
+    return Reason(ReasonKind.ROUTE_MATCHED, f"route {route} matches {event.model}:{event.version}")
 
 
 def _mismatch(route: Route, event: ModelRegistered) -> Reason | None:
@@ -153,13 +146,14 @@ def _mismatch(route: Route, event: ModelRegistered) -> Reason | None:
 
 def _name_mismatch(route: Route, event: ModelRegistered) -> Reason | None:
     if not fnmatchcase(event.model, route.model):
-        return Reason(f"model {event.model!r} does not match {route.model!r}")
+        return Reason(ReasonKind.MODEL_NOT_NAMED, f"model {event.model!r} does not match {route.model!r}")
     if not route.enabled:
-        return Reason(f"route {route.title} is disabled")
+        return Reason(ReasonKind.ROUTE_DISABLED, f"route {route.title} is disabled")
     if mismatch := _source_mismatch(route, event.workspace):
         return mismatch
     if route.version is not None and not _version_matches(str(route.version), event):
-        return Reason(f"version {event.version!r} does not match {str(route.version)!r}")
+        problem = f"version {event.version!r} does not match {str(route.version)!r}"
+        return Reason(ReasonKind.OTHER_VERSION, problem)
     return None
 
 
@@ -167,9 +161,9 @@ def _source_mismatch(route: Route, source: Workspace) -> Reason | None:
     wanted, other = (route.registry, route.workspace) if source.is_registry else (route.workspace, route.registry)
     kind, other_kind = ("registry", "workspace") if source.is_registry else ("workspace", "registry")
     if other:
-        return Reason(f"{kind} is {source.name!r}, not {other_kind} {other!r}")
+        return Reason(ReasonKind.OTHER_SOURCE, f"{kind} is {source.name!r}, not {other_kind} {other!r}")
     if wanted and wanted.casefold() != source.name.casefold():
-        return Reason(f"{kind} is {source.name!r}, not {wanted!r}")
+        return Reason(ReasonKind.OTHER_SOURCE, f"{kind} is {source.name!r}, not {wanted!r}")
     return None
 
 
@@ -188,9 +182,10 @@ def _value_mismatch(route: Route, event: ModelRegistered) -> Reason | None:
         for key, value in expected.items():
             found = tag_or_property(values, key)
             if found is None:
-                return Reason(f"{kind} {key} is missing")
+                return Reason(ReasonKind.OTHER_VALUE, f"{kind} {key} is missing")
             if found != value:
-                return Reason(f"{kind} {key} is {shorten(found)!r}, not {value!r}", f"{kind} {key} has another value")
+                problem = f"{kind} {key} is {shorten(found)!r}, not {value!r}"
+                return Reason(ReasonKind.OTHER_VALUE, problem, f"{kind} {key} has another value")
     return None
 
 
@@ -199,7 +194,8 @@ def _missing_value(route: Route, event: ModelRegistered) -> Reason | None:
     if not missing:
         return None
     names = ", ".join(f"{{{name}}}" for name in missing)
-    return Reason(f"route {route.title} uses {names}, for which this version has no value")
+    problem = f"route {route.title} uses {names}, for which this version has no value"
+    return Reason(ReasonKind.VALUE_MISSING, problem)
 
 
 def _forbidden_value(route: Route, event: ModelRegistered) -> Reason | None:
@@ -212,5 +208,6 @@ def _forbidden_value(route: Route, event: ModelRegistered) -> Reason | None:
         if value in route.required(name) or all(re.fullmatch(regex, value) for regex in allowed or [HARMLESS]):
             continue
         expected = "the route's `allow`" if allowed else f"{HARMLESS}; change it, or add `allow` to the route"
-        return Reason(f"route {route.title} uses {{{name}}}, whose value does not match {expected}")
+        problem = f"route {route.title} uses {{{name}}}, whose value does not match {expected}"
+        return Reason(ReasonKind.VALUE_FORBIDDEN, problem)
     return None

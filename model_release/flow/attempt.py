@@ -9,16 +9,16 @@ from model_release.azure_devops.client import AzureDevOps
 from model_release.domain.claims import CLOCK_DIFFERENCE, AttemptResult, Claim, State
 from model_release.domain.events import ModelRegistered
 from model_release.domain.retry import LISTED_WITHIN, LONGEST_RETRY, SOON, abandoned, is_too_old, pause, throttling, utc
-from model_release.domain.routing import NO_ROUTING, Routing
+from model_release.domain.routing import NO_ROUTING, Routing, matched
 from model_release.domain.targets import Plan, Target
 from model_release.errors import AzureDevOpsError, RefusedError, TemporaryError
 from model_release.flow.confirm import Ask, Confirm, Confirmed
-from model_release.flow.manually import kept_back
+from model_release.flow.manually import kept_back, superseded
+from model_release.reason import Reason, ReasonKind
 from model_release.store.claims import Claims, Clock
 from model_release.store.high_water_mark import HighWaterMarks, Obstacle
 from model_release.store.targets import Targets
 from model_release.store.throttle import Throttle
-from model_release.text import hide_values
 
 _STATES = {TemporaryError: State.WAITING, RefusedError: State.REFUSED}
 
@@ -82,10 +82,11 @@ class Attempts:
             # It compares the deadline immediately before it sends the request.
             created = self.azure_devops.create(plan, event, claim.marker, attempt.deadline, claim.definition_id)
         except AzureDevOpsError as error:
-            return _ended(attempt, self._failed(_STATES.get(type(error), State.UNKNOWN), str(error), attempt, error))
-        matched = f"route {plan.route} matches {event.model}:{event.version}"
-        manually = "pinned and restarted manually" if claim.pins else "restarted manually"
-        reason = f"{manually}; {matched}" if claim.idempotency_key else matched
+            return _ended(attempt, self._failed(_STATES.get(type(error), State.UNKNOWN), error.reason, attempt, error))
+        reason = matched(plan.route, event)
+        if claim.idempotency_key:
+            manually = "pinned and restarted manually" if claim.pins else "restarted manually"
+            reason = Reason(ReasonKind.RESTARTED, f"{manually}; {reason.text}")
         return _ended(attempt, AttemptResult(State.STARTED, reason, created=created))
 
     def read_ahead(self, target: Target) -> None:
@@ -126,16 +127,17 @@ class Attempts:
                 before.target, before.definition_id, before.marker, since, attempt.deadline
             )
         except AzureDevOpsError as error:
-            reason = f"cannot check whether the release exists: {error}"
+            reason = Reason(ReasonKind.SEARCH_FAILED, f"cannot check whether the release exists: {error}")
             result = replace(self._failed(kept, reason, attempt, error), in_flight_until=in_flight_until)
             # A search that was refused for seven days may be refused for ever.
             over = isinstance(error, RefusedError) and not in_flight and is_too_old(claim, self.clock())
-            return abandoned(kept, reason, result.log_reason) if over else result
+            return abandoned(kept, result.reason) if over else result
         if found:
-            reason = f"{found.name} was found; an earlier attempt created it"
-            return AttemptResult(State.STARTED, reason, created=found, log_reason=_for_log(reason, attempt))
+            reason = Reason(ReasonKind.FOUND_BY_MARKER, f"{found.name} was found; an earlier attempt created it")
+            return AttemptResult(State.STARTED, reason.without(attempt.event.values), created=found)
         if in_flight:
-            reason = f"not found yet; the earlier request may still complete until {utc(in_flight_until)}"
+            may_come = f"not found yet; the earlier request may still complete until {utc(in_flight_until)}"
+            reason = Reason(ReasonKind.NOT_FOUND_YET, may_come)
             return AttemptResult(State.UNKNOWN, reason, in_flight_until, in_flight_until=in_flight_until)
         return attempt
 
@@ -143,7 +145,7 @@ class Attempts:
         if not is_too_old(attempt.claim, self.clock()):
             return attempt
         last = attempt.before or attempt.claim
-        return abandoned(last.state, last.reason, _for_log(last.reason, attempt))
+        return abandoned(last.state, Reason(last.reason_kind, last.reason).without(attempt.event.values))
 
     def _registered(self, attempt: OpenAttempt) -> Guarded:
         """Continue with what Azure ML says: the version is registered, and these are its tags and properties."""
@@ -170,16 +172,17 @@ class Attempts:
         try:
             plan = self.plan_for(claim, routing.plans)
         except AzureDevOpsError as error:
-            return self._failed(_STATES.get(type(error), State.WAITING), str(error), attempt, error)
+            return self._failed(_STATES.get(type(error), State.WAITING), error.reason, attempt, error)
         if plan:
             return replace(attempt, plan=plan)
         if attempt.event.number is not None and (newer := self.marks.newer_sent(claim)):
-            return AttemptResult(State.SUPERSEDED, f"version {newer} was sent first")
+            return superseded(newer)
         if not routing.plans:
-            return AttemptResult(State.WITHDRAWN, routing.why_nothing.text, log_reason=routing.why_nothing.log)
+            return AttemptResult(State.WITHDRAWN, routing.why_nothing)
         targets = ", ".join(str(plan.target) for plan in routing.plans)
         instead = () if claim.pins else routing.plans
-        return AttemptResult(State.WITHDRAWN, f"the route's target is now {targets}", instead=instead)
+        reason = Reason(ReasonKind.ROUTE_MOVED, f"the route's target is now {targets}")
+        return AttemptResult(State.WITHDRAWN, reason, instead=instead)
 
     def _target(self, attempt: OpenAttempt) -> Guarded:
         """Resolve the target, and write its ID into the claim before a request is sent to it."""
@@ -188,9 +191,10 @@ class Attempts:
             found = self.azure_devops.identify(plan.target)
             resolved = self.targets.resolve(plan.target, found, confirmed=attempt.by_hand)
         except AzureDevOpsError as error:
-            return self._failed(_STATES.get(type(error), State.WAITING), str(error), attempt, error)
+            return self._failed(_STATES.get(type(error), State.WAITING), error.reason, attempt, error)
         if resolved.target_digest != claim.target_digest:
-            reason = f"{plan.target} is another name of a target that has its own claim"
+            renamed = f"{plan.target} is another name of a target that has its own claim"
+            reason = Reason(ReasonKind.TARGET_RENAMED, renamed)
             return AttemptResult(State.WITHDRAWN, reason, instead=() if claim.pins else (plan,))
         known = replace(claim, definition_id=resolved.definition_id, newest_only=plan.newest_only)
         return attempt if known == claim else replace(attempt, claim=self.claims.update(claim, known))
@@ -204,10 +208,10 @@ class Attempts:
         if obstacle is None:
             return attempt
         if obstacle.sent:
-            manually = " manually" if obstacle.manually else " first"
-            return AttemptResult(State.SUPERSEDED, f"version {obstacle.sent} was sent{manually}")
+            return superseded(obstacle.sent, manually=obstacle.manually)
         if version := obstacle.in_flight or obstacle.first:
-            reason = f"version {version} is {'still being created' if obstacle.in_flight else 'started first'}"
+            text = f"version {version} is {'still being created' if obstacle.in_flight else 'started first'}"
+            reason = Reason(ReasonKind.OLDER_IN_FLIGHT, text)
             return AttemptResult(State.WAITING, reason, self.clock() + SOON)
         return kept_back(attempt.claim, obstacle.pin, self.clock())
 
@@ -223,23 +227,17 @@ class Attempts:
     def _digest(self, plan: Plan) -> str:
         return self.targets.resolve(plan.target, self.azure_devops.identify(plan.target)).target_digest
 
-    def _failed(self, state: State, reason: str, attempt: OpenAttempt, error: AzureDevOpsError) -> AttemptResult:
+    def _failed(self, state: State, reason: Reason, attempt: OpenAttempt, error: AzureDevOpsError) -> AttemptResult:
         next_attempt = self.clock() + pause(error, attempt.claim, self.first_retry)
         unavailable = not isinstance(error, RefusedError)
-        return AttemptResult(state, reason, next_attempt, log_reason=_for_log(reason, attempt), unavailable=unavailable)
-
-
-def _for_log(reason: str, attempt: OpenAttempt) -> str:
-    """Return a reason without the values of tags and properties that Azure DevOps repeats; empty if there are none."""
-    hidden = hide_values(reason, attempt.event.values)
-    return hidden if hidden != reason else ""
+        for_log = reason.without(attempt.event.values)
+        return AttemptResult(state, for_log, next_attempt, unavailable=unavailable)
 
 
 def _ended(attempt: OpenAttempt, result: AttemptResult) -> tuple[OpenAttempt, AttemptResult]:
     """Add to the reason with what a person's start was matched."""
     if attempt.matched_with:
-        reason, log_reason = f"{result.reason}; {attempt.matched_with}", result.log_reason or result.reason
-        result = replace(result, reason=reason, log_reason=log_reason)
+        result = replace(result, reason=result.reason.only_for_people(attempt.matched_with))
     return attempt, result
 
 

@@ -12,9 +12,10 @@ from model_release.azure_ml.models import AzureMl
 from model_release.domain.claims import Claim, registration_row
 from model_release.domain.events import MODEL_REGISTERED, ModelRegistered, Workspace, parse
 from model_release.domain.history import NOBODY, ByHand, HistoryEntry
-from model_release.domain.routing import Reason, Routing
+from model_release.domain.routing import Routing
 from model_release.domain.targets import Plan
 from model_release.errors import EventError
+from model_release.reason import Reason, ReasonKind
 from model_release.text import shorten
 from model_release.tracing import traced
 
@@ -26,7 +27,7 @@ class NotConfirmed:
     `fix` is for a person who starts the version manually.
     """
 
-    reason: str
+    reason: Reason
     absent: bool
     retry_after: timedelta | None = None
     fix: str = ""
@@ -46,8 +47,7 @@ class Confirmed:
     @property
     def why_nothing(self) -> Reason:
         """Why a version that a person starts matches no route, and with which tags it was matched."""
-        why = self.routing.why_nothing
-        return Reason(f"{why.text}; {self.matched_with}", why.for_log)
+        return self.routing.why_nothing.only_for_people(self.matched_with)
 
 
 Ask = Callable[[], Confirmed | NotConfirmed]
@@ -106,17 +106,19 @@ class Confirm:
         try:
             found = azure_ml.model_version(event.workspace, event.model, event.version)
         except AzureMlError as error:
-            return NotConfirmed(str(error), absent=False, retry_after=error.retry_after)
+            unread = Reason(ReasonKind.AZURE_ML_UNREADABLE, str(error))
+            return NotConfirmed(unread, absent=False, retry_after=error.retry_after)
         if found is None:
             missing = f"Azure ML has no version {event.version} of {event.model}"
-            return NotConfirmed(missing, absent=True, fix=f"compare it with workspace {event.workspace.name}")
+            return _absent(missing, f"compare it with workspace {event.workspace.name}")
         if not found.ready:
             state = f"version {event.version} of {event.model} is {shorten(found.provisioning_state)} in Azure ML"
-            return NotConfirmed(f"{state}, not Succeeded", absent=True, fix="try again when it is Succeeded")
+            return _absent(f"{state}, not Succeeded", "try again when it is Succeeded")
         try:
             return replace(parse(event_of(found, event.id)), registered_at=found.created)
         except EventError as error:
-            return NotConfirmed(f"version {event.version} of {event.model} cannot be released: {error}", absent=True)
+            problem = f"version {event.version} of {event.model} cannot be released: {error}"
+            return NotConfirmed(Reason(ReasonKind.EVENT_UNREADABLE, problem), absent=True)
 
 
 def event_of(version: ModelVersion, event_id: str = "") -> str:
@@ -148,10 +150,9 @@ def as_confirmed(
     """Return what Azure ML confirmed, otherwise the event with the reason why it was not."""
     if isinstance(confirmed, Confirmed):
         return confirmed.event, confirmed.routing
-    why = routing.why_nothing
-    return event, replace(
-        routing, why_nothing=Reason(f"{why.text}; {confirmed.reason}", f"{why.log or why.text}; {confirmed.reason}")
-    )
+    why, unread = routing.why_nothing, confirmed.reason
+    both = Reason(unread.kind, f"{why.text}; {unread.text}", f"{why.for_log}; {unread.text}")
+    return event, replace(routing, why_nothing=both)
 
 
 def besides(confirmed: Confirmed | NotConfirmed, entries: list[HistoryEntry]) -> tuple[Plan, ...]:
@@ -176,11 +177,14 @@ def _believed(event: ModelRegistered) -> ModelRegistered | NotConfirmed:
     """Return an event as it is, or why a version without one cannot be started."""
     if event.body:
         return event
-    return NotConfirmed(
+    return _absent(
         f"{event.model}:{event.version} is not recorded, and it is not read from Azure ML: CONFIRM_MODELS is false",
-        absent=True,
-        fix="set CONFIRM_MODELS to true, or register the version again",
+        "set CONFIRM_MODELS to true, or register the version again",
     )
+
+
+def _absent(problem: str, fix: str) -> NotConfirmed:
+    return NotConfirmed(Reason(ReasonKind.NOT_REGISTERED, problem), absent=True, fix=fix)
 
 
 def _matched_with(event: ModelRegistered) -> str:

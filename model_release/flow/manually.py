@@ -9,6 +9,7 @@ from model_release.domain.targets import Target
 from model_release.errors import RefusedError, TemporaryError
 from model_release.flow.confirm import Ask, Confirmed, NotConfirmed
 from model_release.flow.record import Recorder
+from model_release.reason import Reason, ReasonKind
 from model_release.store.high_water_mark import Pin
 from model_release.store.targets import Resolved
 
@@ -29,7 +30,7 @@ def confirmed_now(confirmed: Ask, recorded: Confirmed | None = None) -> Confirme
     if isinstance(answer, NotConfirmed):
         if recorded and not answer.absent:
             return recorded
-        raise (RefusedError if answer.absent else TemporaryError)(answer.reason, answer.fix)
+        raise (RefusedError if answer.absent else TemporaryError)(answer.reason.text, answer.fix)
     return answer
 
 
@@ -44,8 +45,16 @@ def not_routed(target: Target, now: Confirmed) -> RefusedError:
 def kept_back(claim: Claim, pin: Pin | None, now: datetime) -> AttemptResult:
     """Return how an attempt ends that finds a pin, or a start with a pin that finds another one or none (pure)."""
     if not claim.idempotency_key and pin:
-        return AttemptResult(State.HELD, pinned(pin), now + HELD_FOR)
-    return AttemptResult(State.WITHDRAWN, pinned(pin) if pin else f"the pin of {claim.version} was removed")
+        return AttemptResult(State.HELD, Reason(ReasonKind.PINNED, pinned(pin)), now + HELD_FOR)
+    if pin:
+        return AttemptResult(State.WITHDRAWN, Reason(ReasonKind.PIN_REPLACED, pinned(pin)))
+    return AttemptResult(State.WITHDRAWN, Reason(ReasonKind.PIN_REMOVED, f"the pin of {claim.version} was removed"))
+
+
+def superseded(version: str, *, manually: bool = False) -> AttemptResult:
+    """Return how an attempt ends that finds a version that was sent (pure)."""
+    kind, how = (ReasonKind.SENT_MANUALLY, "manually") if manually else (ReasonKind.NEWER_SENT, "first")
+    return AttemptResult(State.SUPERSEDED, Reason(kind, f"version {version} was sent {how}"))
 
 
 def pinned(pin: Pin) -> str:

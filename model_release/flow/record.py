@@ -7,8 +7,8 @@ from model_release.domain.claims import TRANSITIONS, Attempt, AttemptResult, Cla
 from model_release.domain.events import ModelRegistered
 from model_release.domain.history import ByHand, HistoryEntry
 from model_release.domain.retry import abandon
-from model_release.domain.routing import Reason
 from model_release.domain.targets import NOTHING_CREATED
+from model_release.reason import Reason
 from model_release.store.claims import Claims, Clock
 from model_release.store.high_water_mark import HighWaterMarks
 from model_release.store.history import History
@@ -51,7 +51,7 @@ class Recorder:
         began = max(self.clock(), claim.changed + _TICK) if claim.attempts else self.clock()
         result = abandon(claim, result, began)
         assert result.state in TRANSITIONS[claim.state], f"{claim.state} cannot become {result.state}"  # noqa: S101
-        attempt = Attempt(claim.attempt, began, result.state, as_reason(result.reason)[:_ATTEMPT_CHARACTERS])
+        attempt = Attempt(claim.attempt, began, result.state, as_reason(result.reason.text)[:_ATTEMPT_CHARACTERS])
         recorded = _recorded(claim, attempt, result)
         if confirmed and confirmed.registered_at:
             recorded = replace(recorded, event=confirmed.body, registered_at=confirmed.registered_at)
@@ -64,7 +64,7 @@ class Recorder:
         self._write_history(recorded)
         if recorded.state.final and (has_pending_row or recorded.attempt > 1):
             self.pending.delete(recorded.partition, recorded.row)
-        entry = replace(HistoryEntry.of(recorded), log_reason=result.log_reason)
+        entry = replace(HistoryEntry.of(recorded), log_reason=result.reason.log)
         return replace(entry, unavailable=result.unavailable, absent=result.absent)
 
     def _write_history(self, claim: Claim) -> None:
@@ -82,9 +82,10 @@ class Recorder:
         entry = HistoryEntry.of(claim)
         return replace(entry, reason=f"already recorded: {entry.reason}", log_reason="already recorded")
 
-    def note(self, claim: Claim, reason: str, by_hand: ByHand) -> HistoryEntry:
+    def note(self, claim: Claim, reason: Reason, by_hand: ByHand) -> HistoryEntry:
         """Record what a person did with the line of a claim."""
-        entry = replace(HistoryEntry.of(claim), time=self.clock(), attempt=0, reason=as_reason(reason))
+        entry = replace(HistoryEntry.of(claim), time=self.clock(), attempt=0)
+        entry = replace(entry, reason=as_reason(reason.text), reason_kind=reason.kind)
         entry = replace(entry, by=by_hand.by, by_verified=by_hand.by_verified, comment=by_hand.comment)
         self.history.write_alone(entry)
         return entry
@@ -102,11 +103,11 @@ class Recorder:
 
         `again` if a person matched it again.
         """
-        entry = HistoryEntry(self.clock(), State.IGNORED, as_reason(reason.text), event_id, subject)
+        entry = HistoryEntry(self.clock(), State.IGNORED, as_reason(reason.text), reason.kind, event_id, subject)
         if event:
             self._take_over(event)
             entry = replace(entry, workspace=event.workspace.id)
-            self.claims.keep_ignored(event, entry.reason, again=again)
+            self.claims.keep_ignored(event, replace(reason, text=entry.reason), again=again)
         self.history.write_alone(entry)
         return replace(entry, log_reason=reason.log)
 
@@ -125,7 +126,8 @@ def _recorded(claim: Claim, attempt: Attempt, result: AttemptResult) -> Claim:
     return replace(
         claim,
         state=result.state,
-        reason=as_reason(result.reason),
+        reason=as_reason(result.reason.text),
+        reason_kind=result.reason.kind,
         next_attempt=result.next_attempt,
         in_flight_until=result.in_flight_until or claim.in_flight_until,
         release_id=created.id,

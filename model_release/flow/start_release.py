@@ -9,7 +9,7 @@ from model_release.domain.events import ModelRegistered, Workspace, parse
 from model_release.domain.history import NOBODY, ByHand, HistoryEntry
 from model_release.domain.release_map import ReleaseMap
 from model_release.domain.retry import PATIENCE
-from model_release.domain.routing import Reason, Routing, route
+from model_release.domain.routing import Routing, route
 from model_release.domain.targets import Plan
 from model_release.errors import EventError
 from model_release.flow import manually
@@ -17,6 +17,7 @@ from model_release.flow.attempt import Attempts, OpenAttempt
 from model_release.flow.confirm import Ask, Cause, Confirmed, as_confirmed, besides, registered_anew
 from model_release.flow.record import Recorder
 from model_release.log import Log, all_of, log_entry
+from model_release.reason import Reason, ReasonKind
 from model_release.store.claims import Claims
 from model_release.store.pending import Pending
 from model_release.store.targets import Targets
@@ -47,8 +48,8 @@ class StartRelease:
         try:
             event = self._parse(body)
         except EventError as error:
-            unread = self.recorder.ignore(Reason(str(error)), error.subject, error.event_id)
-            return [log_entry(self._timed(began, unread))]
+            why = Reason(ReasonKind.EVENT_UNREADABLE, str(error))
+            return [log_entry(self._timed(began, self.recorder.ignore(why, error.subject, error.event_id)))]
         routing = self._route(event)
         confirmed = self._ask(event, routing) if routing.named else None
         if confirmed and not routing.plans:

@@ -17,6 +17,7 @@ from model_release.flow.record import Recorder
 from model_release.flow.start_release import StartRelease
 from model_release.flow.sweep import Sweep, logged
 from model_release.log import log_entry
+from model_release.reason import Reason, ReasonKind
 from model_release.store.high_water_mark import Pin
 
 # A request to a function ends after 230 seconds; the sweep does the rest.
@@ -58,7 +59,7 @@ def pin_what_is_out(line: LineNow, by_hand: ByHand, start_release: StartRelease)
     may_come = _versions(claim for claim in line.pending if claim.state.may_be_created)
     reason = f"pinned by {by_hand.by}: {by_hand.comment}"
     reason += f"; version {may_come} may still be created, because its request may have been sent" if may_come else ""
-    return [log_entry(recorder.note(out, reason, by_hand))]
+    return [log_entry(recorder.note(out, Reason(ReasonKind.PIN_SET, reason), by_hand))]
 
 
 def unpin(line: LineNow, by_hand: ByHand, sweep: Sweep, *, keep: bool) -> list[HistoryEntry]:
@@ -72,7 +73,8 @@ def unpin(line: LineNow, by_hand: ByHand, sweep: Sweep, *, keep: bool) -> list[H
     if pin is None:
         raise RefusedError(f"{line.newest.model} is not pinned at {line.newest.target}", "there is nothing to remove")
     why = f"{by_hand.by}: {by_hand.comment}"
-    ended = _close_all(line, f"{pin.version} is kept by {why}", start_release) if keep else []
+    kept = Reason(ReasonKind.OLDER_KEPT, f"{pin.version} is kept by {why}")
+    ended = _close_all(line, kept, start_release) if keep else []
     if not keep:
         # What the pinned version's start replaces is closed while the pin names that start.
         same = [claim for claim in line.pending if claim.version == pin.version and not claim.idempotency_key]
@@ -81,7 +83,8 @@ def unpin(line: LineNow, by_hand: ByHand, sweep: Sweep, *, keep: bool) -> list[H
             # A row that is due, so that the next sweep goes on if this process dies.
             recorder.pending.put(claim, recorder.clock())
     # Written before, so that it is never unknown who removed the pin.
-    entry = log_entry(recorder.note(_of_pin(line, pin), f"pin of {pin.version} removed by {why}", by_hand))
+    removed = Reason(ReasonKind.PIN_REMOVED, f"pin of {pin.version} removed by {why}")
+    entry = log_entry(recorder.note(_of_pin(line, pin), removed, by_hand))
     if not recorder.marks.remove_pin(*at, pin, "" if keep else _newest_registered(line)):
         other = recorder.marks.pin(*at)
         raise RefusedError(pinned(other) if other else "the pin has changed", "read it again")
@@ -106,14 +109,15 @@ def set_mark_back(claim: Claim, by_hand: ByHand, start_release: StartRelease) ->
     _refuse_if_created(newer)
     why = f"{by_hand.by}: {by_hand.comment}"
     # Written before the mark, so that it is never unknown who set it back, and why.
-    entry = recorder.note(claim, f"high-water mark set back from version {before} by {why}", by_hand)
-    withdrawn = AttemptResult(State.WITHDRAWN, f"high-water mark set back to version {claim.version} by {why}")
+    set_back, to = ReasonKind.MARK_SET_BACK, f"high-water mark set back to version {claim.version} by {why}"
+    entry = recorder.note(claim, Reason(set_back, f"high-water mark set back from version {before} by {why}"), by_hand)
+    withdrawn = AttemptResult(State.WITHDRAWN, Reason(set_back, to))
     ended = _end_all(newer, lambda _: withdrawn, start_release)
     recorder.marks.set_back(claim)
     return [entry, *ended]
 
 
-def _close_all(line: LineNow, reason: str, start_release: StartRelease) -> list[HistoryEntry]:
+def _close_all(line: LineNow, reason: Reason, start_release: StartRelease) -> list[HistoryEntry]:
     """Close what a pin keeps back; a person's start ends withdrawn."""
     _refuse_if_created(line.pending)
 

@@ -39,6 +39,7 @@ from model_release.domain.history import NOBODY, ByHand
 from model_release.domain.lease import Lease
 from model_release.domain.targets import Plan
 from model_release.errors import ClaimLeasedError
+from model_release.reason import Reason, ReasonKind
 from model_release.store.table import Table, join, split
 from model_release.store.targets import Resolved
 from model_release.tracing import trace_parent, traced
@@ -170,21 +171,21 @@ class Claims:
         found = self._table.find(partition, row)
         return _claim(found) if found else None
 
-    def keep_ignored(self, event: ModelRegistered, reason: str, *, again: bool = False) -> None:
+    def keep_ignored(self, event: ModelRegistered, reason: Reason, *, again: bool = False) -> None:
         """Keep the event of a version that no route matched, to compare later tags with.
 
         The first event is kept, and its reason, unless it was matched `again`.
         """
         partition, row = claim_partition(event.workspace, event.model), f"{event.version} {_IGNORED}"
-        values = {"event": event.body, "created": self._clock(), "reason": reason}
+        why = {"reason": reason.text, "reason_kind": reason.kind}
         try:
-            self._table.insert(partition, row, **split(values))
+            self._table.insert(partition, row, **split({"event": event.body, "created": self._clock(), **why}))
         except ResourceExistsError:
             kept = self._table.get(partition, row) if again else None
             # Otherwise another person matched it at the same moment.
             with suppress(ResourceModifiedError):
                 if kept:
-                    self._table.change(partition, row, str(kept.metadata["etag"]), reason=reason)
+                    self._table.change(partition, row, str(kept.metadata["etag"]), **why)
 
     def recorded(self, workspace: Workspace, model: str, version: str = "") -> dict[str, RecordedVersion]:
         """Read the records of each version of a model, or of one version."""
@@ -221,7 +222,12 @@ def _recorded(rows: list[TableEntity]) -> RecordedVersion:
     first = min(rows, key=lambda row: row["created"])
     ignored = [row for row in rows if row["RowKey"].partition(" ")[2] == _IGNORED]
     claims = sorted((_claim(row) for row in rows if row not in ignored), key=lambda claim: claim.created)
-    return RecordedVersion(tuple(claims), join(first), ignored[0]["reason"] if ignored else "")
+    why = [Reason(_kind(row), row["reason"]) for row in ignored]
+    return RecordedVersion(tuple(claims), join(first), why[0] if why else None)
+
+
+def _kind(row: TableEntity) -> ReasonKind:
+    return ReasonKind(row.get("reason_kind", ""))
 
 
 def _claim(row: TableEntity) -> Claim:
@@ -234,6 +240,7 @@ def _claim(row: TableEntity) -> Claim:
         "etag": row.metadata["etag"],
         "event": join(row),
         "state": State(row["state"]),
+        "reason_kind": _kind(row),
         "attempts": tuple(_attempt(*written) for written in json.loads(row["attempts"])),
     }
     return Claim(**values)

@@ -22,6 +22,7 @@ from azure.data.tables import TableEntity
 
 from model_release.domain.claims import Claim, State
 from model_release.domain.history import HistoryEntry, HistoryPage, HistoryQuery
+from model_release.reason import ReasonKind
 from model_release.store.claims import Clock
 from model_release.store.table import Table
 
@@ -189,4 +190,5 @@ def _newest_first(time: datetime) -> str:
 def _entry(row: TableEntity) -> HistoryEntry:
     names = {field.name for field in fields(HistoryEntry)}
     values = {name: value for name, value in row.items() if name in names}
-    return HistoryEntry(**values | {"state": State(row["state"])})
+    kind = ReasonKind(row.get("reason_kind", ""))
+    return HistoryEntry(**values | {"state": State(row["state"]), "reason_kind": kind})

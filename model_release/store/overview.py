@@ -18,6 +18,7 @@ from azure.core.exceptions import ResourceExistsError, ResourceModifiedError
 
 from model_release.domain.claims import CLOCK_DIFFERENCE, NEVER, State, claim_key
 from model_release.domain.history import HistoryEntry
+from model_release.reason import ReasonKind
 from model_release.store.claims import Clock
 from model_release.store.high_water_mark import HighWaterMarks, Pin
 from model_release.store.history import KEEP, History
@@ -171,4 +172,5 @@ def _line(values: dict[str, Any]) -> OverviewLine:
 
 def _entry(values: dict[str, Any]) -> HistoryEntry:
     times = {name: datetime.fromisoformat(values[name]) for name in ("time", "next_attempt", "received")}
-    return HistoryEntry(**values | times | {"state": State(values["state"])})
+    kind = ReasonKind(values.get("reason_kind", ""))
+    return HistoryEntry(**values | times | {"state": State(values["state"]), "reason_kind": kind})

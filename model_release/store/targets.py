@@ -23,6 +23,7 @@ from azure.core.exceptions import ResourceExistsError
 from model_release.domain.claims import digest, target_digest
 from model_release.domain.targets import Target, TargetId
 from model_release.errors import RefusedError
+from model_release.reason import ReasonKind
 from model_release.store.table import Table
 
 _TARGET = "target"
@@ -108,4 +109,5 @@ def _replaced(target: Target, last: Resolved, target_id: TargetId) -> RefusedErr
     return RefusedError(
         f"the name {target} means {found} now, and meant {was} at the last start",
         "if this is intended, start the version manually to confirm it; otherwise write the ID in the release map",
+        kind=ReasonKind.TARGET_REPLACED,
     )

@@ -8,10 +8,9 @@ from typing import Any
 from model_release.domain.claims import State
 from model_release.domain.history import HistoryEntry, HistoryQuery
 from model_release.store.overview import OverviewLine
-from model_release.web.advice import ADVICE
+from model_release.web.advice import NEEDS_PERSON
 from model_release.web.views import entry, pin, time_text
 
-_NEEDS_A_PERSON = {state for state, advice in ADVICE.items() if advice.needs_person}
 # What a line has, the most urgent first.
 _ATTENTION = ("person", "pending", "held", "pinned")
 _COUNTED = (State.REFUSED, State.ABANDONED, State.UNKNOWN, State.WAITING, State.HELD)
@@ -57,7 +56,7 @@ def _is_wanted(line: OverviewLine, query: HistoryQuery) -> bool:
 def _attention(line: OverviewLine) -> str:
     states = {one.state for one in line.others.values()}
     found = {
-        "person": line.pin_waits or not states.isdisjoint(_NEEDS_A_PERSON),
+        "person": line.pin_waits or not states.isdisjoint(NEEDS_PERSON),
         "pending": not states <= {State.HELD},
         "held": bool(states),
         "pinned": line.pin is not None,

@@ -10,8 +10,10 @@ from model_release.domain.events import ModelRegistered, read_json
 from model_release.domain.history import HistoryEntry, HistoryPage
 from model_release.domain.routing import Match
 from model_release.flow.steer import LineNow
+from model_release.reason import ReasonKind
 from model_release.store.high_water_mark import Pin
 from model_release.store.pending import Due, Line
+from model_release.web.advice import NEEDS_PERSON, advice
 
 # The pin and the pending rows of each line, by the digest of the target.
 Lines = Mapping[str, tuple[Pin | None, Line]]
@@ -41,8 +43,7 @@ def entry(one: HistoryEntry) -> dict[str, Any]:
         "model": model or None,
         "version": version or None,
         "workspace": one.workspace or None,
-        "state": one.state.value,
-        "reason": one.reason,
+        **_why(one.state, one.reason_kind, one.reason),
         "target": one.target or None,
         "definition_id": one.definition_id or None,
         "route": one.route or None,
@@ -62,7 +63,7 @@ def detail(one: ModelVersionDetail, lines: Lines) -> dict[str, Any]:
         "workspace": one.registered.workspace.id,
         "model": one.registered.model,
         "version": one.registered.version,
-        "ignored": {"state": State.IGNORED.value, "reason": ignored} if ignored else None,
+        "ignored": _why(State.IGNORED, ignored.kind, ignored.text) if ignored else None,
         "claims": [claim(one, *lines[one.target_digest]) for one in one.recorded.claims],
         "routes": routes(one.matches),
         "event": read_json(one.recorded.event),
@@ -80,8 +81,7 @@ def claim(one: Claim, pinned: Pin | None, pending: Line) -> dict[str, Any]:
         "created": time_text(one.created),
         "event_id": one.event_id,
         "idempotency_key": one.idempotency_key or None,
-        "state": one.state.value,
-        "reason": one.reason,
+        **_why(one.state, one.reason_kind, one.reason),
         "final": one.state.final,
         "restart": bool(one.idempotency_key),
         "attempt": one.attempt,
@@ -134,6 +134,23 @@ def source_name(resource_id: str) -> str:
     """Return the name in the resource ID of a workspace or registry, as a page shows it."""
     kind, _, name = resource_id.rpartition("/")
     return f"registry {name}" if kind.endswith("/registries") else name
+
+
+def _why(state: State, kind: ReasonKind, reason: str) -> dict[str, Any]:
+    """Show a state with its reason, and what a person does about it."""
+    about = advice(state, kind)
+    return {
+        "state": state.value,
+        "reason": reason,
+        "reason_kind": kind.value or None,
+        "advice": {
+            "sentence": about.sentence,
+            "do": about.do,
+            "section": about.address,
+            "foreign": about.foreign,
+            "needs_person": state in NEEDS_PERSON,
+        },
+    }
 
 
 def _attempt(one: Attempt) -> dict[str, Any]:

@@ -210,7 +210,10 @@ def test_show_prints_claims_attempts_routes_and_the_event(env: Environment, term
 
     started = words(terminal.run("show", V20, width=200))
 
-    assert "State waiting Reason Azure DevOps is throttling requests" in waiting
+    assert (
+        "State waiting Meaning Azure DevOps asked for a pause. What to do Do nothing, or try it now despite the pause. "
+        "See docs/operations.md#a-model-version-is-waiting Reason Azure DevOps is throttling requests" in waiting
+    )
     assert f"Next attempt {env.clock().strftime('%Y-%m-%d')}" in waiting
     assert f"{V20} in /subscriptions/" in started
     assert f"Release Release-1 {env.azure_devops_url}/contoso/fraud/_release?releaseId=1" in started
@@ -238,7 +241,10 @@ def test_show_prints_the_stages_of_a_release_if_asked(env: Environment, terminal
 def test_show_prints_why_a_version_is_ignored(env: Environment, terminal: Terminal) -> None:
     register(env, 1, model="churn")
 
-    assert "Ignored: no route names the model churn Routes" in words(terminal.run("show", "churn:1"))
+    shown = words(terminal.run("show", "churn:1"))
+
+    assert "Ignored Meaning No route names this model. What to do Add a route" in shown
+    assert "Reason no route names the model churn Routes" in shown
 
 
 @pytest.mark.parametrize("text", ["churn", "churn:", ":1", "../x:1", "churn:1:2"])

@@ -24,6 +24,7 @@ from model_release.domain.events import parse
 from model_release.domain.lease import Lease
 from model_release.domain.targets import ReleasePlan, Target
 from model_release.flow.record import Recorder
+from model_release.reason import Reason, ReasonKind
 from model_release.store.claims import Claims
 from model_release.store.targets import Resolved
 from tests.environment import event
@@ -94,7 +95,7 @@ def test_an_impossible_transition_is_refused_before_anything_is_written() -> Non
 
     for before, after in impossible:
         with pytest.raises(AssertionError, match=f"^{before} cannot become {after}$"):
-            recorder.record(a_claim(before), AttemptResult(after, "a reason"))
+            recorder.record(a_claim(before), AttemptResult(after, Reason(ReasonKind.NONE, "a reason")))
     assert (State.STARTED, State.WAITING) in impossible
     assert len(impossible) == 87
 

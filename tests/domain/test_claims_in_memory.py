@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from model_release.domain.claims import NEVER, AttemptResult, Claim, RecordedVersion, State, claim_key, digest
+from model_release.reason import Reason, ReasonKind
 from tests.in_memory import NOON, Process
 
 
@@ -29,6 +30,7 @@ def test_a_claim_is_at_its_first_attempt_and_has_created_nothing() -> None:
         "nonce": "",
         "next_attempt": NEVER,
         "reason": "",
+        "reason_kind": ReasonKind.NONE,
         "release_id": 0,
         "release_name": "",
         "release_url": "",
@@ -47,19 +49,18 @@ def test_a_claim_is_at_its_first_attempt_and_has_created_nothing() -> None:
 
 
 def test_a_result_has_created_nothing_and_is_not_repeated() -> None:
-    assert optional(AttemptResult, state=State.WAITING, reason="why") == {
+    assert optional(AttemptResult, state=State.WAITING, reason=Reason(ReasonKind.NONE, "why")) == {
         "next_attempt": NEVER,
         "created": None,
         "in_flight_until": None,
         "instead": (),
-        "log_reason": "",
         "unavailable": False,
         "absent": False,
     }
 
 
 def test_a_recorded_version_is_not_ignored() -> None:
-    assert RecordedVersion((), "").ignored == ""
+    assert RecordedVersion((), "").ignored is None
 
 
 def test_a_request_is_in_flight_until_its_time() -> None:

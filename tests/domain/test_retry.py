@@ -8,9 +8,11 @@ import pytest
 from model_release.domain.claims import NEVER, Attempt, AttemptResult, Claim, State
 from model_release.domain.retry import Availability, abandon, pause
 from model_release.errors import AzureDevOpsError, RefusedError, TemporaryError, UnknownOutcomeError
+from model_release.reason import Reason, ReasonKind
 from tests.domain.test_claims import NOW, a_claim
 
 SECOND, MINUTE, HOUR, WEEK = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1), timedelta(days=7)
+WHY = Reason(ReasonKind.UNAVAILABLE, "why")
 NOTHING_CREATED = (State.WAITING, State.REFUSED)
 
 
@@ -64,24 +66,24 @@ def test_azure_devops_is_unavailable_after_three_attempts_in_a_row_that_it_does_
 
 @pytest.mark.parametrize("state", NOTHING_CREATED)
 def test_a_claim_is_abandoned_after_seven_days_with_the_last_reason(state: State) -> None:
-    result = AttemptResult(state, "why", NOW + WEEK)
+    result = AttemptResult(state, WHY, NOW + WEEK)
     claim = replace(a_claim(), in_flight_until=NEVER)
 
     assert abandon(claim, result, NOW + WEEK - timedelta(seconds=1)) is result
     assert abandon(claim, result, NOW + WEEK) == AttemptResult(
-        State.ABANDONED, f"all attempts failed for 7 days; last: {state}: why"
+        State.ABANDONED, Reason(WHY.kind, f"all attempts failed for 7 days; last: {state}: why")
     )
 
 
 @pytest.mark.parametrize("state", [state for state in State if state.final])
 def test_a_final_result_is_never_replaced(state: State) -> None:
-    result = AttemptResult(state, "why")
+    result = AttemptResult(state, WHY)
 
     assert abandon(a_claim(), result, NOW + 2 * WEEK) is result
 
 
 def test_a_claim_is_not_abandoned_while_its_release_may_exist() -> None:
-    result = AttemptResult(State.UNKNOWN, "why", NOW + WEEK)
+    result = AttemptResult(State.UNKNOWN, WHY, NOW + WEEK)
 
     assert abandon(replace(a_claim(), in_flight_until=NEVER), result, NOW + 2 * WEEK) is result
 
@@ -90,6 +92,6 @@ def test_a_claim_is_not_abandoned_while_its_release_may_exist() -> None:
 def test_a_result_that_proves_that_nothing_was_created_has_nothing_in_flight(state: State) -> None:
     now = NOW + WEEK
 
-    abandoned = abandon(replace(a_claim(), in_flight_until=now + MINUTE), AttemptResult(state, "why"), now)
+    abandoned = abandon(replace(a_claim(), in_flight_until=now + MINUTE), AttemptResult(state, WHY), now)
 
     assert abandoned.state is State.ABANDONED

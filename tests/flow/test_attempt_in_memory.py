@@ -8,11 +8,14 @@ import pytest
 
 from model_release.domain.claims import AttemptResult, Claim, State
 from model_release.domain.events import ModelRegistered
-from model_release.domain.routing import Reason, Routing
+from model_release.domain.retry import throttling
+from model_release.domain.routing import Routing
 from model_release.domain.targets import TargetId
 from model_release.errors import AzureDevOpsError, RefusedError, TemporaryError, UnknownOutcomeError
 from model_release.flow.attempt import OpenAttempt
 from model_release.flow.confirm import Confirmed
+from model_release.flow.manually import superseded
+from model_release.reason import Reason, ReasonKind
 from tests.in_memory import (
     CREATED,
     DAY,
@@ -27,7 +30,10 @@ from tests.in_memory import (
     an_event,
 )
 
-NO_ROUTE = Routing((), Reason("tag stage is 'test'", "tag stage differs"))
+NOTHING = Reason(ReasonKind.NONE, "")
+MATCHED = Reason(ReasonKind.ROUTE_MATCHED, "route churn matches churn:20")
+FOUND = Reason(ReasonKind.FOUND_BY_MARKER, "Release-9 was found; an earlier attempt created it")
+NO_ROUTE = Routing((), Reason(ReasonKind.OTHER_VALUE, "tag stage is 'test'", "tag stage differs"))
 
 
 @pytest.fixture
@@ -40,7 +46,7 @@ def opened(process: Process, version: str = "20", key: str = "", **changes: Any)
     leased = process.new(version, key, definition_id=0)
     claim, _ = process.claims.insert(leased.claim)
     plan = changes.pop("plan", None) or a_plan()
-    return replace(believed(claim, None, leased.deadline, an_event(version), Routing((plan,), Reason(""))), **changes)
+    return replace(believed(claim, None, leased.deadline, an_event(version), Routing((plan,), NOTHING)), **changes)
 
 
 def believed(
@@ -52,9 +58,11 @@ def believed(
 def resumed(process: Process, state: State, version: str = "20", key: str = "", **changes: Any) -> OpenAttempt:
     """Open the second attempt of a claim, whose first one ended in this state; no plan is selected yet."""
     first = process.inserted(version, key, definition_id=changes.pop("definition_id", 7))
-    before = process.claims.update(first, replace(first, state=state, reason="the reason before"))
+    before = process.claims.update(
+        first, replace(first, state=state, reason="the reason before", reason_kind=ReasonKind.REFUSED)
+    )
     leased = process.claims.acquire(before) if state is not State.STARTING else acquired_later(process, before)
-    routing = changes.pop("routing", Routing((a_plan(),), Reason("")))
+    routing = changes.pop("routing", Routing((a_plan(),), NOTHING))
     return replace(believed(leased.claim, before, leased.deadline, an_event(version), routing), **changes)
 
 
@@ -67,8 +75,8 @@ def run(process: Process, attempt: OpenAttempt) -> AttemptResult:
     return process.attempts.run(attempt)[1]
 
 
-def waits(state: State, reason: str, until: datetime, **more: Any) -> AttemptResult:
-    return AttemptResult(state, reason, until, **more)
+def waits(state: State, kind: ReasonKind, text: str, until: datetime, **more: Any) -> AttemptResult:
+    return AttemptResult(state, Reason(kind, text), until, **more)
 
 
 # Create
@@ -80,7 +88,7 @@ def test_a_release_is_created_with_the_marker_before_the_deadline(process: Proce
     ended, result = process.attempts.run(attempt)
     claim = ended.claim
 
-    assert result == AttemptResult(State.STARTED, "route churn matches churn:20", created=CREATED)
+    assert result == AttemptResult(State.STARTED, MATCHED, created=CREATED)
     assert process.azure_devops.created == [(a_plan(), attempt.event, claim.marker, 1090, 7)]
     assert claim.definition_id == 7
     assert process.claims.get(claim.partition, claim.row) == claim
@@ -90,7 +98,7 @@ def test_a_release_is_created_with_the_marker_before_the_deadline(process: Proce
 def test_a_restart_says_so(process: Process) -> None:
     result = run(process, opened(process, key="a-key"))
 
-    assert result.reason == "restarted manually; route churn matches churn:20"
+    assert result.reason == Reason(ReasonKind.RESTARTED, "restarted manually; route churn matches churn:20")
 
 
 @pytest.mark.parametrize(
@@ -107,7 +115,7 @@ def test_a_failed_request_is_repeated_after_a_pause(
 ) -> None:
     process.azure_devops.creating = [error("a problem", "a fix")]
 
-    assert run(process, opened(process)) == waits(state, "a problem; a fix", NOON + pause)
+    assert run(process, opened(process)) == waits(state, error.usual, "a problem; a fix", NOON + pause)
 
 
 @pytest.mark.parametrize(
@@ -132,7 +140,7 @@ def test_a_release_that_an_earlier_attempt_created_is_found_by_its_marker(proces
     ended, result = process.attempts.run(attempt)
     claim = ended.claim
 
-    assert result == AttemptResult(State.STARTED, "Release-9 was found; an earlier attempt created it", created=CREATED)
+    assert result == AttemptResult(State.STARTED, FOUND, created=CREATED)
     since = NOON - 5 * MINUTE
     assert process.azure_devops.found == [(TARGET, 7, claim.marker, since, attempt.deadline)]
     assert process.azure_devops.created == []
@@ -164,6 +172,7 @@ def test_a_release_that_is_not_found_may_be_in_flight(process: Process, state: S
 
     assert run(process, attempt) == waits(
         State.UNKNOWN,
+        ReasonKind.NOT_FOUND_YET,
         "not found yet; the earlier request may still complete until 12:06:00 UTC",
         NOON + 6 * MINUTE,
         in_flight_until=NOON + 6 * MINUTE,
@@ -206,6 +215,7 @@ def test_a_search_that_fails_keeps_the_state(process: Process, state: State, kep
 
     assert run(process, attempt) == waits(
         kept,
+        ReasonKind.SEARCH_FAILED,
         "cannot check whether the release exists: 503; wait",
         process.clock() + MINUTE,
         in_flight_until=NOON + 6 * MINUTE,
@@ -220,6 +230,7 @@ def test_nothing_is_searched_while_requests_are_throttled(process: Process, stat
 
     assert run(process, attempt) == waits(
         state,
+        ReasonKind.THROTTLED,
         "Azure DevOps is throttling requests; next attempt at 12:01:00 UTC",
         NOON + MINUTE,
         in_flight_until=NOON + 6 * MINUTE,
@@ -237,7 +248,8 @@ def test_a_new_claim_is_too_old_after_seven_days(process: Process) -> None:
     attempt = opened(process)
     process.time.now = NOON + 7 * DAY
 
-    assert run(process, attempt) == AttemptResult(State.ABANDONED, "all attempts failed for 7 days; last: starting: ")
+    reason = Reason(ReasonKind.NONE, "all attempts failed for 7 days; last: starting: ")
+    assert run(process, attempt) == AttemptResult(State.ABANDONED, reason)
     assert process.azure_devops.created == []
 
 
@@ -245,7 +257,8 @@ def test_an_old_claim_is_abandoned_with_its_last_reason(process: Process) -> Non
     attempt = resumed(process, State.REFUSED)
     process.time.now = NOON + 7 * DAY
 
-    assert run(process, attempt).reason == "all attempts failed for 7 days; last: refused: the reason before"
+    reason = "all attempts failed for 7 days; last: refused: the reason before"
+    assert run(process, attempt).reason == Reason(ReasonKind.REFUSED, reason)
     assert len(process.azure_devops.found) == 1
 
 
@@ -255,7 +268,7 @@ def test_an_old_claim_is_abandoned_with_its_last_reason(process: Process) -> Non
 def test_the_plan_of_the_target_is_selected(process: Process) -> None:
     other, plan = a_plan(OTHER_TARGET), a_plan()
 
-    run(process, resumed(process, State.WAITING, routing=Routing((other, plan), Reason(""))))
+    run(process, resumed(process, State.WAITING, routing=Routing((other, plan), NOTHING)))
 
     assert process.azure_devops.created[0][0] == plan
 
@@ -263,16 +276,16 @@ def test_the_plan_of_the_target_is_selected(process: Process) -> None:
 def test_a_claim_without_a_route_is_withdrawn_with_the_reason_for_the_log(process: Process) -> None:
     result = run(process, resumed(process, State.WAITING, routing=NO_ROUTE))
 
-    assert result == AttemptResult(State.WITHDRAWN, "tag stage is 'test'", log_reason="tag stage differs")
+    assert result == AttemptResult(State.WITHDRAWN, NO_ROUTE.why_nothing)
     assert process.azure_devops.created == []
 
 
 def test_a_claim_whose_route_has_another_target_is_replaced(process: Process) -> None:
     plans = (a_plan(OTHER_TARGET), a_plan(replace(TARGET, kind="pipeline")))
 
-    result = run(process, resumed(process, State.WAITING, routing=Routing(plans, Reason(""))))
+    result = run(process, resumed(process, State.WAITING, routing=Routing(plans, NOTHING)))
 
-    reason = "the route's target is now p/other, p/train (pipeline)"
+    reason = Reason(ReasonKind.ROUTE_MOVED, "the route's target is now p/other, p/train (pipeline)")
     assert result == AttemptResult(State.WITHDRAWN, reason, instead=plans)
 
 
@@ -281,7 +294,7 @@ def test_a_claim_without_a_route_is_superseded_if_a_newer_version_was_sent(proce
 
     result = run(process, resumed(process, State.WAITING, routing=NO_ROUTE))
 
-    assert result == AttemptResult(State.SUPERSEDED, "version 21 was sent first")
+    assert result == superseded("21")
 
 
 def test_a_version_without_an_order_is_not_superseded(process: Process) -> None:
@@ -302,11 +315,11 @@ def test_a_version_without_an_order_is_not_superseded(process: Process) -> None:
 )
 def test_a_plan_that_cannot_be_resolved_is_tried_again(process: Process, error: Any, state: State, pause: Any) -> None:
     process.azure_devops.identifying = [error("503", "wait")]
-    routing = Routing((a_plan(OTHER_TARGET),), Reason(""))
+    routing = Routing((a_plan(OTHER_TARGET),), NOTHING)
 
     result = run(process, resumed(process, State.WAITING, routing=routing))
 
-    assert result == waits(state, "503; wait", NOON + pause)
+    assert result == waits(state, error.usual, "503; wait", NOON + pause)
 
 
 def test_the_same_target_under_another_name_is_found(process: Process) -> None:
@@ -316,7 +329,7 @@ def test_the_same_target_under_another_name_is_found(process: Process) -> None:
     other = a_plan(OTHER_TARGET)
 
     ended, result = process.attempts.run(
-        resumed(process, State.WAITING, routing=Routing((other, a_plan(renamed)), Reason("")))
+        resumed(process, State.WAITING, routing=Routing((other, a_plan(renamed)), NOTHING))
     )
     claim = ended.claim
 
@@ -354,7 +367,7 @@ def test_a_target_that_cannot_be_resolved_is_tried_again(
     ended, result = process.attempts.run(opened(process))
     claim = ended.claim
 
-    assert result == waits(state, "503; wait", NOON + pause)
+    assert result == waits(state, error.usual, "503; wait", NOON + pause)
     assert claim.definition_id == 0
 
 
@@ -367,7 +380,7 @@ def test_a_claim_on_a_target_that_has_another_name_is_replaced(process: Process)
 
     result = run(process, replace(attempt, claim=claim))
 
-    reason = "p/7 is another name of a target that has its own claim"
+    reason = Reason(ReasonKind.TARGET_RENAMED, "p/7 is another name of a target that has its own claim")
     assert result == AttemptResult(State.WITHDRAWN, reason, instead=(renamed,))
     assert len(process.azure_devops.created) == 1
 
@@ -396,7 +409,7 @@ def test_an_id_that_the_claim_has_is_not_written_again(process: Process) -> None
 def test_an_older_version_is_superseded(process: Process) -> None:
     run(process, opened(process, "21"))
 
-    assert run(process, opened(process)) == AttemptResult(State.SUPERSEDED, "version 21 was sent first")
+    assert run(process, opened(process)) == superseded("21")
     assert process.azure_devops.versions == ["21"]
 
 
@@ -405,14 +418,14 @@ def test_a_version_that_a_person_started_is_superseded(process: Process) -> None
     claim = ended.claim
     process.claims.update(claim, replace(claim, state=result.state))
 
-    assert run(process, opened(process)) == AttemptResult(State.SUPERSEDED, "version 20 was sent manually")
+    assert run(process, opened(process)) == superseded("20", manually=True)
 
 
 def test_a_version_waits_for_the_one_before_it(process: Process) -> None:
     run(process, opened(process))
 
     assert run(process, opened(process, "21")) == waits(
-        State.WAITING, "version 20 is still being created", NOON + SECOND
+        State.WAITING, ReasonKind.OLDER_IN_FLIGHT, "version 20 is still being created", NOON + SECOND
     )
     assert process.azure_devops.versions == ["20"]
 
@@ -434,9 +447,7 @@ def test_nothing_is_sent_while_requests_are_throttled(process: Process) -> None:
     process.throttle.extend(MINUTE)
     attempt = opened(process)
 
-    assert run(process, attempt) == waits(
-        State.WAITING, "Azure DevOps is throttling requests; next attempt at 12:01:00 UTC", NOON + MINUTE
-    )
+    assert run(process, attempt) == AttemptResult(State.WAITING, throttling(NOON + MINUTE), NOON + MINUTE)
     assert process.azure_devops.identified == process.azure_devops.created == []
     process.later(MINUTE)
     assert run(process, attempt).state is State.STARTED

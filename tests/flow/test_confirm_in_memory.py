@@ -14,6 +14,7 @@ from model_release.domain.events import Workspace, parse
 from model_release.domain.history import HistoryEntry
 from model_release.errors import RefusedError, TemporaryError
 from model_release.flow.manually import unrecorded
+from model_release.reason import Reason, ReasonKind
 from tests.flow.test_start_release_in_memory import claims, deploy, register, states
 from tests.in_memory import (
     CREATED,
@@ -351,7 +352,8 @@ def test_matching_again_has_the_tags_of_now_and_keeps_the_first_event(
     assert entry.reason == f"{why}; matched with the tags (stage = now) and properties (none) in Azure ML now"
     assert entry.log_reason == "tag stage has another value"
     recorded = process.claims.recorded(WORKSPACE, "churn")["20"]
-    assert (recorded.ignored, parse(recorded.event).tags) == (entry.reason, {"stage": "first"})
+    assert recorded.ignored == Reason(ReasonKind.OTHER_VALUE, entry.reason)
+    assert parse(recorded.event).tags == {"stage": "first"}
 
 
 def test_a_pending_version_that_is_tried_now_has_the_tags_of_now(process: Process, azure_ml: ScriptedAzureMl) -> None:

@@ -10,6 +10,7 @@ from werkzeug.wrappers import Request, Response
 from local.serving import Server
 from model_release.domain.claims import Attempt, AttemptResult, Claim, State, digest
 from model_release.flow.publish import Publisher, Topic, TopicError, outcome_event
+from model_release.reason import Reason, ReasonKind
 from tests.in_memory import CREATED, MINUTE, NOON, WORKSPACE, Process
 
 
@@ -21,7 +22,9 @@ def process() -> Process:
 def recorded(process: Process, version: str = "20", state: State = State.STARTED) -> Claim:
     claim = process.inserted(version)
     created = CREATED if state is State.STARTED else None
-    process.recorder.record(claim, AttemptResult(state, "why", NOON + MINUTE, created=created))
+    process.recorder.record(
+        claim, AttemptResult(state, Reason(ReasonKind.REFUSED, "why"), NOON + MINUTE, created=created)
+    )
     return process.claims.get(claim.partition, claim.row)
 
 

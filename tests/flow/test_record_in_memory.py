@@ -7,12 +7,12 @@ import pytest
 
 from model_release.domain.claims import Attempt, AttemptResult, Claim, State
 from model_release.domain.history import ByHand, HistoryEntry, HistoryQuery
-from model_release.domain.routing import Reason
+from model_release.reason import Reason, ReasonKind
 from tests.in_memory import CREATED, DAY, HOUR, MINUTE, NOON, SECOND, WORKSPACE, Process, an_event
 from tests.tables import AnswerLost
 
-WAITING = AttemptResult(State.WAITING, "busy", NOON + MINUTE)
-STARTED = AttemptResult(State.STARTED, "created", created=CREATED)
+WAITING = AttemptResult(State.WAITING, Reason(ReasonKind.UNAVAILABLE, "busy"), NOON + MINUTE)
+STARTED = AttemptResult(State.STARTED, Reason(ReasonKind.ROUTE_MATCHED, "created"), created=CREATED)
 
 
 @pytest.fixture
@@ -46,6 +46,7 @@ def test_a_claim_records_its_attempt_and_what_was_created(process: Process) -> N
         claim,
         state=State.STARTED,
         reason="created",
+        reason_kind=ReasonKind.ROUTE_MATCHED,
         release_id=9,
         release_name="Release-9",
         release_url="https://release/9",
@@ -59,7 +60,7 @@ def test_a_claim_records_its_attempt_and_what_was_created(process: Process) -> N
 def test_a_claim_that_continues_is_pending(process: Process) -> None:
     claim = process.inserted()
 
-    entry = process.recorder.record(claim, replace(WAITING, log_reason="for the log"))
+    entry = process.recorder.record(claim, replace(WAITING, reason=replace(WAITING.reason, log="for the log")))
 
     after = stored(process, claim)
     assert (after.state, after.next_attempt, after.release_id) == (State.WAITING, NOON + MINUTE, 0)
@@ -72,7 +73,10 @@ def test_the_flight_of_an_earlier_attempt_is_kept(process: Process) -> None:
     claim = process.inserted()
 
     process.recorder.record(
-        claim, AttemptResult(State.UNKNOWN, "not found", NOON + MINUTE, in_flight_until=NOON + HOUR)
+        claim,
+        AttemptResult(
+            State.UNKNOWN, Reason(ReasonKind.NOT_FOUND_YET, "not found"), NOON + MINUTE, in_flight_until=NOON + HOUR
+        ),
     )
 
     assert stored(process, claim).in_flight_until == NOON + HOUR
@@ -85,7 +89,7 @@ def test_records_are_written_in_an_order_that_is_safe_to_be_cut_off(process: Pro
     process.table.put = lambda *at, **values: written.append(at[0]) or put(*at, **values)
     process.client.operations.clear()
 
-    process.recorder.record(claim, AttemptResult(State.REFUSED, "no", NOON + MINUTE))
+    process.recorder.record(claim, AttemptResult(State.REFUSED, Reason(ReasonKind.REFUSED, "no"), NOON + MINUTE))
 
     assert written == ["pending", "outbox"]
     assert process.client.operations == [
@@ -163,7 +167,7 @@ def test_the_last_20_attempts_and_the_beginning_of_a_long_reason_are_kept(proces
     attempts = tuple(Attempt(number, NOON, State.WAITING, "why") for number in range(20))
     claim = process.claims.update(claim, replace(claim, attempts=attempts))
 
-    process.recorder.record(claim, replace(WAITING, reason="a" * 5000))
+    process.recorder.record(claim, replace(WAITING, reason=Reason(ReasonKind.UNAVAILABLE, "a" * 5000)))
 
     after = stored(process, claim)
     assert after.reason == "a" * 4000
@@ -178,7 +182,9 @@ def test_an_entry_that_another_worker_wrote_meanwhile_is_kept(process: Process) 
         other.recorder.record(other.claims.acquire(stored(process, claim)).claim, STARTED)
 
     process.once("after update_entity", overtake)
-    process.recorder.record(claim, AttemptResult(State.UNKNOWN, "no answer", NOON + MINUTE))
+    process.recorder.record(
+        claim, AttemptResult(State.UNKNOWN, Reason(ReasonKind.NO_ANSWER, "no answer"), NOON + MINUTE)
+    )
 
     assert [entry.reason for entry in history(process)] == ["created"]
 
@@ -228,18 +234,28 @@ def test_a_repeated_event_writes_the_history_of_a_final_claim(process: Process) 
 def test_an_ignored_event_is_recorded_and_kept(process: Process) -> None:
     event = an_event()
 
-    entry = process.recorder.ignore(Reason("r" * 5000, "for the log"), "models/churn:20", event.id, event)
+    entry = process.recorder.ignore(
+        Reason(ReasonKind.OTHER_VALUE, "r" * 5000, "for the log"), "models/churn:20", event.id, event
+    )
 
-    expected = HistoryEntry(NOON, State.IGNORED, "r" * 4000, "event of 20", "models/churn:20", workspace=WORKSPACE.id)
+    expected = HistoryEntry(
+        NOON,
+        State.IGNORED,
+        "r" * 4000,
+        ReasonKind.OTHER_VALUE,
+        "event of 20",
+        "models/churn:20",
+        workspace=WORKSPACE.id,
+    )
     assert (entry, entry.log_reason) == (expected, "for the log")
     assert history(process, ignored=True) == [expected]
-    assert process.claims.recorded(WORKSPACE, "churn")["20"].ignored == "r" * 4000
+    assert process.claims.recorded(WORKSPACE, "churn")["20"].ignored == Reason(ReasonKind.OTHER_VALUE, "r" * 4000)
 
 
 def test_an_event_of_another_workspace_is_not_kept(process: Process) -> None:
-    entry = process.recorder.ignore(Reason("not ours"), "a subject", "an ID")
+    entry = process.recorder.ignore(Reason(ReasonKind.NOT_A_SOURCE, "not ours"), "a subject", "an ID")
 
-    assert entry == HistoryEntry(NOON, State.IGNORED, "not ours", "an ID", "a subject")
+    assert entry == HistoryEntry(NOON, State.IGNORED, "not ours", ReasonKind.NOT_A_SOURCE, "an ID", "a subject")
     assert {partition for partition, _ in process.client.rows} == {"ignored"}
 
 
@@ -249,9 +265,16 @@ def test_a_mark_that_a_person_set_back_has_an_entry_of_its_own(process: Process)
     process.later(HOUR)
     after = stored(process, claim)
 
-    entry = process.recorder.note(after, "r" * 5000, ByHand("alice", comment="why"))
+    why = Reason(ReasonKind.MARK_SET_BACK, "r" * 5000)
+    entry = process.recorder.note(after, why, ByHand("alice", comment="why"))
 
     assert entry == replace(
-        HistoryEntry.of(after), time=NOON + HOUR, attempt=0, reason="r" * 4000, by="alice", comment="why"
+        HistoryEntry.of(after),
+        time=NOON + HOUR,
+        attempt=0,
+        reason="r" * 4000,
+        reason_kind=why.kind,
+        by="alice",
+        comment="why",
     )
     assert history(process) == [entry, HistoryEntry.of(after)]

@@ -14,12 +14,13 @@ from local.azure_devops_faults import Fault
 from model_release.domain.claims import State
 from model_release.domain.events import ModelRegistered
 from model_release.domain.history import ByHand
-from model_release.domain.routing import Reason, Routing
+from model_release.domain.routing import Routing
 from model_release.domain.targets import Created, Plan
 from model_release.errors import ClaimLeasedError
 from model_release.flow.attempt import OpenAttempt
 from model_release.flow.confirm import Confirmed
 from model_release.flow.steer import set_mark_back
+from model_release.reason import Reason, ReasonKind
 from tests.environment import BOTH, EVENTS, Environment, Size, event, sample_event
 from tests.in_memory import incompressible
 
@@ -555,12 +556,14 @@ def test_an_attempt_that_used_up_its_lease_sends_nothing(env: Environment) -> No
     target = env.app.start_release.targets.last_resolved(plan.target)
     leased = env.claims.new(plan, parsed, target, (), "")
     claim, _ = env.claims.insert(leased.claim)
-    attempt = OpenAttempt(claim, None, leased.deadline, parsed, lambda: Confirmed(parsed, Routing((plan,), Reason(""))))
+    attempt = OpenAttempt(
+        claim, None, leased.deadline, parsed, lambda: Confirmed(parsed, Routing((plan,), Reason(ReasonKind.NONE, "")))
+    )
     env.clock.advance(seconds=106)
 
     _, result = env.app.start_release.attempts.run(attempt)
 
-    assert (result.state, result.reason) == (
+    assert (result.state, result.reason.text) == (
         State.WAITING,
         "preparing the request used up the lease; trying again",
     )

@@ -14,6 +14,7 @@ from model_release.domain.events import Workspace
 from model_release.domain.history import HistoryEntry, HistoryQuery
 from model_release.domain.targets import Target
 from model_release.errors import ClaimLeasedError, RefusedError, TemporaryError, UnknownOutcomeError
+from model_release.reason import Reason, ReasonKind
 from tests.in_memory import (
     MINUTE,
     NOON,
@@ -146,7 +147,7 @@ def test_an_event_without_a_route_is_kept(process: Process) -> None:
 
     assert (entry.state, entry.reason) == (State.IGNORED, "no route names the model fraud")
     assert entry.subject == "models/fraud:20"
-    assert process.claims.recorded(WORKSPACE, "fraud")["20"].ignored == entry.reason
+    assert process.claims.recorded(WORKSPACE, "fraud")["20"].ignored == Reason(ReasonKind.MODEL_NOT_NAMED, entry.reason)
 
 
 def test_an_event_of_another_workspace_is_not_kept(process: Process) -> None:

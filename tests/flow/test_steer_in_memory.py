@@ -8,6 +8,7 @@ from model_release.domain.claims import Claim, State, target_digest
 from model_release.domain.history import ByHand, HistoryEntry, HistoryQuery
 from model_release.errors import ClaimLeasedError, RefusedError, TemporaryError
 from model_release.flow.steer import set_mark_back
+from model_release.reason import ReasonKind
 from model_release.store.high_water_mark import HighWaterMarks
 from tests.in_memory import CREATED, NOON, OTHER_TARGET, PARTITION, SECOND, TARGET, Process, a_plan
 
@@ -46,8 +47,8 @@ def test_the_mark_is_set_back_and_the_newer_version_is_withdrawn(process: Proces
     entry, withdrawn = set_back(process, claim)
 
     assert mark(process) == "20"
-    reason = "high-water mark set back from version 99999 by Ada: a mistake"
-    noted = replace(HistoryEntry.of(claim), time=NOON + SECOND, attempt=0, reason=reason)
+    reason, kind = "high-water mark set back from version 99999 by Ada: a mistake", ReasonKind.MARK_SET_BACK
+    noted = replace(HistoryEntry.of(claim), time=NOON + SECOND, attempt=0, reason=reason, reason_kind=kind)
     assert entry == replace(noted, by="Ada", comment="a mistake")
     newest = process.claims.get(PARTITION, f"99999 {target_digest(TARGET)}")
     assert withdrawn == HistoryEntry.of(newest)

@@ -12,6 +12,7 @@ from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError, Se
 from model_release.domain.claims import NEVER, Attempt, Claim, RecordedVersion, State, target_digest
 from model_release.domain.history import ByHand
 from model_release.errors import ClaimLeasedError
+from model_release.reason import Reason, ReasonKind
 from model_release.store.claims import Leased
 from model_release.store.targets import Resolved
 from tests.in_memory import (
@@ -30,6 +31,8 @@ from tests.in_memory import (
 from tests.tables import AnswerLost
 
 DIGEST = target_digest(TARGET)
+NO_TAG = Reason(ReasonKind.OTHER_VALUE, "tag stage is missing")
+NO_ROUTE = Reason(ReasonKind.MODEL_NOT_NAMED, "no route names the model churn")
 
 
 @pytest.fixture
@@ -260,22 +263,23 @@ def test_an_update_writes_only_the_values_that_differ(process: Process, monkeypa
 def test_the_first_ignored_event_of_a_version_is_kept(process: Process) -> None:
     first, second = an_event(stage="test"), an_event(stage="production")
 
-    process.claims.keep_ignored(first, "the first reason")
+    process.claims.keep_ignored(first, NO_TAG)
     process.later(MINUTE)
-    process.claims.keep_ignored(second, "the second reason")
+    process.claims.keep_ignored(second, NO_ROUTE)
 
     assert values(process.rows(PARTITION)["20 ignored"]) == {
         "event0": zlib.compress(first.body.encode()),
         "created": NOON,
-        "reason": "the first reason",
+        "reason": "tag stage is missing",
+        "reason_kind": "other_value",
     }
     assert process.claims.recorded(WORKSPACE, "churn") == {
-        "20": RecordedVersion((), first.body, "the first reason"),
+        "20": RecordedVersion((), first.body, NO_TAG),
     }
 
 
 def test_all_records_of_a_model_are_read_in_the_order_of_their_creation(process: Process) -> None:
-    process.claims.keep_ignored(an_event(), "no route")
+    process.claims.keep_ignored(an_event(), NO_ROUTE)
     process.later(SECOND)
     restart = process.inserted("20", "a-key")
     process.later(SECOND)
@@ -288,8 +292,8 @@ def test_all_records_of_a_model_are_read_in_the_order_of_their_creation(process:
     recorded = process.claims.recorded(WORKSPACE, "churn")
 
     assert set(recorded) == {"20", "9", "20-a"}
-    assert recorded["20"] == RecordedVersion((restart, claim), an_event().body, "no route")
-    assert recorded["9"] == RecordedVersion((nine,), an_event("9").body, "")
+    assert recorded["20"] == RecordedVersion((restart, claim), an_event().body, NO_ROUTE)
+    assert recorded["9"] == RecordedVersion((nine,), an_event("9").body)
     assert process.claims.recorded(WORKSPACE, "churn", "20") == {"20": recorded["20"]}
 
 
@@ -306,15 +310,15 @@ def test_an_outline_is_all_but_the_event_and_storage_may_answer_null(process: Pr
 def test_the_event_of_a_version_is_that_of_its_first_record(process: Process) -> None:
     claim = process.inserted()
     process.later(SECOND)
-    process.claims.keep_ignored(an_event(stage="test"), "why")
+    process.claims.keep_ignored(an_event(stage="test"), NO_TAG)
 
-    assert process.claims.recorded(WORKSPACE, "churn")["20"] == RecordedVersion((claim,), claim.event, "why")
+    assert process.claims.recorded(WORKSPACE, "churn")["20"] == RecordedVersion((claim,), claim.event, NO_TAG)
 
 
 def test_a_conflict_of_an_ignored_event_is_the_only_error_that_is_suppressed(process: Process) -> None:
     process.fail("before create_entity", ServiceRequestError("storage fails"))
 
     with pytest.raises(ServiceRequestError):
-        process.claims.keep_ignored(an_event(), "why")
+        process.claims.keep_ignored(an_event(), NO_TAG)
     process.fail("before create_entity", ResourceExistsError("exists"))
-    process.claims.keep_ignored(an_event(), "why")
+    process.claims.keep_ignored(an_event(), NO_TAG)

@@ -11,6 +11,7 @@ from azure.core.exceptions import ResourceNotFoundError, ServiceRequestError
 
 from model_release.domain.claims import Attempt, Claim, State
 from model_release.domain.history import HistoryEntry, HistoryPage, HistoryQuery
+from model_release.reason import ReasonKind
 from model_release.store.history import MOST_READ
 from tests.in_memory import DAY, HOUR, MINUTE, NOON, SECOND, Process, values
 
@@ -28,7 +29,15 @@ def written(process: Process, version: str, **changes: Any) -> Claim:
 
 
 def ignored(process: Process, version: str = "1", **changes: Any) -> HistoryEntry:
-    entry = HistoryEntry(process.clock(), State.IGNORED, "no route", "an-id", f"models/churn:{version}", "a-workspace")
+    entry = HistoryEntry(
+        process.clock(),
+        State.IGNORED,
+        "no route",
+        ReasonKind.MODEL_NOT_NAMED,
+        "an-id",
+        f"models/churn:{version}",
+        "a-workspace",
+    )
     process.history.write_alone(replace(entry, **changes))
     process.later(SECOND)
     return replace(entry, **changes)
@@ -236,9 +245,13 @@ def test_only_open_entries_are_shown_if_they_are_wanted(process: Process) -> Non
 
 def test_a_page_of_few_matches_ends_early(process: Process) -> None:
     for number in range(MOST_READ):
-        process.table.insert("history", f"{number:016d} a", **vars(HistoryEntry(NOON, State.STARTED, "", "", "")))
+        process.table.insert(
+            "history", f"{number:016d} a", **vars(HistoryEntry(NOON, State.STARTED, "", ReasonKind.NONE, "", ""))
+        )
     process.table.insert(
-        "history", f"{MOST_READ:016d} a", **vars(HistoryEntry(NOON, State.STARTED, "", "", "models/churn:1"))
+        "history",
+        f"{MOST_READ:016d} a",
+        **vars(HistoryEntry(NOON, State.STARTED, "", ReasonKind.NONE, "", "models/churn:1")),
     )
 
     first = process.history.page(HistoryQuery("churn"))

@@ -9,6 +9,7 @@ from azure.core.exceptions import ServiceRequestError
 from model_release.domain.claims import Claim, State, target_digest
 from model_release.domain.history import HistoryEntry, HistoryQuery
 from model_release.errors import RefusedError, TemporaryError
+from model_release.reason import ReasonKind
 from model_release.store.high_water_mark import Pin
 from model_release.store.history import _newest_first
 from model_release.store.overview import Overview, OverviewLine, applied
@@ -128,7 +129,12 @@ def test_an_entry_that_is_written_long_after_its_attempt_is_shown_by_the_next_sw
 
 def test_the_changes_may_come_in_any_order() -> None:
     changes = [
-        (key, HistoryEntry(NOON + minute * MINUTE, state, "", "", f"models/churn:{key}", line=LINE, attempt=1))
+        (
+            key,
+            HistoryEntry(
+                NOON + minute * MINUTE, state, "", ReasonKind.NONE, "", f"models/churn:{key}", line=LINE, attempt=1
+            ),
+        )
         for key, minute, state in (
             ("20", 1, State.STARTED),
             ("21", 2, State.REFUSED),
@@ -261,6 +267,7 @@ def test_one_sweep_shows_each_of_many_models_at_three_targets(models: int) -> No
                 process.clock(),
                 State.REFUSED if model == 7 else State.STARTED,
                 "a reason",
+                ReasonKind.NONE,
                 "",
                 f"models/model-{model}:3",
                 line=f"claim {model:016x} model-{model} {target}",

@@ -16,7 +16,7 @@ from local.functions_keys import Keys
 from local.serving import Server
 from model_release.app import build_or_report
 from model_release.domain.events import Workspace
-from model_release.domain.routing import Reason
+from model_release.reason import Reason, ReasonKind
 from tests.browser import DISPLAYS, Display, Visitor, find, running
 from tests.environment import BOTH, WORKSPACE, Accounts, Environment, event, register
 
@@ -76,7 +76,7 @@ def full(accounts: Accounts) -> Iterator[tuple[Environment, str]]:
         for version in range(1, 54):
             env.clock.advance(seconds=1)
             # An entry without an event has no link, so that Tab reaches the others soon.
-            no_route = Reason("no route names the model churn")
+            no_route = Reason(ReasonKind.MODEL_NOT_NAMED, "no route names the model churn")
             env.app.start_release.recorder.ignore(no_route, f"models/churn:{version}", f"event of {version}")
         env.clock.advance(seconds=1)
         env.registered(event(model="churn", version=54))
@@ -90,6 +90,10 @@ def detail(version: int | str = 20, model: str = MODEL) -> str:
 
 def rows(page: Page) -> Locator:
     return page.locator("tbody tr")
+
+
+def summary(page: Page, name: str) -> Locator:
+    return page.locator("summary").filter(has_text=name)
 
 
 def release_map(folder: Path, *routes: dict[str, object]) -> str:
@@ -158,7 +162,7 @@ def test_a_restart_asks_first_and_then_shows_the_second_release(
         visitor.open(detail())
         button = page.get_by_role("button", name="Restart the release")
         expect(button).to_be_hidden()
-        visitor.tab_to(page.locator("article summary"))
+        visitor.tab_to(summary(page, "Restart"))
         visitor.press("Enter")
         expect(page.locator("form")).to_contain_text(f"another release of {MODEL}:20")
         expect(page.locator("form")).to_contain_text(f"although {env.started[0]['name']} exists")
@@ -186,7 +190,12 @@ def test_a_refused_release_is_tried_now(browser: Browser, env: Environment, host
     with Visitor(browser, host, display) as visitor:
         page = visitor.page
         visitor.open(detail())
-        visitor.tab_to(page.locator("article summary"))
+        expect(page.get_by_role("article")).to_contain_text("Needs a person. Azure DevOps refused the request.")
+        expect(page.get_by_text("Access denied.").first).to_be_hidden()
+        visitor.tab_to(summary(page, "Reason"))
+        visitor.press("Enter")
+        expect(page.get_by_text("Access denied.").first).to_be_visible()
+        visitor.tab_to(summary(page, "Try now"))
         visitor.press("Space")
         visitor.tab_to(page.get_by_role("button", name="Try now"))
         visitor.press("Space")
@@ -208,9 +217,9 @@ def test_an_ignored_version_is_matched_again(
     with served(env) as url, Visitor(browser, url, display) as visitor:
         page = visitor.page
         visitor.open(detail(21))
-        expect(page.get_by_role("article")).to_contain_text(f"ignored no route names the model {MODEL}")
+        expect(page.get_by_role("article")).to_contain_text(f"no route names the model {MODEL}")
         expect(page.get_by_role("list")).to_contain_text(f"{MODEL} matches")
-        visitor.tab_to(page.locator("article summary"))
+        visitor.tab_to(summary(page, "Match again"))
         visitor.press("Enter")
         visitor.tab_to(page.get_by_role("button", name="Match again"))
         visitor.press("Enter")
