@@ -104,3 +104,10 @@ def test_a_page_with_fifty_rows_is_smaller_than_40_kb(process: Process, name: st
 
     assert sent.count("<tr") == ROWS + 1
     assert len(sent.encode()) < MOST_BYTES
+
+
+def test_the_words_of_another_service_are_folded_below_a_sentence_and_need_a_person(process: Process) -> None:
+    sent = page(process, "releases")
+
+    refused = sent.count(f"<summary>Azure DevOps refused the request.</summary> <bdi>{DENIED}</bdi></details>")
+    assert refused == sent.count(DENIED) == sent.count('class="person"') == 7

@@ -123,7 +123,7 @@ def test_the_history_is_filtered_paged_and_opened_with_the_keyboard(
         visitor.tab_to(page.get_by_role("button", name="Filter"))
         visitor.press("Enter")
         expect(rows(page)).to_have_count(1)
-        expect(rows(page)).to_contain_text("refused Access denied. next attempt")
+        expect(rows(page)).to_contain_text("refused Azure DevOps refused the request. Access denied. next attempt")
         expect(page.get_by_label("Model")).to_have_value("sklearn*")
         expect(page.get_by_label("State")).to_have_value("refused")
         visitor.tab_to(page.get_by_role("link", name="Show all"))
@@ -221,6 +221,7 @@ def test_an_ignored_version_is_matched_again(
         expect(page.get_by_role("list")).to_contain_text(f"{MODEL} matches")
         visitor.tab_to(summary(page, "Match again"))
         visitor.press("Enter")
+        expect(page.locator("form code")).to_have_text(f"python -m model_release start {MODEL}:21")
         visitor.tab_to(page.get_by_role("button", name="Match again"))
         visitor.press("Enter")
 
@@ -237,7 +238,7 @@ def test_the_high_water_mark_is_set_back_with_the_keyboard(
     with Visitor(browser, host, display) as visitor:
         page = visitor.page
         visitor.open(detail(25))
-        visitor.tab_to(page.locator("article summary").last)
+        visitor.tab_to(summary(page, "Set the high-water mark back"))
         visitor.press("Enter")
         button = page.get_by_role("button", name="Set the mark back")
         visitor.tab_to(button)
@@ -372,8 +373,8 @@ def test_the_page_of_an_app_that_cannot_start_shows_each_fault(browser: Browser,
 
 
 def check(visitor: Visitor) -> None:
-    for summary in visitor.page.locator("summary").all():
-        summary.click()
+    for one in visitor.page.locator("summary").all():
+        one.click()
     for display in DISPLAYS:
         visitor.look_with(display)
         assert (display, visitor.barriers()) == (display, [])
@@ -446,7 +447,7 @@ def test_pressing_a_button_twice_restarts_once(browser: Browser, env: Environmen
     with served(env) as url, Visitor(browser, url) as visitor:
         page = visitor.page
         visitor.open(detail())
-        page.locator("article summary").click()
+        summary(page, "Restart").click()
         page.get_by_role("button", name="Restart the release").dblclick()
         expect(page.get_by_role("status")).to_contain_text("the state is now")
 
@@ -460,7 +461,7 @@ def test_a_claim_that_another_worker_has_leased_is_shown_as_starting(
     with Visitor(browser, host) as visitor:
         page = visitor.page
         visitor.open(detail())
-        page.locator("article summary").click()
+        summary(page, "Try now").click()
         page.get_by_role("button", name="Try now").click()
         expect(page.get_by_role("status")).to_contain_text("starting")
 
@@ -474,7 +475,7 @@ def test_going_back_after_a_restart_shows_the_restart_and_not_the_page_before_it
     with Visitor(browser, host) as visitor:
         page = visitor.page
         visitor.open(detail())
-        page.locator("article summary").last.click()
+        summary(page, "Restart").click()
         page.get_by_role("button", name="Restart the release").click()
         expect(page.get_by_role("status")).to_contain_text("started")
         page.go_back()
