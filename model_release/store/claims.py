@@ -25,15 +25,7 @@ from typing import Any
 from azure.core.exceptions import AzureError, ResourceExistsError, ResourceModifiedError
 from azure.data.tables import TableEntity
 
-from model_release.domain.claims import (
-    TRANSITIONS,
-    Attempt,
-    Claim,
-    RecordedVersion,
-    State,
-    claim_partition,
-    claim_row,
-)
+from model_release.domain.claims import TRANSITIONS, Attempt, Claim, RecordedVersion, State, claim_partition, claim_row
 from model_release.domain.events import ModelRegistered, Workspace
 from model_release.domain.history import NOBODY, ByHand
 from model_release.domain.lease import Lease

@@ -303,7 +303,7 @@ def test_an_outline_is_all_but_the_event_and_storage_may_answer_null(process: Pr
     process.client.rows[claim.partition, claim.row]["by"] = None
 
     assert dict(process.claims.outlines(WORKSPACE, "churn")) == {
-        "20": RecordedVersion((replace(claim, event=""),), "", ""),
+        "20": RecordedVersion((replace(claim, event=""),), ""),
     }
 
 
