@@ -41,9 +41,10 @@ class EventError(ModelReleaseError):
     """An event cannot be read as ModelRegistered; `subject` and `event_id` are empty if they cannot be read either."""
 
     def __init__(self, problems: Sequence[str], subject: str = "", event_id: str = "") -> None:
+        self.reason = Reason(ReasonKind.EVENT_UNREADABLE, "; ".join(problems))
         self.subject = subject
         self.event_id = event_id
-        super().__init__("; ".join(problems))
+        super().__init__(self.reason.text)
 
 
 class ClaimLeasedError(ModelReleaseError):

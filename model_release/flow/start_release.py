@@ -17,7 +17,6 @@ from model_release.flow.attempt import Attempts, OpenAttempt
 from model_release.flow.confirm import Ask, Cause, Confirmed, as_confirmed, besides, registered_anew
 from model_release.flow.record import Recorder
 from model_release.log import Log, all_of, log_entry
-from model_release.reason import Reason, ReasonKind
 from model_release.store.claims import Claims
 from model_release.store.pending import Pending
 from model_release.store.targets import Targets
@@ -48,8 +47,8 @@ class StartRelease:
         try:
             event = self._parse(body)
         except EventError as error:
-            why = Reason(ReasonKind.EVENT_UNREADABLE, str(error))
-            return [log_entry(self._timed(began, self.recorder.ignore(why, error.subject, error.event_id)))]
+            unread = self.recorder.ignore(error.reason, error.subject, error.event_id)
+            return [log_entry(self._timed(began, unread))]
         routing = self._route(event)
         confirmed = self._ask(event, routing) if routing.named else None
         if confirmed and not routing.plans:
