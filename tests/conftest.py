@@ -34,15 +34,20 @@ FAST = (
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--full", action="store_true", help="full numbers, where the suite uses smaller ones")
+    parser.addoption("--full", action="store_true", help="full numbers and all values, where the suite uses fewer")
     parser.addoption("--fast", action="store_true", help="pure tests only: no Azurite, no browser, no process")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.getoption("--fast"):
-        slow = [item for item in items if not _is_fast(item)]
-        config.hook.pytest_deselected(items=slow)
-        items[:] = [item for item in items if item not in slow]
+    left_out = {item for item in items if not _is_selected(item, config)}
+    config.hook.pytest_deselected(items=list(left_out))
+    items[:] = [item for item in items if item not in left_out]
+
+
+def _is_selected(item: pytest.Item, config: pytest.Config) -> bool:
+    if config.getoption("--fast") and not _is_fast(item):
+        return False
+    return config.getoption("--full") or not item.get_closest_marker("full")
 
 
 def _is_fast(item: pytest.Item) -> bool:

@@ -107,6 +107,8 @@ REQUESTS = {
         look={"method": "GET", "path": "/builds"},
     ),
 }
+# With this mark, only --full runs a test or a row of it.
+FULL = pytest.mark.full
 # These tests hold for both kinds of targets.
 BOTH = pytest.mark.parametrize("env", REQUESTS, indirect=True)
 

@@ -19,7 +19,9 @@ from model_release.domain.claims import State
 
 
 def test_nothing_is_doubled_lost_backwards_or_pending() -> None:
-    result = soak(SoakOptions(events=24, models=6, seed=7, kill_every=4, sweep_every=1, outage=2, patience=120))
+    result = soak(
+        SoakOptions(events=16, models=4, seed=7, hosts=2, kill_every=6, sweep_every=2, outage=1, patience=120)
+    )
 
     assert result.good, report(result, "pytest tests/bench/test_soak.py")
 

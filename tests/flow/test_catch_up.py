@@ -20,7 +20,7 @@ from model_release.domain.claims import State, digest
 from model_release.domain.events import Workspace, parse
 from model_release.errors import ClaimLeasedError
 from model_release.flow.confirm import event_of
-from tests.environment import WORKSPACE, Environment, Size, event
+from tests.environment import FULL, WORKSPACE, Environment, Size, event
 from tests.flow.interruptions import Killed, at_azure_devops, claims_of, kill
 from tests.in_memory import at_once
 
@@ -304,7 +304,7 @@ EVERY = "{version: 1, routes: [{model: 'sklearn_*', order: every, release: {proj
 def test_25_missed_versions_among_many_start_with_one_list_request_for_each_model(
     env: Environment, workspace: ListedWorkspace, tmp_path: Path, size: Size
 ) -> None:
-    models = size(8, 40)
+    models = size(4, 40)
     (tmp_path / "map.yaml").write_text(EVERY)
     env.restart(RELEASE_MAP=str(tmp_path / "map.yaml"), AzureWebJobsStorage=env.direct_storage)
     workspace.catch_up()
@@ -438,7 +438,8 @@ def test_a_claim_under_a_name_that_an_unacknowledged_event_left_is_withdrawn(
     assert env.versions == ["20"]
 
 
-@pytest.mark.parametrize("calls", range(20))
+# In memory, test_promises.py lets storage fail at each moment.
+@pytest.mark.parametrize("calls", [pytest.param(calls, marks=() if calls % 5 == 2 else FULL) for calls in range(20)])
 def test_every_target_starts_once_wherever_storage_cuts_off_the_event(
     env: Environment, workspace: ListedWorkspace, tmp_path: Path, calls: int
 ) -> None:

@@ -13,7 +13,7 @@ from local.azure_ml import AzureMl
 from local.serving import Server
 from model_release.domain.claims import State
 from model_release.errors import ClaimLeasedError
-from tests.environment import BOTH, WORKSPACE, Environment, event
+from tests.environment import BOTH, FULL, WORKSPACE, Environment, event
 from tests.host_process import HostProcess
 from tests.proxy import Proxy
 from tests.test_app import NOTIFICATION, WEBHOOK
@@ -53,8 +53,16 @@ AZURE_DEVOPS = {
 # A thread of its own reads the version.
 AZURE_ML = [("GET", "read the version")]
 
+# From the end of one write to the begin of the next, a killed process leaves the same: the suite takes the end.
 KILLED = [
-    pytest.param(kind, server, step, when, id=f"{when} {name}: {kind}")
+    pytest.param(
+        kind,
+        server,
+        step,
+        when,
+        id=f"{when} {name}: {kind}",
+        marks=() if when == "after" and (server, method) != ("storage", "GET") else FULL,
+    )
     for kind in AZURE_DEVOPS
     for server, steps in (("storage", STORAGE), ("azure_devops", AZURE_DEVOPS[kind]), ("azure_ml", AZURE_ML))
     for step, (method, name) in enumerate(steps)

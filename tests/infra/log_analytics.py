@@ -102,8 +102,8 @@ class Logs(logging.Handler):
         self.rows.append(row(kind, function, f"operation {self._calls}", self.clock(), text))
 
 
-def ask(query: str, rows: list[tuple[str, Row]]) -> list[dict[str, Any]]:
-    """Return the rows that a query finds."""
+def workspace(rows: list[tuple[str, Row]]) -> Any:
+    """Return a connection to a Log Analytics workspace with these rows."""
     con = duckdb_kql.connect()
     for table, columns in json.loads((HOME / "infra/tables.json").read_text()).items():
         con.execute(f"CREATE TABLE {table} ({', '.join(f'{name} {_DUCKDB[kind]}' for name, kind in columns.items())})")
@@ -111,6 +111,11 @@ def ask(query: str, rows: list[tuple[str, Row]]) -> list[dict[str, Any]]:
         if values:
             places = ", ".join([f"({', '.join('?' * len(columns))})"] * len(values))
             con.execute(f"INSERT INTO {table} VALUES {places}", list(chain.from_iterable(values)))
+    return con
+
+
+def ask(query: str, con: Any) -> list[dict[str, Any]]:
+    """Return the rows that a query finds in a workspace."""
     found = duckdb_kql.kql(con, query)
     names = [column[0] for column in found.description]
     return [dict(zip(names, one, strict=True)) for one in found.fetchall()]
@@ -124,7 +129,7 @@ def fires(rule: Mapping[str, Any], logs: Logs, at: datetime) -> list[tuple[Any, 
     rows = [(table, one) for table, one in logs.rows if end - window < one["TimeGenerated"] <= end]
     dimensions = [one["name"] for one in criterion.get("dimensions", [])]
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {} if dimensions else {(): []}
-    for found in ask(criterion["query"], rows):
+    for found in ask(criterion["query"], workspace(rows)):
         groups.setdefault(tuple(found[name] for name in dimensions), []).append(found)
     compare = _OPERATORS[criterion["operator"]]
     return [key for key, found in groups.items() if _measured(criterion, found, compare)]

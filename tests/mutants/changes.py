@@ -79,16 +79,17 @@ class _Place:
 def changes(path: Path) -> Iterator[Change]:
     """Build all changes of a module, each once."""
     tree = ast.parse(path.read_text())
-    seen = {ast.unparse(tree)}
-    for node, place in list(_nodes(tree, None, "")):
+    nodes = list(_nodes(tree, None, ""))
+    seen = {place.statement: {ast.unparse(place.statement)} for _, place in nodes}
+    for node, place in nodes:
         before = ast.unparse(place.statement)
         for changed in _changed(node):
             place.put(ast.copy_location(changed, node))
-            if (whole := ast.unparse(tree)) not in seen:
-                seen.add(whole)
-                ast.fix_missing_locations(tree)
-                lines = _different(before, ast.unparse(changed if node is place.statement else place.statement))
-                yield Change(place.function, node.lineno, *lines, compile(tree, str(path), "exec"))
+            after = ast.unparse(changed if node is place.statement else place.statement)
+            if after not in seen[place.statement]:
+                seen[place.statement].add(after)
+                ast.fix_missing_locations(changed)
+                yield Change(place.function, node.lineno, *_different(before, after), compile(tree, str(path), "exec"))
             place.put(node)
 
 
