@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections import Counter
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pathspec
@@ -36,6 +37,7 @@ READS_THE_ENVIRONMENT = ("model_release.app", "model_release.azure_devops.sdk", 
 MOST_LINES, MOST_LINES_OF_THE_WAY, MOST_MODULES, MOST_MODULES_AT_THE_TOP = 250, 180, 10, 7
 
 
+@cache
 def imports(path: Path) -> set[str]:
     names = set()
     for node in ast.walk(ast.parse(path.read_text())):

@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+from functools import cache
 
 import pytest
 
@@ -54,11 +55,16 @@ OTHERS = re.compile(
 ALLOWED = re.compile(r"^## Decision$|^@pytest|noqa", re.MULTILINE)
 
 
-def ours() -> list[str]:
+@cache
+def ours() -> list[tuple[str, int, str]]:
+    """Return the lines of our files, each with the name of the file and its number."""
     listed = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard", *FILES], cwd=HOME, capture_output=True, text=True, check=True
     )
-    return [name for name in listed.stdout.splitlines() if not OTHERS.fullmatch(name) and (HOME / name).exists()]
+    names = [name for name in listed.stdout.splitlines() if not OTHERS.fullmatch(name) and (HOME / name).exists()]
+    return [
+        (name, number, line) for name in names for number, line in enumerate((HOME / name).read_text().splitlines(), 1)
+    ]
 
 
 @pytest.mark.parametrize("instead", RETIRED)
@@ -66,8 +72,7 @@ def test_a_retired_word_is_not_used(instead: str) -> None:
     word = re.compile(RETIRED[instead], re.IGNORECASE)
     found = [
         f"{name}:{number}: {line.strip()[:120]}"
-        for name in ours()
-        for number, line in enumerate((HOME / name).read_text().splitlines(), 1)
+        for name, number, line in ours()
         if word.search(line) and not ALLOWED.search(line)
     ]
 

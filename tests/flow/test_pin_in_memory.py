@@ -9,6 +9,7 @@ from model_release.domain.history import ByHand, HistoryEntry
 from model_release.errors import RefusedError, TemporaryError, UnknownOutcomeError
 from model_release.flow.steer import LineNow, pin_what_is_out, read_lines, unpin
 from model_release.store.high_water_mark import Pin
+from tests.environment import Size
 from tests.in_memory import DAY, HOUR, MINUTE, NOON, PARTITION, SECOND, TARGET, WORKSPACE, Process, event_body
 
 ALICE, BOB = ByHand("alice", comment="21 regressed on EU", pins=True), ByHand("bob", comment="fixed")
@@ -414,8 +415,10 @@ def test_an_attempt_of_an_older_version_does_not_pass_the_newest_when_the_pin_is
 
 
 @pytest.mark.parametrize(("order", "released"), [("newest", ["22"]), ("every", ["20", "21", "22"])])
-def test_what_waits_is_released_newest_first_or_with_order_every_oldest_first(order: str, released: list[str]) -> None:
-    for seed in range(200):
+def test_what_waits_is_released_newest_first_or_with_order_every_oldest_first(
+    order: str, released: list[str], size: Size
+) -> None:
+    for seed in range(size(25, 200)):
         random, process = Random(seed), Process(order=order)
         versions = ["20", "21", "22"]
         random.shuffle(versions)
