@@ -15,6 +15,7 @@ from azure.core.exceptions import ClientAuthenticationError
 from model_release.app import HOME, LazyCredential, sign_in
 from model_release.azure_devops.client import AzureDevOps
 from model_release.cli.check.organization import Addresses, Grant, Organization, OrganizationError, grants
+from model_release.cli.terminal import show_text
 from model_release.domain import release_map
 from model_release.errors import AzureDevOpsError, ConfigurationError, Fault
 from model_release.settings import InvalidValueError, azure_devops_url
@@ -78,10 +79,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         _run(options)
     except (OrganizationError, AzureDevOpsError, ConfigurationError) as error:
-        print(error, file=sys.stderr)
+        show_text(str(error), on_stderr=True)
         return 1
     except ClientAuthenticationError:
-        print("Nobody is signed in; run `az login` or `azd auth login`.", file=sys.stderr)
+        show_text("Nobody is signed in; run `az login` or `azd auth login`.", on_stderr=True)
         return 1
     return 0
 
@@ -94,7 +95,7 @@ def _run(options: argparse.Namespace) -> None:
     services = Addresses.of(url)
     person = sign_in(os.environ.get("AZURE_DEVOPS_PAT", ""), LazyCredential(""))
     wanted = grants(release_map.load(options.map), AzureDevOps(url, person, timeout=20))
-    print("This will:", *(f"  - {step}" for step in steps(options.identity, wanted, services)), sep="\n", flush=True)
+    show_text("\n".join(["This will:", *(f"  - {step}" for step in steps(options.identity, wanted, services))]))
     if not options.yes and input("Continue? [y/N] ").strip().lower() != "y":
         raise OrganizationError("Nothing was changed.")
     session = services.session()
@@ -104,7 +105,7 @@ def _run(options: argparse.Namespace) -> None:
     identity = organization.identity(organization.add(options.identity, projects))
     for grant in wanted:
         organization.allow(grant, identity)
-    print("Done. `python -m model_release check` examines the rest.")
+    show_text("Done. `python -m model_release check` examines the rest.")
 
 
 if __name__ == "__main__":

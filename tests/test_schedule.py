@@ -49,6 +49,7 @@ def test_a_schedule_has_the_longest_time_between_two_runs(text: str, period: tim
         ("0 ? * * * *", "the minute '?' cannot be read"),
         ("0 -5 * * * *", "the minute '-5' cannot be read"),
         ("0 \u0665 * * * *", "the minute '\u0665' cannot be read"),
+        ("0 */\u0665 * * * *", "the minute '*/\u0665' cannot be read"),
         ("0 0 0 30 2 *", "'0 0 0 30 2 *' never occurs"),
     ],
 )

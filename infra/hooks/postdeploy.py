@@ -116,7 +116,7 @@ class Hook:
             raise StepError("\n  - ".join(["Model Release cannot start:", *lines]))
         for name, part in health.items():
             if isinstance(part, dict) and not part.get("ok"):
-                print(f"Not ready: {name}: {part.get('error')}")
+                print(printable(f"Not ready: {name}: {part.get('error')}"))
         print("The app can start releases." if health.get("healthy") else "See docs/deploy.md for the next step.")
 
     def _app(self) -> tuple[str, ...]:
@@ -135,6 +135,11 @@ def error_of(text: str) -> str:
     lines = [line.removeprefix("ERROR: ") for line in text.splitlines() if line.strip()]
     message = json.loads(f'"{messages[-1]}"') if messages else (lines[-1] if lines else "az printed nothing")
     return " ".join(message.split())
+
+
+def printable(text: str) -> str:
+    """Replace the characters by which foreign text could control a terminal."""
+    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -170,7 +175,7 @@ def main() -> int:
         hook.subscribe()
         hook.check_health()
     except StepError as error:
-        print(error, file=sys.stderr)
+        print(printable(str(error)), file=sys.stderr)
         return 1
     return 0
 

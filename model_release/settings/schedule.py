@@ -22,7 +22,7 @@ _FIELDS: Sequence[tuple[str, int, int, Sequence[str]]] = (
     ("month", 1, 12, _MONTHS),
     ("day of the week", 0, 6, _DAYS),
 )
-_PART = re.compile(r"(?:(\*)|([0-9a-z]+)(?:-([0-9a-z]+))?)(?:/(\d{1,2}))?", re.IGNORECASE)
+_PART = re.compile(r"(?:(\*)|([0-9a-z]+)(?:-([0-9a-z]+))?)(?:/(\d{1,2}))?", re.IGNORECASE | re.ASCII)
 _EXAMPLE = "write six fields, such as '0 */5 * * * *' for every five minutes"
 # Every 29 February and each day of the week occur within this time.
 _DAYS_TO_SEE = 366 * 28

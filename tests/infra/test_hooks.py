@@ -172,7 +172,7 @@ def test_the_event_subscription_is_tried_again_only_if_waiting_helps(
 def test_the_hook_fails_and_prints_every_fault_of_the_settings_and_the_map(azure: Azure) -> None:
     faults = [
         {"where": "AML_WORKSPACES", "problem": "missing", "fix": "set it"},
-        {"where": "release_map.yaml", "problem": "version: found '2', expected 1", "fix": ""},
+        {"where": "release_map.yaml", "problem": "version: found '2\x1b[2J', expected 1", "fix": ""},
     ]
     azure.health = [{"healthy": False, "faults": faults}, 503]
 
@@ -180,7 +180,7 @@ def test_the_hook_fails_and_prints_every_fault_of_the_settings_and_the_map(azure
 
     assert done.returncode == 1
     assert "  - AML_WORKSPACES: missing; set it\n" in done.stderr
-    assert "  - release_map.yaml: version: found '2', expected 1\n" in done.stderr
+    assert "  - release_map.yaml: version: found '2\ufffd[2J', expected 1\n" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -188,6 +188,7 @@ def test_the_hook_fails_and_prints_every_fault_of_the_settings_and_the_map(azure
     [
         ([{"healthy": False, "azure_devops": {"ok": False, "error": "no sign-in"}}, 503], "azure_devops: no sign-in"),
         (["not an object", 403], "/api/health answers 403"),
+        ([{"healthy": False, "storage": {"ok": False, "error": "\x1b[2J\u202e"}}, 503], "storage: \ufffd[2J\ufffd\n"),
     ],
 )
 def test_a_first_deployment_succeeds_before_azure_devops_accepts_the_identity(
