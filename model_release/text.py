@@ -10,7 +10,7 @@ import re
 import zlib
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 
 _MOST_CHARACTERS = 200
 _MOST_REASON_CHARACTERS = 4_000
@@ -147,7 +147,7 @@ def _encoded(character: str) -> str:
 
 
 def _written(value: str) -> tuple[str, ...]:
-    return value, json.dumps(value)[1:-1], quote(value, safe="")
+    return value, json.dumps(value)[1:-1], quote(value, safe=""), quote_plus(value)
 
 
 def _printable(text: str) -> str:
