@@ -105,8 +105,13 @@ class _Server(ThreadingHTTPServer):
     # Werkzeug's handler asks for these.
     ssl_context, multithread, multiprocess, _server_version = None, True, False, "local"
 
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
+    def __init__(self, address: Any, handler: type[_Handler], bound: socket.socket | None = None) -> None:
+        """Listen at the address, on the socket that is bound to it already if there is one."""
+        super().__init__(address, handler, bind_and_activate=bound is None)
+        if bound:
+            self.socket.close()
+            self.socket = bound
+            self.server_activate()
         self.connections: set[socket.socket] = set()
 
     def get_request(self) -> tuple[socket.socket, Any]:
@@ -154,8 +159,8 @@ class Server:
     def start(self) -> None:
         """Answer requests."""
         if self._held:
-            self._release()
-            self._server = _Server(self._server.server_address, self._handler)
+            self._server = _Server(self._server.server_address, self._handler, self._held)
+            self._held = None
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
         self._thread.start()
 
@@ -171,11 +176,6 @@ class Server:
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
 
-    def _release(self) -> None:
-        if self._held:
-            self._held.close()
-            self._held = None
-
     def wait(self) -> None:
         """Serve until the process is interrupted."""
         with suppress(KeyboardInterrupt):
@@ -188,4 +188,6 @@ class Server:
     def __exit__(self, *_: object) -> None:
         if self._held is None:
             self.stop()
-        self._release()
+        if self._held:
+            self._held.close()
+            self._held = None

@@ -113,7 +113,7 @@ def test_a_shorter_pause_of_another_instance_does_not_end_a_longer_one(env: Envi
 
 @BOTH
 def test_sweeps_start_many_pending_claims_once_azure_devops_is_available_again(env: Environment, size: Size) -> None:
-    count = size(12, 500)
+    count = size(20, 500)
     env.azure_devops_server.stop()
     for version in range(count):
         env.registered(event(version=f"v{version}"))

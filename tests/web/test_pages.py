@@ -18,7 +18,7 @@ from model_release.app import build_or_report
 from model_release.domain.events import Workspace
 from model_release.reason import Reason, ReasonKind
 from tests.browser import DISPLAYS, Display, Visitor, find, running
-from tests.environment import BOTH, WORKSPACE, Accounts, Environment, event, register
+from tests.environment import FULL, WORKSPACE, Accounts, Environment, event, register
 
 MODEL = "sklearn_regression_model"
 POST = {"method": "POST", "path": "/releases"}
@@ -32,11 +32,17 @@ BACKWARDS = "\u202edrawkcab \u2067 \u05d0\u05d1\u05d2 "
 HOSTILE = MARKUP + BACKWARDS + "W" * 10_000
 
 
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Each width and each colour scheme; with --full each width in each."""
-    if "display" in metafunc.fixturenames:
-        displays = DISPLAYS if metafunc.config.getoption("--full") else [DESKTOP, PHONE_DARK]
-        metafunc.parametrize("display", displays, ids=str)
+# Each width and each colour scheme; with --full each width in each.
+USUAL = {"release": DESKTOP, "pipeline": PHONE_DARK}
+ON_EACH_DISPLAY = pytest.mark.parametrize(
+    "display", [pytest.param(one, marks=() if one in USUAL.values() else FULL) for one in DISPLAYS], ids=str
+)
+BOTH_ON_EACH_DISPLAY = pytest.mark.parametrize(
+    ("env", "display"),
+    [pytest.param(kind, one, marks=() if one == USUAL[kind] else FULL) for kind in USUAL for one in DISPLAYS],
+    indirect=["env"],
+    ids=str,
+)
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +111,7 @@ def release_map(folder: Path, *routes: dict[str, object]) -> str:
 # With the keyboard alone
 
 
+@ON_EACH_DISPLAY
 def test_the_history_is_filtered_paged_and_opened_with_the_keyboard(
     browser: Browser, full: tuple[Environment, str], display: Display
 ) -> None:
@@ -152,7 +159,7 @@ def test_the_history_is_filtered_paged_and_opened_with_the_keyboard(
         expect(rows(page)).to_have_count(3)
 
 
-@BOTH
+@BOTH_ON_EACH_DISPLAY
 def test_a_restart_asks_first_and_then_shows_the_second_release(
     browser: Browser, env: Environment, host: str, display: Display
 ) -> None:
@@ -183,7 +190,7 @@ def test_a_restart_asks_first_and_then_shows_the_second_release(
         expect(rows(page).last).to_contain_text(env.started[0]["name"])
 
 
-@BOTH
+@BOTH_ON_EACH_DISPLAY
 def test_a_refused_release_is_tried_now(browser: Browser, env: Environment, host: str, display: Display) -> None:
     env.azure_devops.misbehave(Fault(**env.requests.start, status=403, body={"message": "Access denied."}, times=1))
     register(env, 20)
@@ -206,6 +213,7 @@ def test_a_refused_release_is_tried_now(browser: Browser, env: Environment, host
         assert env.versions == ["20"]
 
 
+@ON_EACH_DISPLAY
 def test_an_ignored_version_is_matched_again(
     browser: Browser, env: Environment, tmp_path: Path, display: Display
 ) -> None:
@@ -230,7 +238,7 @@ def test_an_ignored_version_is_matched_again(
         assert env.versions == ["20", "21"]
 
 
-@BOTH
+@BOTH_ON_EACH_DISPLAY
 def test_the_high_water_mark_is_set_back_with_the_keyboard(
     browser: Browser, env: Environment, host: str, display: Display
 ) -> None:
@@ -261,6 +269,7 @@ def test_the_high_water_mark_is_set_back_with_the_keyboard(
         expect(rows(page).nth(1)).to_contain_text("from version 99999 by Ada Lovelace: 99999 was a mistake")
 
 
+@ON_EACH_DISPLAY
 def test_what_is_refused_is_found_from_the_first_page_with_the_keyboard(
     browser: Browser, full: tuple[Environment, str], display: Display
 ) -> None:
@@ -402,6 +411,7 @@ _RUNS_BACKWARDS = """() => {
 }"""
 
 
+@ON_EACH_DISPLAY
 def test_foreign_text_is_shown_as_text(browser: Browser, env: Environment, tmp_path: Path, display: Display) -> None:
     release = {"project": "fraud", "definition": "Deploy sklearn model", "description": "{model}"}
     routes = [
