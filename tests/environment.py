@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -111,6 +111,26 @@ REQUESTS = {
 FULL = pytest.mark.full
 # These tests hold for both kinds of targets.
 BOTH = pytest.mark.parametrize("env", REQUESTS, indirect=True)
+# These too; the suite shows it with this one, because the kinds differ in `azure_devops/` only.
+USUALLY_A_RELEASE, USUALLY_A_PIPELINE = (
+    pytest.mark.parametrize(
+        "env", [pytest.param(kind, marks=() if kind == usual else FULL) for kind in REQUESTS], indirect=True
+    )
+    for usual in REQUESTS
+)
+
+
+def in_turn(names: str, rows: Mapping[str, Sequence[Any]]) -> pytest.MarkDecorator:
+    """Run each row with one of the kinds of targets in turn; with --full, each with both."""
+    return pytest.mark.parametrize(
+        ("env", *names.split()),
+        [
+            pytest.param(kind, *row, id=f"{kind}-{name}", marks=() if (number + place) % 2 == 0 else FULL)
+            for number, (name, row) in enumerate(rows.items())
+            for place, kind in enumerate(REQUESTS)
+        ],
+        indirect=["env"],
+    )
 
 
 class Environment:

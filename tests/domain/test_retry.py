@@ -29,7 +29,7 @@ def test_no_claim_waits_longer_because_azure_devops_was_unavailable(error: type[
 
 
 def test_the_pause_after_a_refusal_doubles_up_to_an_hour() -> None:
-    claims = [a_claim_with(*[State.REFUSED] * count) for count in (0, 1, 2, 5, 6, 20)]
+    claims = [a_claim_with(*[State.REFUSED] * count) for count in (0, 1, 2, 5, 6, 45)]
 
     pauses = [pause(RefusedError("a problem"), claim, MINUTE) for claim in claims]
 

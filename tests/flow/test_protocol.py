@@ -14,7 +14,7 @@ from model_release.app import Services
 from model_release.domain.claims import State
 from model_release.domain.events import parse
 from model_release.errors import ClaimLeasedError
-from tests.environment import BOTH, Environment, event, register
+from tests.environment import USUALLY_A_PIPELINE, USUALLY_A_RELEASE, Environment, event, in_turn, register
 from tests.flow.interruptions import (
     Killed,
     at_azure_devops,
@@ -46,8 +46,7 @@ def test_a_request_is_sent_only_if_it_ends_a_third_of_the_lease_before_the_lease
     assert env.versions == ["19", "20"][: 1 + sent]
 
 
-@BOTH
-@pytest.mark.parametrize("ahead", [0, 60, 178])
+@in_turn("ahead", {str(ahead): (ahead,) for ahead in (0, 60, 178)})
 def test_a_request_that_lands_in_time_is_neither_doubled_nor_overtaken(env: Environment, ahead: int) -> None:
     other, landing = env.start(ahead=timedelta(seconds=ahead)), 179 - ahead
     env.registered(event(version=19))
@@ -67,7 +66,7 @@ def test_a_request_that_lands_in_time_is_neither_doubled_nor_overtaken(env: Envi
     assert env.versions == ["19", "20", "21"]
 
 
-@BOTH
+@USUALLY_A_RELEASE
 def test_a_search_that_takes_longer_than_the_lease_ends_and_nothing_is_sent(env: Environment) -> None:
     azure_devops = env.app.start_release.attempts.azure_devops
     env.azure_devops.misbehave(Fault(**env.requests.start, close="after", times=1))
@@ -96,7 +95,7 @@ def test_a_search_that_takes_longer_than_the_lease_ends_and_nothing_is_sent(env:
 # One request in flight on a line
 
 
-@BOTH
+@USUALLY_A_PIPELINE
 def test_an_overtaken_attempt_does_not_shorten_the_time_of_a_request_in_flight(env: Environment) -> None:
     other = env.start()
     env.registered(event(version=19))
@@ -127,11 +126,21 @@ def _send(env: Environment, app: Services, start: str) -> tuple[State, str]:
     return entry.state, entry.reason.partition("; matched with")[0]
 
 
-@BOTH
-@pytest.mark.parametrize(
-    ("first", "second"),
-    [("hand 19", "hand 20"), ("hand 20", "hand 19"), ("hand 20", "event 21"), ("event 21", "hand 20")],
+TWO_STARTS = in_turn(
+    "first second",
+    {
+        f"{first} and {second}": (first, second)
+        for first, second in (
+            ("hand 19", "hand 20"),
+            ("hand 20", "hand 19"),
+            ("hand 20", "event 21"),
+            ("event 21", "hand 20"),
+        )
+    },
 )
+
+
+@TWO_STARTS
 def test_two_requests_are_never_in_flight_on_a_line(env: Environment, first: str, second: str) -> None:
     register(env, 19, 20)
     lose_the_request(env)
@@ -146,11 +155,7 @@ def test_two_requests_are_never_in_flight_on_a_line(env: Environment, first: str
     assert env.versions == ["19", "20", in_flight, second.partition(" ")[2]]
 
 
-@BOTH
-@pytest.mark.parametrize(
-    ("first", "second"),
-    [("hand 19", "hand 20"), ("hand 20", "hand 19"), ("hand 20", "event 21"), ("event 21", "hand 20")],
-)
+@TWO_STARTS
 def test_a_claim_that_reads_the_mark_just_before_another_is_written_waits(
     env: Environment, first: str, second: str
 ) -> None:
@@ -221,7 +226,7 @@ def test_a_registered_version_starts_if_a_start_of_it_by_hand_was_refused(env: E
 # Refused, old and final claims
 
 
-@BOTH
+@USUALLY_A_RELEASE
 def test_a_refused_claim_whose_search_fails_stays_refused_and_is_not_sent(env: Environment) -> None:
     env.azure_devops.misbehave(Fault(**env.requests.start, status=400, body={"message": "no"}, apply=True, times=1))
     env.registered(event())
@@ -237,9 +242,9 @@ def test_a_refused_claim_whose_search_fails_stays_refused_and_is_not_sent(env: E
     assert env.versions == ["20"]
 
 
-@BOTH
-@pytest.mark.parametrize(
-    "fault", [Fault(status=429), Fault(status=403), Fault(close="before")], ids=["waiting", "refused", "unknown"]
+@in_turn(
+    "fault",
+    {"waiting": (Fault(status=429),), "refused": (Fault(status=403),), "unknown": (Fault(close="before"),)},
 )
 def test_a_claim_that_is_older_than_seven_days_creates_nothing(env: Environment, fault: Fault) -> None:
     env.azure_devops.misbehave(Fault(**env.requests.start, status=fault.status, close=fault.close, times=1))
@@ -254,7 +259,7 @@ def test_a_claim_that_is_older_than_seven_days_creates_nothing(env: Environment,
     assert env.versions == []
 
 
-@BOTH
+@USUALLY_A_PIPELINE
 def test_a_claim_whose_process_died_creates_nothing_after_seven_days(env: Environment) -> None:
     with pytest.raises(Killed):
         at_azure_devops(env.app, "before", "create", kill).start_release.registered(event())
@@ -274,7 +279,7 @@ def _find_it_in_another_process(env: Environment) -> None:
     assert [entry.state for entry in env.start().start_release.try_now(claim)] == [State.STARTED]
 
 
-@BOTH
+@USUALLY_A_RELEASE
 def test_a_slow_first_history_write_does_not_replace_a_newer_entry(env: Environment) -> None:
     env.azure_devops.misbehave(Fault(**env.requests.start, close="after", times=1))
     at_storage(
@@ -286,7 +291,7 @@ def test_a_slow_first_history_write_does_not_replace_a_newer_entry(env: Environm
     assert [entry.state for entry in env.history] == [State.STARTED]
 
 
-@BOTH
+@USUALLY_A_PIPELINE
 def test_a_slow_later_history_write_does_not_replace_a_newer_entry(env: Environment) -> None:
     env.azure_devops.misbehave(Fault(**env.requests.start, status=429, times=1))
     env.registered(event())
@@ -300,7 +305,7 @@ def test_a_slow_later_history_write_does_not_replace_a_newer_entry(env: Environm
     assert [entry.state for entry in env.history] == [State.STARTED]
 
 
-@BOTH
+@USUALLY_A_RELEASE
 @pytest.mark.parametrize("killed", [False, True])
 def test_a_history_write_that_storage_carries_out_late_is_replaced(env: Environment, *, killed: bool) -> None:
     env.azure_devops.misbehave(Fault(**env.requests.start, close="after", times=1))
@@ -331,7 +336,7 @@ def _match_again(app: Services) -> object:
     return app.start_release.match_again(parse(event()))
 
 
-@BOTH
+@USUALLY_A_PIPELINE
 def test_what_nobody_delivers_again_is_pending_before_it_is_claimed(env: Environment) -> None:
     with pytest.raises(Killed):
         _match_again(at_azure_devops(env.app, "before", "identify", kill))
@@ -342,7 +347,7 @@ def test_what_nobody_delivers_again_is_pending_before_it_is_claimed(env: Environ
     assert env.app.sweep.pending.count().claims == 0
 
 
-@BOTH
+@USUALLY_A_RELEASE
 def test_a_pending_row_whose_claim_was_never_inserted_is_deleted_after_half_an_hour(env: Environment) -> None:
     at_storage(env.app, "before", "create_entity", kill, "'PartitionKey': 'claim ")
     with pytest.raises(Killed):
@@ -356,7 +361,7 @@ def test_a_pending_row_whose_claim_was_never_inserted_is_deleted_after_half_an_h
     assert env.versions == []
 
 
-@BOTH
+@USUALLY_A_PIPELINE
 def test_a_pending_row_that_is_written_again_meanwhile_is_kept(env: Environment) -> None:
     env.registered(event())
     at_storage(env.app, "before", "create_entity", kill, f"{claims_of(env, 20)[0].row} ")
@@ -377,7 +382,7 @@ def test_a_pending_row_that_is_written_again_meanwhile_is_kept(env: Environment)
     assert env.versions == ["20"] * 2
 
 
-@BOTH
+@USUALLY_A_RELEASE
 def test_a_restart_that_is_repeated_each_minute_is_attempted_when_it_is_due(env: Environment) -> None:
     env.registered(event())
     env.azure_devops.misbehave(Fault(**env.requests.start, status=429, times=1))
@@ -396,7 +401,7 @@ def test_a_restart_that_is_repeated_each_minute_is_attempted_when_it_is_due(env:
 # Storage
 
 
-@BOTH
+@USUALLY_A_PIPELINE
 def test_a_claim_that_storage_inserted_without_an_answer_is_taken_over_by_its_process_at_once(env: Environment) -> None:
     at_storage(env.app, "after", "create_entity", lose_the_answer, "'PartitionKey': 'claim ")
     with pytest.raises(AzureError):
@@ -421,7 +426,7 @@ class LostAnswer:
             raise HangUp
 
 
-@BOTH
+@USUALLY_A_RELEASE
 def test_a_dropped_answer_of_storage_is_repeated_within_the_delivery(env: Environment) -> None:
     for number in count(1):
         env.storage.gate = lost = LostAnswer(number)

@@ -8,12 +8,12 @@ import pytest
 from local.azure_devops_faults import Fault
 from model_release.domain.claims import State
 from model_release.errors import ClaimLeasedError
-from tests.environment import BOTH, Environment, event
+from tests.environment import USUALLY_A_PIPELINE, USUALLY_A_RELEASE, Environment, event, in_turn
 from tests.flow.interruptions import Killed, at_azure_devops, claims_of, kill, land, lose_the_request
 
 NAME = "Deploy sklearn model"
 IDS = {"release": 1, "pipeline": 2}
-OTHER_NAMES = pytest.mark.parametrize("by", ["its ID", "its folder"])
+OTHER_NAMES = in_turn("by", {by: (by,) for by in ("its ID", "its folder")})
 
 
 def deploy_map(env: Environment, folder: Path, definition: int | str) -> None:
@@ -65,7 +65,6 @@ def states(env: Environment, version: int = 20) -> list[State]:
     return [claim.state for claim in claims_of(env, version)]
 
 
-@BOTH
 @OTHER_NAMES
 def test_a_waiting_claim_starts_at_its_target_under_another_name(env: Environment, tmp_path: Path, by: str) -> None:
     env.azure_devops.misbehave(Fault(**env.requests.start, status=429, times=1))
@@ -77,7 +76,6 @@ def test_a_waiting_claim_starts_at_its_target_under_another_name(env: Environmen
     assert states(env) == [State.STARTED]
 
 
-@BOTH
 @OTHER_NAMES
 def test_a_waiting_claim_does_not_go_backwards_under_another_name(env: Environment, tmp_path: Path, by: str) -> None:
     env.azure_devops.misbehave(Fault(**env.requests.start, status=429, times=1))
@@ -91,7 +89,6 @@ def test_a_waiting_claim_does_not_go_backwards_under_another_name(env: Environme
     assert env.versions == ["21"]
 
 
-@BOTH
 @OTHER_NAMES
 def test_a_redelivered_event_starts_nothing_under_another_name(env: Environment, tmp_path: Path, by: str) -> None:
     env.registered(event())
@@ -102,7 +99,6 @@ def test_a_redelivered_event_starts_nothing_under_another_name(env: Environment,
     assert env.versions == ["20"]
 
 
-@BOTH
 @OTHER_NAMES
 def test_an_older_version_is_superseded_under_another_name(env: Environment, tmp_path: Path, by: str) -> None:
     env.registered(event(version=21))
@@ -114,7 +110,6 @@ def test_an_older_version_is_superseded_under_another_name(env: Environment, tmp
     assert env.versions == ["21"]
 
 
-@BOTH
 @OTHER_NAMES
 @pytest.mark.parametrize("minutes", [1, 4])
 def test_a_release_of_a_killed_process_is_found_under_another_name(
@@ -135,7 +130,7 @@ def test_a_release_of_a_killed_process_is_found_under_another_name(
     assert states(env)[0] is State.STARTED
 
 
-@BOTH
+@USUALLY_A_RELEASE
 def test_a_lost_release_of_a_renamed_definition_is_found_by_its_id(env: Environment, tmp_path: Path) -> None:
     env.azure_devops.misbehave(Fault(**env.requests.start, close="after", times=1))
     env.registered(event())
@@ -151,7 +146,7 @@ def test_a_lost_release_of_a_renamed_definition_is_found_by_its_id(env: Environm
     assert env.versions == ["20"]
 
 
-@BOTH
+@USUALLY_A_PIPELINE
 @pytest.mark.parametrize("deployed", [False, True])
 def test_a_lost_request_is_sent_again_although_the_definition_was_renamed(
     env: Environment, tmp_path: Path, *, deployed: bool
@@ -170,7 +165,7 @@ def test_a_lost_request_is_sent_again_although_the_definition_was_renamed(
     assert env.versions == ["20"]
 
 
-@BOTH
+@USUALLY_A_RELEASE
 def test_an_unknown_claim_of_a_removed_route_starts_at_the_new_target_once_nothing_is_in_flight(
     env: Environment, tmp_path: Path
 ) -> None:
@@ -188,7 +183,7 @@ def test_an_unknown_claim_of_a_removed_route_starts_at_the_new_target_once_nothi
     assert states(env) == [State.WITHDRAWN, State.STARTED]
 
 
-@BOTH
+@USUALLY_A_PIPELINE
 @pytest.mark.parametrize("lands", [True, False])
 def test_an_unknown_claim_of_a_definition_that_was_replaced_by_a_copy_starts_once(
     env: Environment, tmp_path: Path, *, lands: bool
@@ -210,7 +205,7 @@ def test_an_unknown_claim_of_a_definition_that_was_replaced_by_a_copy_starts_onc
     assert states(env) == ([State.STARTED] if lands else [State.WITHDRAWN, State.STARTED])
 
 
-@BOTH
+@USUALLY_A_RELEASE
 def test_a_name_that_was_given_to_another_definition_is_refused_until_a_person_starts_a_version(
     env: Environment,
 ) -> None:
@@ -238,7 +233,7 @@ def test_a_name_that_was_given_to_another_definition_is_refused_until_a_person_s
     assert list(started.values()) == [new, new, own]
 
 
-@BOTH
+@USUALLY_A_PIPELINE
 def test_a_restart_confirms_a_name_that_was_given_to_another_definition(env: Environment) -> None:
     env.registered(event(version=19))
     copy(env)
@@ -250,7 +245,7 @@ def test_a_restart_confirms_a_name_that_was_given_to_another_definition(env: Env
     assert env.versions == ["19", "19"]
 
 
-@BOTH
+@USUALLY_A_RELEASE
 def test_an_id_in_the_map_is_not_taken_over(env: Environment, tmp_path: Path) -> None:
     deploy_map(env, tmp_path, IDS[env.target])
     env.registered(event(version=19))

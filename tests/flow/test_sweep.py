@@ -10,7 +10,7 @@ import pytest
 from local.azure_devops_faults import Fault
 from model_release.domain.claims import State
 from model_release.flow.sweep import SWEEP_THREADS
-from tests.environment import BOTH, Environment, Size, event, kept_environment, multiply
+from tests.environment import BOTH, Environment, Size, event, in_turn, kept_environment, multiply
 from tests.flow.interruptions import at_storage
 
 SUCCESS_WITH_RETRY_AFTER = Fault(headers={"Retry-After": "30"}, times=1)
@@ -32,8 +32,7 @@ def test_a_refused_claim_is_attempted_hourly_and_abandoned_after_seven_days(env:
     assert env.versions == []
 
 
-@BOTH
-@pytest.mark.parametrize(("status", "state"), [(500, State.UNKNOWN), (403, State.ABANDONED)])
+@in_turn("status state", {"500": (500, State.UNKNOWN), "403": (403, State.ABANDONED)})
 def test_a_claim_whose_release_may_exist_is_abandoned_only_if_the_search_is_refused(
     env: Environment, status: int, state: State
 ) -> None:
@@ -48,8 +47,7 @@ def test_a_claim_whose_release_may_exist_is_abandoned_only_if_the_search_is_refu
     assert "cannot check whether the release exists" in entry.reason
 
 
-@BOTH
-@pytest.mark.parametrize("fault", [SUCCESS_WITH_RETRY_AFTER, THROTTLED], ids=["success", "429"])
+@in_turn("fault", {"success": (SUCCESS_WITH_RETRY_AFTER,), "429": (THROTTLED,)})
 def test_every_instance_pauses_after_a_retry_after(env: Environment, fault: Fault) -> None:
     env.azure_devops.misbehave(replace(fault, **env.requests.start))
     other = env.start()
