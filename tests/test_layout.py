@@ -136,27 +136,33 @@ def test_func_start_takes_up_an_edited_release_map() -> None:
     assert values["RELEASE_MAP"] in json.loads((HOME / "host.json").read_text())["watchFiles"]
 
 
+def run(deployed: Path, code: str) -> subprocess.CompletedProcess[str]:
+    """Run code where the app is deployed, with the sample settings."""
+    environment = {**os.environ, **json.loads((HOME / "local.settings.sample.json").read_text())["Values"]}
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, cwd=deployed, env=environment, capture_output=True, text=True, check=False)
+
+
 def test_what_is_deployed_imports_nothing_that_is_not(deployed: Path) -> None:
     modules = [
         ".".join(path.relative_to(deployed).with_suffix("").parts)
         for path in deployed.rglob("*.py")
         if path.name not in ("__init__.py", "__main__.py")
     ]
-    code = f"import importlib\nfor name in {modules!r}: importlib.import_module(name)"
-    values = json.loads((HOME / "local.settings.sample.json").read_text())["Values"]
 
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=deployed,
-        env={**os.environ, **values},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run(deployed, f"import importlib\nfor name in {modules!r}: importlib.import_module(name)")
 
     assert done.stderr == ""
     assert "function_app" in modules
     assert not any(name.startswith("model_release.cli") for name in modules)
+
+
+def test_a_start_runs_no_other_program(deployed: Path) -> None:
+    hook = "lambda name, values: name != 'subprocess.Popen' or sys.exit(f'starts {values[0]}')"
+
+    done = run(deployed, f"import sys\nsys.addaudithook({hook})\nimport function_app")
+
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_the_sample_settings_are_sufficient_to_start() -> None:

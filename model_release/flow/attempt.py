@@ -47,7 +47,7 @@ class OpenAttempt:
 Guarded = OpenAttempt | AttemptResult
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Attempts:
     """Runs attempts; whatever happens is a result, but azure-core's errors are raised if storage fails."""
 

@@ -35,7 +35,7 @@ def list_threads() -> Executor:
     return ThreadPoolExecutor(LIST_THREADS)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class CatchUp:
     """Lists each workspace; what existed before the first run starts only if its tags or properties change later."""
 

@@ -23,7 +23,7 @@ _ATTEMPTS = 20
 _ATTEMPT_CHARACTERS = 500
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Recorder:
     """Writes records; every method raises azure-core's errors if storage fails."""
 

@@ -23,7 +23,7 @@ from model_release.store.targets import Targets
 from model_release.tracing import traced
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class StartRelease:
     """Starts the releases of an event; its fields are its collaborators."""
 

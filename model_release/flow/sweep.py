@@ -34,7 +34,7 @@ def sweep_threads() -> Executor:
     return ThreadPoolExecutor(SWEEP_THREADS)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Sweep:
     """Resumes pending claims, prunes the history and publishes outcomes."""
 

@@ -51,7 +51,12 @@ def table_client(storage: Storage, credential: TokenCredential, patience: Patien
     transport = RequestsTransport(
         session=session, session_owner=False, connection_timeout=patience.connect, read_timeout=patience.read
     )
-    options: dict[str, Any] = {"retry_total": patience.retries, "transport": transport}
+    # The SDK's own user agent has the processor, for which Python runs another program.
+    options: dict[str, Any] = {
+        "retry_total": patience.retries,
+        "transport": transport,
+        "base_user_agent": "model-release",
+    }
     if storage.connection_string:
         client = TableClient.from_connection_string(storage.connection_string, TABLE_NAME, **options)
     else:

@@ -7,7 +7,7 @@ from model_release.errors import ConfigurationError
 from model_release.log import log_cannot_start
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class CannotStart:
     """Takes the place of every service, because without its functions the platform answers 404 to everything."""
 

@@ -17,7 +17,7 @@ from model_release.web.records import storage_problem
 from model_release.web.timers import Timers
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Health:
     """Checks each thing that a release needs."""
 
