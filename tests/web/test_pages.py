@@ -17,7 +17,7 @@ from local.serving import Server
 from model_release.app import build_or_report
 from model_release.domain.events import Workspace
 from model_release.reason import Reason, ReasonKind
-from tests.browser import DISPLAYS, Display, Visitor, find, running
+from tests.browser import DISPLAYS, Display, Visitor
 from tests.environment import FULL, WORKSPACE, Accounts, Environment, event, register
 
 MODEL = "sklearn_regression_model"
@@ -43,15 +43,6 @@ BOTH_ON_EACH_DISPLAY = pytest.mark.parametrize(
     indirect=["env"],
     ids=str,
 )
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    path = find()
-    if not path:
-        pytest.skip("Chromium is not installed, and CHROMIUM_PATH does not name another browser")
-    with running(path) as found:
-        yield found
 
 
 @contextmanager
