@@ -3,6 +3,7 @@
 import azure.functions as func
 from azure.core.exceptions import ResourceModifiedError
 
+from model_release.domain.claims import State
 from model_release.web import overview as views
 from model_release.web.history_query import TARGET_FILTERS, read_query
 from model_release.web.records import Records
@@ -47,6 +48,7 @@ def _targets(req: func.HttpRequest, records: Records) -> func.HttpResponse:
         asked=asked,
         filtered=any(asked.values()),
         problem=problem,
+        ignored_page=link(req, "releases", state=State.IGNORED),
         first=link(req, "", **asked) if req.params.get("continuation") else "",
         next_page=link(req, "", **asked, continuation=continuation) if continuation else "",
     )

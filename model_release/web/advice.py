@@ -53,12 +53,14 @@ OF_STATE: Mapping[State, Advice] = {
     ),
     State.UNKNOWN: Advice(
         "A request got no answer, so the release may exist.",
-        "Do nothing: the sweep searches for the release.",
+        "Do nothing: the sweep searches for the release before it sends another request.",
         _UNKNOWN,
     ),
     State.STARTED: Advice("The release exists.", _SEE_STAGES, _STAGES),
     State.SUPERSEDED: Advice(
-        "A newer version was sent to this target first.", "Nothing, unless the newer version was a mistake.", _MISTAKE
+        "A newer version was sent to this target first.",
+        "Do nothing. If the newer version was a mistake, set the high-water mark back.",
+        _MISTAKE,
     ),
     State.WITHDRAWN: Advice(
         "Nothing was started: no route leads here any more, or Azure ML does not have the version.",

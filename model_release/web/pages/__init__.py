@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from model_release.domain.claims import State
 from model_release.text import duration, relative, visible
+from model_release.web.advice import NEEDS_PERSON
 from model_release.web.history_query import OPEN
 from model_release.web.views import source_name
 
@@ -81,6 +82,7 @@ def _environment() -> Environment:
     environment.globals |= {
         "style": _STYLE,
         "states": [OPEN, *(state.value for state in State)],
+        "needs_person": NEEDS_PERSON,
         "open_states": [OPEN, *(state.value for state in State if not state.final), State.ABANDONED.value],
         # A release that was started is not deployed yet.
         "labels": {State.STARTED.value: "release started"},
