@@ -45,6 +45,9 @@ param firstRetrySeconds string = '60'
 @description('Whether Azure ML must confirm an event before a release is created.')
 param confirmModels bool = true
 
+@description('Address of the page where the team reads docs/operations.md. Empty: pages show its path, without a link.')
+param operationsUrl string = ''
+
 @description('Version of Python on which the app runs; the package must be made for it.')
 @allowed(['3.13', '3.14'])
 param appPythonVersion string = '3.13'
@@ -363,6 +366,7 @@ module app 'modules/app.bicep' = {
     claimLeaseSeconds: claimLeaseSeconds
     firstRetrySeconds: firstRetrySeconds
     confirmModels: confirmModels
+    operationsUrl: operationsUrl
     outcomeEvents: outcomeEvents
     outcomeTopicEndpoint: outcomeEvents ? outcomeTopic!.outputs.endpoint : ''
     openTelemetry: openTelemetry

@@ -165,6 +165,7 @@ def _records(table: Table, read: Settings, environment: Mapping[str, str], clock
         clock,
         versions(environment),
         outcomes,
+        read.operations_url,
     )
 
 

@@ -10,6 +10,8 @@ from tests.environment import WORKSPACE
 from triggers import missed_models
 
 REGISTRY = WORKSPACE.replace("workspaces/prod", "registries/shared")
+OPERATIONS = "https://github.com/contoso/model-release/blob/main/docs/operations.md"
+REPOS = "https://dev.azure.com/contoso/models/_git/model-release?path=/docs/operations.md"
 GOOD = {
     "AzureWebJobsStorage": "UseDevelopmentStorage=true",
     "AZURE_DEVOPS_URL": "https://dev.azure.com/contoso/",
@@ -83,6 +85,12 @@ def test_storage_can_be_set_for_a_managed_identity(given: dict[str, str], endpoi
         ("AML_REGISTRIES", f"{REGISTRY},shared", "'shared' is not the resource ID of an Azure ML registry"),
         ("AML_REGISTRIES", REGISTRY[:-4], "/registries/sh' is not the resource ID of an Azure ML registry"),
         ("CATCH_UP_SCHEDULE", "*/5 * * * *", "'*/5 * * * *' has 5 fields, not 6; write six fields, such as '0 */5 * *"),
+        ("OPERATIONS_URL", "docs/operations.md", "'docs/operations.md' does not begin with https://"),
+        ("OPERATIONS_URL", "http://wiki.contoso.com/operations", "does not begin with https://"),
+        ("OPERATIONS_URL", f"{OPERATIONS}#fix", "the address has a user, a password, a query or a fragment; remove it"),
+        ("OPERATIONS_URL", "https://me:secret@wiki.contoso.com", "the address has a user, a password"),
+        ("OPERATIONS_URL", f"{REPOS}#fix", "the address has a fragment or a credential; remove it"),
+        ("OPERATIONS_URL", f"{REPOS}&token=abcdefgh12345678", "the address has a fragment or a credential; remove it"),
         ("FIRST_RETRY_SECONDS", "1m", "'1m' is not a whole number of seconds above 0"),
         (
             "OUTCOME_TOPIC_ENDPOINT",
@@ -99,6 +107,11 @@ def test_a_wrong_setting_is_reported_with_its_name_and_problem(name: str, value:
     assert found.where == name
     assert fault in str(found)
     assert str(found).startswith(f"{name}: ")
+
+
+@pytest.mark.parametrize("url", ["", OPERATIONS, REPOS, "http://127.0.0.1:8000/operations/"])
+def test_the_page_of_operations_may_be_any_page_or_none(url: str) -> None:
+    assert settings.read(GOOD | {"OPERATIONS_URL": url}).operations_url == url
 
 
 ORGANIZATION = "is not the address of an organization; set it to"

@@ -35,7 +35,7 @@ def add_to(app: func.FunctionApp, sweep: Sweep, records: Records, *, signs_peopl
     @app.route("pins/{model}", methods=["GET", "POST"], auth_level=func.AuthLevel.FUNCTION)
     def pins(req: func.HttpRequest) -> func.HttpResponse:
         if req.method == "POST":
-            return answered(req, lambda: _steer(req, sweep, signs_people_in=signs_people_in), records)
+            return answered(req, lambda: _steer(req, sweep, records, signs_people_in=signs_people_in), records)
         return answered(
             req, lambda: json_answer({"lines": [views.line(one) for one in _lines(req, req.params, sweep)]}), records
         )
@@ -58,7 +58,7 @@ def _lines(req: func.HttpRequest, asked: Mapping[str, str], sweep: Sweep) -> lis
     return lines
 
 
-def _steer(req: func.HttpRequest, sweep: Sweep, *, signs_people_in: bool) -> func.HttpResponse:
+def _steer(req: func.HttpRequest, sweep: Sweep, records: Records, *, signs_people_in: bool) -> func.HttpResponse:
     asked = body(req)
     who = by_hand(req, asked, signs_people_in=signs_people_in)
     if problems := _problems(asked) + problems_of(who, least=1):
@@ -78,7 +78,9 @@ def _steer(req: func.HttpRequest, sweep: Sweep, *, signs_people_in: bool) -> fun
         raise HttpError(409, "another worker is processing a claim of this line; try again in a moment") from error
     except RefusedError as error:
         raise HttpError(409, str(error)) from error
-    return json_answer({"entries": [views.entry(one) for one in entries]}) if wants_json(req) else _see(req, entries)
+    if wants_json(req):
+        return json_answer({"entries": [views.entry(one, records.operations_url) for one in entries]})
+    return _see(req, entries)
 
 
 def _problems(asked: Mapping[str, str]) -> list[str]:

@@ -57,7 +57,7 @@ def _history(req: func.HttpRequest, records: Records) -> func.HttpResponse:
         if wants_json(req):
             raise HttpError(400, str(error)) from error
         found, problem = HistoryPage((), ""), str(error)
-    shown = views.history(found)
+    shown = views.history(found, records.operations_url)
     if wants_json(req):
         return json_answer(shown)
     for entry in shown["entries"]:
@@ -85,7 +85,7 @@ def _model_version(req: func.HttpRequest, start_release: StartRelease, records: 
     found = read_details(req, start_release, records)
     if not found:
         return _not_recorded(req, start_release, records)
-    details = [views.detail(detail, _lines(detail, start_release)) for detail in found]
+    details = [views.detail(detail, _lines(detail, start_release), records.operations_url) for detail in found]
     if is_asked(req, "outcome"):
         _add_outcomes(details, found, records)
     if wants_json(req):
@@ -177,7 +177,7 @@ def _start(
     except TemporaryError as error:
         raise HttpError(503, str(error)) from error
     if wants_json(req):
-        return json_answer({"entries": [views.entry(one) for one in entries]})
+        return json_answer({"entries": [views.entry(one, records.operations_url) for one in entries]})
     return _see(req, details[0], entries[0].claim if entries else "")
 
 

@@ -24,7 +24,7 @@ def _targets(req: func.HttpRequest, records: Records) -> func.HttpResponse:
     problem = ""
     try:
         query = read_query(req.params, TARGET_FILTERS)
-        shown = views.targets(records.overview.read(), query)
+        shown = views.targets(records.overview.read(), query, records.operations_url)
     except ValueError as error:
         if wants_json(req):
             raise HttpError(400, str(error)) from error

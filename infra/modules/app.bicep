@@ -61,6 +61,9 @@ param firstRetrySeconds string
 @description('Whether Azure ML must confirm an event before a release is created.')
 param confirmModels bool
 
+@description('Address of the page where the team reads docs/operations.md, or empty.')
+param operationsUrl string
+
 @description('Whether outcome events are published.')
 param outcomeEvents bool
 
@@ -118,6 +121,7 @@ var alwaysSettings = {
   CLAIM_LEASE_SECONDS: claimLeaseSeconds
   FIRST_RETRY_SECONDS: firstRetrySeconds
   CONFIRM_MODELS: confirmModels ? 'true' : 'false'
+  OPERATIONS_URL: operationsUrl
 }
 var tokenSettings = empty(azureDevOpsPatId) ? {} : {
   AZURE_DEVOPS_PAT: '@Microsoft.KeyVault(VaultName=${secretParts[8]};SecretName=${secretParts[10]})'

@@ -22,6 +22,7 @@ param azureDevOpsTimeoutSeconds = '15'
 param claimLeaseSeconds = '120'
 param firstRetrySeconds = '30'
 param confirmModels = false
+param operationsUrl = 'https://github.com/contoso/model-release/blob/main/docs/operations.md'
 param appPythonVersion = '3.14'
 param instanceMemoryMB = 4096
 param maximumInstanceCount = 100

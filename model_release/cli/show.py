@@ -53,7 +53,7 @@ def _why(one: dict[str, Any]) -> dict[str, str]:
     advice = one["advice"]
     return {
         "Meaning": f"{'Needs a person. ' if advice['needs_person'] else ''}{advice['sentence']}",
-        "What to do": f"{advice['do']} See {advice['section']}",
+        "What to do": f"{advice['do']} See {advice['url'] or advice['section']}",
         "Reason": one["reason"],
     }
 

@@ -18,7 +18,7 @@ from model_release.settings.addresses import LOOPBACK as LOOPBACK
 from model_release.settings.addresses import InvalidValueError as InvalidValueError
 from model_release.settings.addresses import azure_devops_url as azure_devops_url
 from model_release.settings.addresses import is_service as is_service
-from model_release.settings.addresses import server_url, topic_endpoint
+from model_release.settings.addresses import page_url, server_url, topic_endpoint
 from model_release.settings.schedule import Schedule
 from model_release.text import shorten
 
@@ -59,6 +59,7 @@ class Settings:
     first_retry: timedelta
     outcome_topic: str
     catch_up_schedule: Schedule
+    operations_url: str
 
     @property
     def secrets(self) -> Mapping[str, str]:
@@ -106,6 +107,7 @@ def read(environment: Mapping[str, str]) -> Settings:
         "first_retry": get("FIRST_RETRY_SECONDS", _seconds, "60"),
         "outcome_topic": get("OUTCOME_TOPIC_ENDPOINT", topic_endpoint),
         "catch_up_schedule": get("CATCH_UP_SCHEDULE", Schedule.parse, CATCH_UP_SCHEDULE),
+        "operations_url": get("OPERATIONS_URL", page_url),
     }
     if faults:
         raise ConfigurationError(faults)

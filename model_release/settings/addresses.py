@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from itertools import takewhile
 from urllib.parse import SplitResult, urlsplit
 
-from model_release.text import shorten
+from model_release.text import redact, shorten
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _ORGANIZATION = "https://dev.azure.com/contoso"
@@ -34,6 +34,17 @@ def server_url(text: str) -> str:
     if not parts.hostname or port == 0:
         raise InvalidValueError(f"{shorten(text)!r} does not name a server")
     return text.rstrip("/")
+
+
+def page_url(text: str) -> str:
+    """Check the address of a page, or none; raises InvalidValueError. Azure Repos names a file in the query."""
+    address, _, query = text.partition("?")
+    if "#" in query or redact(query) != query:
+        # The value may contain a secret and is not repeated.
+        raise InvalidValueError("the address has a fragment or a credential", "remove it")
+    if text:
+        server_url(address)
+    return text
 
 
 def topic_endpoint(text: str) -> str:

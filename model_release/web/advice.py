@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from model_release.domain.claims import State
 from model_release.reason import ReasonKind
 
+PAGE = "docs/operations.md"
 NEEDS_PERSON = frozenset({State.REFUSED, State.ABANDONED})
 _IGNORED = "Fix an ignored model version"
 _MISTAKE = "A version that was registered by mistake supersedes the real ones"
@@ -34,10 +35,9 @@ class Advice:
     section: str
     foreign: bool = False
 
-    @property
-    def address(self) -> str:
-        """The address of the section in the repository."""
-        return f"docs/operations.md#{re.sub('[^a-z0-9 -]', '', self.section.lower()).replace(' ', '-')}"
+    def address(self, page: str = PAGE) -> str:
+        """Return the address of the section, in the repository or on another page with the same text."""
+        return f"{page}#{re.sub('[^a-z0-9 -]', '', self.section.lower()).replace(' ', '-')}"
 
 
 OF_STATE: Mapping[State, Advice] = {

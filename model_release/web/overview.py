@@ -16,13 +16,13 @@ _ATTENTION = ("person", "pending", "held", "pinned")
 _COUNTED = (State.REFUSED, State.ABANDONED, State.UNKNOWN, State.WAITING, State.HELD)
 
 
-def targets(lines: Iterable[OverviewLine], query: HistoryQuery) -> dict[str, Any]:
+def targets(lines: Iterable[OverviewLine], query: HistoryQuery, operations_url: str) -> dict[str, Any]:
     """Show the lines of a query, the most urgent first; `continuation` is the number of those before the next page."""
     ordered = sorted((line for line in lines if _is_wanted(line, query)), key=_urgency)
     first = int(query.continuation or 0)
     after = first + query.limit
     return {
-        "targets": [_target(line) for line in ordered[first:after]],
+        "targets": [_target(line, operations_url) for line in ordered[first:after]],
         "continuation": str(after) if len(ordered) > after else None,
     }
 
@@ -69,16 +69,16 @@ def _urgency(line: OverviewLine) -> tuple[int, float, str]:
     return (_ATTENTION.index(has) if has else len(_ATTENTION), -line.last.time.timestamp(), line.id)
 
 
-def _target(line: OverviewLine) -> dict[str, Any]:
+def _target(line: OverviewLine, operations_url: str) -> dict[str, Any]:
     names, shown = line.last, pin(line.pin)
     return {
         "workspace": names.workspace,
         "model": names.model_version[0],
         "target": names.target,
         "attention": _attention(line) or None,
-        "started": entry(line.started) if line.started else None,
+        "started": entry(line.started, operations_url) if line.started else None,
         "pin": shown and {**shown, "waits": line.pin_waits},
-        "others": [entry(one) for one in sorted(line.others.values(), key=_newest_version)],
+        "others": [entry(one, operations_url) for one in sorted(line.others.values(), key=_newest_version)],
     }
 
 

@@ -25,7 +25,7 @@ def storage_problem(failure: AzureError) -> str:
 
 @dataclass(frozen=True)
 class Records:
-    """The records, and the versions of app and map; every method raises azure-core's errors if storage fails."""
+    """The records, and what all pages show of the app; every method raises azure-core's errors if storage fails."""
 
     claims: Claims
     history: History
@@ -35,6 +35,7 @@ class Records:
     clock: Clock
     versions: Mapping[str, str]
     outcomes: Outcomes
+    operations_url: str = ""
 
     def attention(self) -> dict[str, Any]:
         """Count what needs attention: on the lines, in Azure DevOps, and of the timers."""

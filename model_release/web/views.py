@@ -28,13 +28,13 @@ class ModelVersionDetail:
     matches: tuple[Match, ...]
 
 
-def history(page: HistoryPage) -> dict[str, Any]:
+def history(page: HistoryPage, operations_url: str) -> dict[str, Any]:
     """Show a page of the history; `continuation` is null at the end."""
-    return {"entries": [entry(one) for one in page.entries], "continuation": page.continuation or None}
+    return {"entries": [entry(one, operations_url) for one in page.entries], "continuation": page.continuation or None}
 
 
-def entry(one: HistoryEntry) -> dict[str, Any]:
-    """Show one entry of the history."""
+def entry(one: HistoryEntry, operations_url: str = "") -> dict[str, Any]:
+    """Show one entry of the history; its advice links to the page of this address."""
     model, version = one.model_version
     return {
         "time": time_text(one.time),
@@ -43,7 +43,7 @@ def entry(one: HistoryEntry) -> dict[str, Any]:
         "model": model or None,
         "version": version or None,
         "workspace": one.workspace or None,
-        **_why(one.state, one.reason_kind, one.reason),
+        **_why(one.state, one.reason_kind, one.reason, operations_url),
         "target": one.target or None,
         "definition_id": one.definition_id or None,
         "route": one.route or None,
@@ -56,21 +56,21 @@ def entry(one: HistoryEntry) -> dict[str, Any]:
     }
 
 
-def detail(one: ModelVersionDetail, lines: Lines) -> dict[str, Any]:
+def detail(one: ModelVersionDetail, lines: Lines, operations_url: str) -> dict[str, Any]:
     """Show all that is recorded of a model version, and the pins and pending versions of its lines."""
     ignored = one.recorded.ignored
     return {
         "workspace": one.registered.workspace.id,
         "model": one.registered.model,
         "version": one.registered.version,
-        "ignored": _why(State.IGNORED, ignored.kind, ignored.text) if ignored else None,
-        "claims": [claim(one, *lines[one.target_digest]) for one in one.recorded.claims],
+        "ignored": _why(State.IGNORED, ignored.kind, ignored.text, operations_url) if ignored else None,
+        "claims": [claim(one, *lines[one.target_digest], operations_url) for one in one.recorded.claims],
         "routes": routes(one.matches),
         "event": read_json(one.recorded.event),
     }
 
 
-def claim(one: Claim, pinned: Pin | None, pending: Line) -> dict[str, Any]:
+def claim(one: Claim, pinned: Pin | None, pending: Line, operations_url: str) -> dict[str, Any]:
     """Show the claim of a model version on one target, and the newer versions that are pending there."""
     newer = [row for row in pending if _is_newer(row, one)]
     return {
@@ -81,7 +81,7 @@ def claim(one: Claim, pinned: Pin | None, pending: Line) -> dict[str, Any]:
         "created": time_text(one.created),
         "event_id": one.event_id,
         "idempotency_key": one.idempotency_key or None,
-        **_why(one.state, one.reason_kind, one.reason),
+        **_why(one.state, one.reason_kind, one.reason, operations_url),
         "final": one.state.final,
         "restart": bool(one.idempotency_key),
         "attempt": one.attempt,
@@ -136,7 +136,7 @@ def source_name(resource_id: str) -> str:
     return f"registry {name}" if kind.endswith("/registries") else name
 
 
-def _why(state: State, kind: ReasonKind, reason: str) -> dict[str, Any]:
+def _why(state: State, kind: ReasonKind, reason: str, operations_url: str) -> dict[str, Any]:
     """Show a state with its reason, and what a person does about it."""
     about = advice(state, kind)
     return {
@@ -146,7 +146,8 @@ def _why(state: State, kind: ReasonKind, reason: str) -> dict[str, Any]:
         "advice": {
             "sentence": about.sentence,
             "do": about.do,
-            "section": about.address,
+            "section": about.address(),
+            "url": about.address(operations_url) if operations_url else None,
             "foreign": about.foreign,
             "needs_person": state in NEEDS_PERSON,
         },

@@ -202,6 +202,15 @@ def test_what_the_app_calls_wrong_is_wrong_usage(terminal: Terminal) -> None:
 # show
 
 
+def test_show_prints_the_address_of_the_section_if_it_is_known(env: Environment) -> None:
+    register(env, 20)
+
+    with opened(env, {"OPERATIONS_URL": "https://contoso.example/operations"}) as terminal:
+        shown = words(terminal.run("show", V20, width=200))
+
+    assert "See https://contoso.example/operations#the-release-exists-and-no-stage-runs" in shown
+
+
 def test_show_prints_claims_attempts_routes_and_the_event(env: Environment, terminal: Terminal) -> None:
     env.azure_devops.misbehave(Fault(**POST, status=429, times=1))
     register(env, 20)

@@ -33,7 +33,7 @@ def test_each_state_and_each_kind_of_reason_has_advice() -> None:
 
 @pytest.mark.parametrize("one", ALL.values(), ids=ALL)
 def test_advice_has_two_sentences_and_a_section_that_exists(one: Advice) -> None:
-    page, _, anchor = one.address.partition("#")
+    page, _, anchor = one.address().partition("#")
 
     assert one.sentence.endswith(".")
     assert one.do.endswith(".")
@@ -95,7 +95,7 @@ def test_the_kind_of_an_error_is_recorded_and_shown(kind: ReasonKind) -> None:
     assert (claim.reason_kind, read.reason_kind) == (kind, kind)
     shown = entry(read)
     assert shown == entry(refused)
-    assert (shown["reason_kind"], shown["advice"]["section"]) == (kind.value, OF_KIND[kind].address)
+    assert (shown["reason_kind"], shown["advice"]["section"]) == (kind.value, OF_KIND[kind].address())
     assert shown["advice"]["needs_person"]
 
 

@@ -186,6 +186,27 @@ def test_the_stages_of_a_release_are_read_when_asked(env: Environment, api: Api)
     assert "outcome: 'maybe' is not 'yes' or 'no'" in api.send(f"{VERSION_20}?outcome=maybe").text
 
 
+# The advice
+
+
+def test_advice_links_to_the_page_where_the_team_reads_operations(env: Environment, api: Api) -> None:
+    register(env, 20)
+    section = "docs/operations.md#the-release-exists-and-no-stage-runs"
+    url = f"https://contoso.example/{section}"
+
+    with served(env, OPERATIONS_URL="https://contoso.example/docs/operations.md") as linked:
+        (entry,) = linked.get("releases")["entries"]
+        (claim,) = linked.get(VERSION_20)["model_versions"][0]["claims"]
+        page = linked.page(VERSION_20)
+
+    assert [one["advice"]["url"] for one in (entry, claim)] == [url, url]
+    assert {"href": url, "rel": "noreferrer"} in page.all("a")
+    assert section in page.texts_of("a")
+    (entry,) = api.get("releases")["entries"]
+    assert (entry["advice"]["section"], entry["advice"]["url"]) == (section, None)
+    assert section in api.page(VERSION_20).texts_of("small")
+
+
 # docs/openapi.yaml
 
 
