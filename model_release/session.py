@@ -1,4 +1,4 @@
-"""HTTP sessions: without netrc files, and a credential is sent to the servers that it is for."""
+"""HTTP sessions: without netrc files, a credential is sent to the servers that it is for, and why there is none."""
 
 from collections.abc import Mapping
 from contextlib import suppress
@@ -6,8 +6,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import requests
+from azure.core.exceptions import AzureError, ClientAuthenticationError
 
+from model_release.errors import Fault
 from model_release.settings import LOOPBACK
+from model_release.text import network_reason, shorten
 
 Origin = tuple[str, str | None, int | None]
 
@@ -78,3 +81,21 @@ def is_local(url: str) -> bool:
 def is_exposed(url: str) -> bool:
     """Whether a key would be sent to this address without encryption, and to another machine."""
     return origin(url)[0] == "http" and not is_local(url)
+
+
+def no_token(service: str, error: AzureError, *, instead: str = "") -> Fault:
+    """Return why there is no token for a service, and what to do; `instead` is the setting of a token.
+
+    If no service answered, the library only lists what it tried. DefaultAzureCredential raises its base error then too.
+    https://learn.microsoft.com/python/api/azure-identity/azure.identity.credentialunavailableerror
+    """
+    if reason := network_reason(error):
+        return Fault(f"cannot get a token for {service}: {reason}")
+    words = shorten(" ".join(error.message.split()))
+    if not isinstance(error, ClientAuthenticationError):
+        return Fault(f"cannot get a token for {service}: {words}")
+    reason = "no sign-in to Azure succeeded" if error.response is None else words
+    sign_in = "sign in with `az login`" + (f" or set {instead}" if instead else "")
+    return Fault(
+        f"cannot get a token for {service}: {reason}", f"on your machine, {sign_in}; in Azure, check the app's identity"
+    )

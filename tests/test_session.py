@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
@@ -9,6 +10,8 @@ from uuid import uuid4
 import pytest
 import requests
 from azure.core.credentials import AccessToken
+from azure.core.exceptions import ClientAuthenticationError
+from azure.identity import CredentialUnavailableError
 from click.testing import CliRunner
 from werkzeug.wrappers import Request, Response
 
@@ -19,12 +22,12 @@ from local.serving import Server
 from model_release.__main__ import main
 from model_release.app import LazyCredential, build
 from model_release.azure_devops.client import AzureDevOps
-from model_release.azure_devops.session import PatSignIn
+from model_release.azure_devops.session import EntraSignIn, PatSignIn
 from model_release.azure_ml.models import AzureMl, AzureMlError
 from model_release.domain.events import Workspace
-from model_release.errors import ConfigurationError, RefusedError
+from model_release.errors import ConfigurationError, RefusedError, TemporaryError
 from model_release.flow.publish import Topic, TopicError
-from model_release.session import CredentialSession, OtherServerError
+from model_release.session import CredentialSession, OtherServerError, no_token
 from tests.azure_devops.plans import create, release_plan, run_plan
 from tests.environment import EVENTS, WORKSPACE, Environment
 
@@ -33,6 +36,39 @@ OUR_WORKSPACE = Workspace.parse(WORKSPACE)
 REDIRECTS = (301, 302, 303, 307, 308)
 EVENT = str(EVENTS / "cloud-event.json")
 CLOUD_EVENT = {"specversion": "1.0", "id": "1", "type": "x", "source": "/x"}
+
+
+@pytest.fixture
+def nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> LazyCredential:
+    """The sign-in of a person on a machine without any tool of Azure; no managed identity is searched for."""
+    for name, value in {"PATH": str(tmp_path), "HOME": str(tmp_path), "AZURE_TOKEN_CREDENTIALS": "dev"}.items():
+        monkeypatch.setenv(name, value)
+    return LazyCredential("")
+
+
+def test_without_a_sign_in_to_azure_the_error_says_what_to_do(nobody: LazyCredential) -> None:
+    azure_devops = AzureDevOps("https://dev.azure.com/contoso", EntraSignIn(nobody), timeout=20)
+    with pytest.raises(TemporaryError) as caught:
+        azure_devops.find(release_plan().target)
+    with pytest.raises(AzureMlError) as unread:
+        AzureMl(nobody).model_version(OUR_WORKSPACE, "churn", "1")
+
+    assert str(caught.value) == (
+        "cannot get a token for Azure DevOps: no sign-in to Azure succeeded; on your machine, sign in with `az login` "
+        "or set AZURE_DEVOPS_PAT; in Azure, check the app's identity"
+    )
+    assert unread.value.problem.endswith("cannot get a token for Azure Resource Manager: no sign-in to Azure succeeded")
+    assert unread.value.fix == "on your machine, sign in with `az login`; in Azure, check the app's identity"
+
+
+def test_the_words_of_the_sign_in_service_are_a_part_of_the_error() -> None:
+    answer: Any = SimpleNamespace(status_code=401, reason="Unauthorized", headers={}, text=lambda: "")
+    refused = no_token("Azure DevOps", ClientAuthenticationError("AADSTS700016:\nunknown application", answer))
+    unavailable = no_token("Azure DevOps", CredentialUnavailableError("Azure CLI not found on path"))
+
+    assert refused.problem == "cannot get a token for Azure DevOps: AADSTS700016: unknown application"
+    assert unavailable.problem == "cannot get a token for Azure DevOps: no sign-in to Azure succeeded"
+    assert refused.fix == unavailable.fix
 
 
 @dataclass

@@ -19,8 +19,7 @@ from model_release.azure_devops.answers import meaning_of, retry_after
 from model_release.azure_devops.session import Connections, SignIn
 from model_release.errors import AzureDevOpsError, TemporaryError, UnknownOutcomeError
 from model_release.reason import ReasonKind
-from model_release.session import CredentialSession
-from model_release.text import network_reason, shorten
+from model_release.session import CredentialSession, no_token
 
 # The SDK writes to the home folder, which a Function App may not, and does so as soon as it is imported.
 # https://github.com/microsoft/azure-devops-python-api/issues/90
@@ -151,9 +150,8 @@ class Sdk:
             raise
         # Only the sign-in raises it here.
         except AzureError as error:
-            reason = network_reason(error) or shorten(" ".join(error.message.split()))
-            problem = f"cannot get a token for Azure DevOps: {reason}"
-            raise TemporaryError(problem, kind=ReasonKind.NO_TOKEN) from error
+            fault = no_token("Azure DevOps", error, instead="AZURE_DEVOPS_PAT")
+            raise TemporaryError(fault.problem, fault.fix, kind=ReasonKind.NO_TOKEN) from error
         # The SDK raises all of these for an answer that is cut off or not as expected.
         except (ClientException, OSError, ValueError, AttributeError, TypeError, KeyError, YAMLError) as error:
             raise meaning_of(error, self._last.answer, unproven, self._timeout) from error

@@ -138,8 +138,8 @@ class AzureMl:
 
 
 def _refused(workspace: Workspace, model: str, error: ResourceManagerError) -> AzureMlError:
-    fix = _FIXES.get(error.status, "").format(**_OF_REGISTRY if workspace.is_registry else _OF_WORKSPACE)
-    return _error(workspace, model, str(error), fix, error.retry_after)
+    of_status = _FIXES.get(error.status, "").format(**_OF_REGISTRY if workspace.is_registry else _OF_WORKSPACE)
+    return _error(workspace, model, error.problem, error.fix or of_status, error.retry_after)
 
 
 def _error(

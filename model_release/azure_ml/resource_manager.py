@@ -12,8 +12,8 @@ from azure.core.pipeline.transport import RequestsTransport
 from azure.core.rest import HttpRequest, HttpResponse
 
 from model_release.azure_ml.pace import Pace
-from model_release.errors import ModelReleaseError
-from model_release.session import CredentialSession, is_local
+from model_release.errors import Fault, ModelReleaseError
+from model_release.session import CredentialSession, is_local, no_token
 from model_release.text import network_reason, shorten
 
 _RETRIES, _LONGEST_PAUSE_SECONDS = 3, 60
@@ -26,8 +26,12 @@ _ONCE_TIMEOUT_SECONDS = 10
 class ResourceManagerError(ModelReleaseError):
     """A request to Azure Resource Manager failed; the other values are those of the answer, if there is one."""
 
-    def __init__(self, problem: str, status: int = 0, code: str = "", retry_after: timedelta | None = None) -> None:
-        super().__init__(problem)
+    def __init__(
+        self, problem: str, status: int = 0, code: str = "", retry_after: timedelta | None = None, fix: str = ""
+    ) -> None:
+        super().__init__(str(Fault(problem, fix)))
+        self.problem = problem
+        self.fix = fix
         self.status = status
         self.code = code
         self.retry_after = retry_after
@@ -105,8 +109,8 @@ class ResourceManager:
                 **{_AT_ONCE: once},
             )
         except ClientAuthenticationError as error:
-            reason = network_reason(error) or shorten(" ".join(error.message.split()))
-            raise ResourceManagerError(f"cannot get a token for Azure Resource Manager: {reason}") from error
+            fault = no_token("Azure Resource Manager", error)
+            raise ResourceManagerError(fault.problem, fix=fault.fix) from error
         except AzureError as error:
             reason = network_reason(error, timeout) or shorten(" ".join(error.message.split()))
             raise ResourceManagerError(f"Azure Resource Manager cannot be reached: {reason}") from error

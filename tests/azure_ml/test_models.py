@@ -475,12 +475,14 @@ def test_the_token_is_for_azure_resource_manager(workspace: LocalWorkspace) -> N
 
 def test_without_a_token_nothing_is_sent(workspace: LocalWorkspace) -> None:
     def get_token(*_: str, **__: Any) -> AccessToken:
-        raise ClientAuthenticationError("nobody is signed in")
+        raise ClientAuthenticationError
 
     credential: Any = SimpleNamespace(get_token=get_token)
     versions = listed(AzureMl(credential, endpoint=workspace.url, pace=at_once()), WORKSPACE)
 
-    with pytest.raises(AzureMlError, match="cannot get a token for Azure Resource Manager: nobody is signed in"):
+    with pytest.raises(
+        AzureMlError, match="cannot get a token for Azure Resource Manager: no sign-in to Azure succeeded"
+    ):
         list(versions)
     assert workspace.azure_ml.requests == []
 

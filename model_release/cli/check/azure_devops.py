@@ -38,8 +38,9 @@ def check_azure_devops(
         except RefusedError as error:
             yield Finding.refused(error, target, where)
         except AzureDevOpsError as error:
-            fix = "check again" if error.answered else "check again; the remaining checks were skipped"
-            yield Finding(Severity.FAULT, error.problem, where, fix)
+            fix = error.fix or "check again"
+            skipped = "" if error.answered else "; the remaining checks were skipped"
+            yield Finding(Severity.FAULT, error.problem, where, fix + skipped)
             if not error.answered:
                 return
     yield from _check_spelling(release_map, same_definition.values())

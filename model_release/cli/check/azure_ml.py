@@ -27,7 +27,7 @@ def check_azure_ml(
             read = _read_one(azure_ml, workspace, models)
         except AzureMlError as error:
             severity = Severity.FAULT if confirm else Severity.WARNING
-            yield Finding(severity, error.problem, where, error.fix or "check again, or sign in with `az login`")
+            yield Finding(severity, error.problem, where, error.fix or "check again")
         else:
             count += len(models)
             yield Finding(Severity.OK, f"the models of {where} can be read{read}", where)

@@ -68,8 +68,8 @@ def check_subscription(
     try:
         subscription = _read(name, resource_manager)
     except ResourceManagerError as error:
-        fix = _FIXES.get(error.status, "check again")
-        yield Finding(Severity.FAULT, f"the subscription cannot be read: {error}", f"subscription {name}", fix)
+        fix = error.fix or _FIXES.get(error.status, "check again")
+        yield Finding(Severity.FAULT, f"the subscription cannot be read: {error.problem}", f"subscription {name}", fix)
         return
     except ValueError as error:
         yield Finding(Severity.FAULT, str(error), f"subscription {name}", "pass what `az eventgrid … show` prints")
