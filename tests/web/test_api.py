@@ -186,6 +186,21 @@ def test_the_stages_of_a_release_are_read_when_asked(env: Environment, api: Api)
     assert "outcome: 'maybe' is not 'yes' or 'no'" in api.send(f"{VERSION_20}?outcome=maybe").text
 
 
+# The next attempt
+
+
+def test_an_attempt_that_is_due_is_shown_as_due_with_its_time(env: Environment, api: Api) -> None:
+    env.azure_devops.misbehave(Fault(**POST, status=503, times=1))
+    register(env, 20)
+    next_attempt = api.get(VERSION_20)["model_versions"][0]["claims"][0]["next_attempt"]
+
+    env.clock.advance(hours=6)
+    page = api.page(VERSION_20)
+
+    assert "Next attemptwithin a minute" in page.text
+    assert {"title": next_attempt.replace("T", " ").replace("Z", " UTC")} in page.all("span")
+
+
 # The advice
 
 
