@@ -1,21 +1,18 @@
 """HTTP: what a person wants to happen to a model version, named by `action`, and how often it may."""
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from model_release.domain.claims import Claim
 from model_release.domain.history import ByHand, HistoryEntry
-from model_release.flow.manually import refuse_if_pinned
+from model_release.flow.manually import IDEMPOTENCY_KEY, refuse_if_pinned
 from model_release.flow.start_release import StartRelease
 from model_release.flow.steer import set_mark_back
 from model_release.log import log_entry
 from model_release.text import shorten
 from model_release.web.views import ModelVersionDetail
 from triggers.http import HttpError, problems_of
-
-_IDEMPOTENCY_KEY = re.compile(r"[A-Za-z0-9-]{8,64}")
 
 MATCH, TRY, START = "match", "try", "start"
 # Each action with the fields that it needs, and those that it does not have.
@@ -95,7 +92,7 @@ def check_rate(claim: Claim, claims: Iterable[Claim], idempotency_key: str, now:
 def _problems(asked: Mapping[str, str], who: ByHand) -> list[str]:
     problems = problems_of(who, least=1 if "pin" in asked else 0)
     key = asked.get("idempotency_key", "")
-    if key and not _IDEMPOTENCY_KEY.fullmatch(key):
+    if key and not IDEMPOTENCY_KEY.fullmatch(key):
         problems.append("`idempotency_key` is not 8 to 64 letters, digits and '-'; use a new one for each restart")
     for name in ("pin", "despite_throttle"):
         if asked.get(name, "yes") != "yes":

@@ -23,8 +23,16 @@ from model_release.cli.app import (
 )
 from model_release.cli.terminal import as_json, show_text, url_option
 from model_release.domain.claims import State
+from model_release.flow.manually import IDEMPOTENCY_KEY
+from model_release.text import shorten
 
 _STARTED_OR_PENDING = (State.STARTED, State.STARTING, State.WAITING, State.UNKNOWN)
+
+
+def _idempotency_key(_: click.Context, __: click.Parameter, key: str | None) -> str | None:
+    if key is not None and not IDEMPOTENCY_KEY.fullmatch(key):
+        raise click.BadParameter(f"{shorten(key)!r} is not 8 to 64 letters, digits and '-'")
+    return key
 
 
 @click.command()
@@ -33,6 +41,7 @@ _STARTED_OR_PENDING = (State.STARTED, State.STARTING, State.WAITING, State.UNKNO
 @target_option
 @click.option(
     "--idempotency-key",
+    callback=_idempotency_key,
     help="8 to 64 letters, digits and '-'; a second call with the same key starts nothing. Default: a new key.",
 )
 @click.option("--pin", is_flag=True, help="Keep this version at the target until `unpin`; newer versions are held.")
@@ -72,6 +81,10 @@ def start(
     claim = claim_on(target, detail["claims"])
     if pin and claim is None:
         raise click.ClickException("This version has no claim, so it cannot be pinned. Start it first.")
+    used = _started_by(idempotency_key, detail["claims"])
+    if claim and idempotency_key and not (claim["final"] or pin or used):
+        problem = f"This claim is {claim['state']}, so no other release is started."
+        raise click.ClickException(f"{problem} To try it now, leave out --idempotency-key.")
     until = found["throttled_until"] if claim and not (claim["final"] or pin or despite_throttle) else None
     pause = (
         [f"Azure DevOps asked for a pause until {utc(until)} UTC. To override it: --despite-throttle"] if until else []
@@ -86,18 +99,19 @@ def start(
         body["despite_throttle"] = "yes"
     if pin:
         body["pin"] = "yes"
-    # A match has its key in the ID of the event.
-    used = [
-        one["created"]
-        for one in detail["claims"]
-        if idempotency_key and idempotency_key in (one["idempotency_key"], one["event_id"].rpartition(": ")[2])
-    ]
     entries = app.post(detail, **body)
     if used:
         began = f"this idempotency key started it at {utc(used[0])} UTC"
         show_text(f"Nothing new was started: {began}.", on_stderr=True)
     show_entries(entries, as_json=as_json)
     sys.exit(not any(entry["state"] in _STARTED_OR_PENDING for entry in entries))
+
+
+def _started_by(key: str | None, claims: list[Json]) -> list[str]:
+    """Return when this idempotency key started claims; a match has it in the ID of the event."""
+    return [
+        one["created"] for one in claims if key and key in (one["idempotency_key"], one["event_id"].rpartition(": ")[2])
+    ]
 
 
 def _effect(detail: Json, claim: Json | None, *, pin: bool) -> str:

@@ -1,5 +1,6 @@
 """What a person starts or pins: it is matched with what Azure ML has now, and a pin keeps every other start back."""
 
+import re
 from datetime import datetime, timedelta
 
 from model_release.domain.claims import AttemptResult, Claim, State, claim_row
@@ -13,6 +14,7 @@ from model_release.reason import Reason, ReasonKind
 from model_release.store.high_water_mark import Pin
 from model_release.store.targets import Resolved
 
+IDEMPOTENCY_KEY = re.compile(r"[A-Za-z0-9-]{8,64}")
 HELD_FOR = timedelta(hours=1)
 
 

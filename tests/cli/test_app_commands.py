@@ -404,6 +404,22 @@ def test_each_call_has_its_own_idempotency_key_unless_it_is_given(env: Environme
     assert "Nothing new was started: this idempotency key started it at" in done.stderr
 
 
+def test_an_idempotency_key_for_a_pending_claim_and_an_invalid_one_are_refused(
+    env: Environment, terminal: Terminal
+) -> None:
+    env.azure_devops.misbehave(Fault(**POST, status=429, times=1))
+    register(env, 20)
+
+    refused = terminal.run("start", V20, "--yes", "--idempotency-key", KEY)
+    invalid = terminal.run("start", V20, "--yes", "--idempotency-key", "key 1")
+
+    assert refused.exit_code == 1
+    assert "This claim is waiting, so no other release is started. To try it now, leave out" in refused.stderr
+    assert invalid.exit_code == 2
+    assert "'key 1' is not 8 to 64 letters, digits and '-'" in invalid.stderr
+    assert env.versions == []
+
+
 def test_an_ignored_version_is_matched_again(env: Environment, terminal: Terminal, tmp_path: Path) -> None:
     register(env, 20, model="churn")
     still = terminal.run("start", "churn:20", "--yes")
