@@ -142,7 +142,7 @@ def link(request: func.HttpRequest, path: str, **values: str) -> str:
     query = {name: value for name, value in values.items() if value}
     if code := request.params.get("code"):
         query["code"] = code
-    return f"{path}?{urlencode(query)}" if query else path or "?"
+    return f"{path}?{urlencode(query, safe='=/')}" if query else path or "?"
 
 
 def json_answer(value: object, status: int = 200) -> func.HttpResponse:

@@ -1,4 +1,4 @@
-"""The pages: HTML from the same values as the JSON, without a script, with one style sheet that the policy allows."""
+"""The pages: HTML from the same values as the JSON, without a script, with style sheets that the policy allows."""
 
 import base64
 import hashlib
@@ -38,21 +38,24 @@ _SIGNS: Mapping[str, str] = {
 }
 
 
-def _style() -> str:
-    """Return the style sheet without blanks, because the Functions host does not compress answers."""
-    signs = "".join(
-        f'.badge.{state}::before{{content:"{sign} ";content:"{sign} "/""}}' for state, sign in _SIGNS.items()
-    )
-    text = (_FOLDER / "style.css").read_text("utf-8")
-    return re.sub(r"\s*([{};,>])\s*|(?<=:)\s+", r"\1", " ".join(text.split())).replace(";}", "}") + signs
+def _style(name: str) -> str:
+    """Return a style sheet without blanks, because the Functions host does not compress answers."""
+    text = (_FOLDER / f"{name}.css").read_text("utf-8")
+    return re.sub(r"\s*([{};,>])\s*|(?<=:)\s+", r"\1", " ".join(text.split())).replace(";}", "}")
 
 
-_STYLE = _style()
-_STYLE_DIGEST = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
+def _source(style: str) -> str:
+    """Return what the policy calls a style sheet."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()}'"
+
+
+_STYLE = _style("style") + "".join(f'.{state}{{--sign:"{sign} "}}' for state, sign in _SIGNS.items())
+_OF_PAGES = {name: _style(name) for name in ("model_version", "targets")}
 # https://developer.mozilla.org/docs/Web/HTTP/Reference/Headers/Content-Security-Policy
 HEADERS = {
     "Content-Security-Policy": (
-        f"default-src 'none'; style-src 'sha256-{_STYLE_DIGEST}'; img-src data:; form-action 'self'; "
+        f"default-src 'none'; style-src {' '.join(map(_source, [_STYLE, *_OF_PAGES.values()]))}; img-src data:; "
+        "form-action 'self'; "
         "base-uri 'none'; frame-ancestors 'none'"
     ),
     # A stricter policy removes the origin from our own form, so that it looks like a form of another site.
@@ -81,6 +84,7 @@ def _environment() -> Environment:
     )
     environment.globals |= {
         "style": _STYLE,
+        "style_of": _OF_PAGES,
         "states": [OPEN, *(state.value for state in State)],
         "needs_person": NEEDS_PERSON,
         "open_states": [OPEN, *(state.value for state in State if not state.final), State.ABANDONED.value],
