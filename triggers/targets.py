@@ -32,7 +32,7 @@ def _targets(req: func.HttpRequest, records: Records) -> func.HttpResponse:
     if wants_json(req):
         return json_answer(shown | {"attention": records.attention()})
     for target in shown["targets"]:
-        target["history"] = link(req, "releases", model=target["model"], target=target["target"])
+        target["history"] = link(req, "releases", model=target["model"])
         for entry in (target["started"], *target["others"]):
             if entry:
                 entry["detail"] = detail_address(req, entry, records)
