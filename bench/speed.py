@@ -3,6 +3,9 @@
 Each figure is a ratio of two sides that are measured in turn within one run; only CPU time and counts are absolute.
 Each app runs in a local Functions host in its own process; Azurite, the local Azure DevOps and the sender of the events
 are other processes.
+
+Cold starts are those of the package of `make package` and of two packages made likewise, unpacked read-only: medians,
+after a round that is not counted. 1 CPU is one processor by `taskset`, a quarter of it is a quota of a cgroup.
 """
 
 from __future__ import annotations
@@ -48,15 +51,15 @@ def measure(options: Options, names: Sequence[str] = ()) -> Iterator[Section]:
 SENTENCES = (
     (
         "one event, Azure DevOps at 150 ms: p50 against the bare POST",
-        "Warm, an event is answered in {value} times the time of the one request that it needs ({behind}).",
+        "Warm: an event takes {value} times as long as the one request to Azure DevOps that it needs ({behind}).",
     ),
     (
         "process start to first POST against the straightforward function",
-        "Cold, a new process sends its first POST after {value} times the time of the straightforward one ({behind}).",
+        "Cold: a new process takes {value} times as long as the straightforward function to its first POST ({behind}).",
     ),
     (
         "burst of 1,000, Azure DevOps at 150 ms, default worker threads: throughput",
-        "In trouble, a thousand events at once, {value} times as many are released in a second as by it ({behind}).",
+        "In trouble: of 1,000 events at once, it releases {value} times as many a second as that function ({behind}).",
     ),
 )
 

@@ -48,8 +48,9 @@ def test_the_report_begins_with_a_sentence_for_each_thing_that_was_measured() ->
 
     assert text.startswith(
         "# Speed\n\n"
-        "Warm, an event is answered in 1.10 times the time of the one request that it needs (165 ms : 150 ms).\n\n"
-        "Cold, a new process sends its first POST after 1.50 times the time of the straightforward one "
+        "Warm: an event takes 1.10 times as long as the one request to Azure DevOps that it needs "
+        "(165 ms : 150 ms).\n\n"
+        "Cold: a new process takes 1.50 times as long as the straightforward function to its first POST "
         "(0.60 s : 0.40 s).\n\n"
         "## Limits\n"
     )
