@@ -1,15 +1,13 @@
 """All errors. An error from Azure DevOps answers one question: may a release have been created?"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import timedelta
-from typing import ClassVar, Self
+from typing import ClassVar, NamedTuple, Self
 
 from model_release.reason import Reason, ReasonKind
 
 
-@dataclass(frozen=True)
-class Fault:
+class Fault(NamedTuple):
     """A problem, how to fix it, and the setting or file that has it."""
 
     problem: str

@@ -1,9 +1,8 @@
 """Why a model version has its state: a sentence for people, and its kind, from which the advice follows (pure)."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Self
+from typing import NamedTuple, Self
 
 from model_release.text import hide_values
 
@@ -68,8 +67,7 @@ class ReasonKind(StrEnum):
         return cls.NONE
 
 
-@dataclass(frozen=True)
-class Reason:
+class Reason(NamedTuple):
     """A sentence for people, and the same without the values of tags and properties, for the log."""
 
     kind: ReasonKind
@@ -84,8 +82,8 @@ class Reason:
     def without(self, values: Iterable[str]) -> Self:
         """Hide values, which Azure DevOps may repeat, in what the log may contain."""
         hidden = hide_values(self.text, values)
-        return replace(self, log=hidden) if hidden != self.text else self
+        return self._replace(log=hidden) if hidden != self.text else self
 
     def only_for_people(self, more: str) -> Self:
         """Add a text with values to the sentence for people."""
-        return replace(self, text=f"{self.text}; {more}", log=self.for_log)
+        return self._replace(text=f"{self.text}; {more}", log=self.for_log)

@@ -35,6 +35,8 @@ LAYERS = [
 PRODUCT = [HOME / "function_app.py", *HOME.glob("triggers/*.py"), *HOME.glob("model_release/**/*.py")]
 READS_THE_ENVIRONMENT = ("model_release.app", "model_release.azure_devops.sdk", "model_release.cli.terminal")
 MOST_LINES, MOST_LINES_OF_THE_WAY, MOST_MODULES, MOST_MODULES_AT_THE_TOP = 250, 180, 10, 7
+# Each costs about 1 ms of CPU at every start, a NamedTuple a fifth of that.
+MOST_DATACLASSES = 24
 
 
 @cache
@@ -114,6 +116,18 @@ def test_a_class_name_occurs_once_in_the_product() -> None:
     )
 
     assert [name for name, count in classes.items() if count > 1] == []
+
+
+def test_few_classes_are_dataclasses_because_each_makes_every_start_slower() -> None:
+    deployed = [path for path in PRODUCT if "cli" not in path.parts]
+    dataclasses = [
+        node.name
+        for path in deployed
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ClassDef) and any("dataclass" in ast.unparse(one) for one in node.decorator_list)
+    ]
+
+    assert len(dataclasses) <= MOST_DATACLASSES, f"make one of them a NamedTuple: {dataclasses}"
 
 
 @pytest.fixture(scope="module")

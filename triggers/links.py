@@ -1,7 +1,6 @@
 """Addresses of model versions: built for pages, and read from requests."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
@@ -56,7 +55,7 @@ def read_details(req: func.HttpRequest, start_release: StartRelease, records: Re
     for workspace in workspaces_of(req, start_release.workspaces):
         recorded = records.claims.recorded(workspace, model, version).get(version)
         if recorded:
-            registered = replace(parse(recorded.event), workspace=workspace)
+            registered = parse(recorded.event)._replace(workspace=workspace)
             details.append(ModelVersionDetail(registered, recorded, match(start_release.release_map, registered)))
     return details
 

@@ -1,7 +1,6 @@
 """HTTP: what a person wants to happen to a model version, named by `action`, and how often it may."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 from model_release.domain.claims import Claim
@@ -42,7 +41,7 @@ def do(
     event_id = f"started manually: {idempotency_key}"
     if action == MATCH:
         event = detail.registered
-        return start_release.match_again(replace(event, id=event_id) if idempotency_key else event)
+        return start_release.match_again(event._replace(id=event_id) if idempotency_key else event)
     claim = _claim(asked["claim"], detail)
     if (action == TRY and claim.state.final) or claim.event_id == event_id:
         return [HistoryEntry.of(claim)]
@@ -52,7 +51,7 @@ def do(
     if action == TRY:
         refuse_if_pinned(claim, start_release.recorder)
         return start_release.try_now(claim, by_hand=True, despite_throttle="despite_throttle" in asked)
-    return start_release.restart(claim, idempotency_key, replace(who, pins="pin" in asked))
+    return start_release.restart(claim, idempotency_key, who._replace(pins="pin" in asked))
 
 
 def read_action(asked: Mapping[str, str]) -> str:

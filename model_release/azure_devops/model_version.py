@@ -1,6 +1,6 @@
 """How an AzureML model artifact writes the versions of its model (pure)."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from model_release.domain.events import NAME, ModelRegistered
 
@@ -8,16 +8,14 @@ _PLAIN = "{version}"
 _WITH_MODEL = "{model}:{version}"
 
 
-@dataclass(frozen=True)
-class Version:
+class Version(NamedTuple):
     """A version as a release names it."""
 
     id: str
     name: str
 
 
-@dataclass(frozen=True)
-class VersionForm:
+class VersionForm(NamedTuple):
     """The forms of the ID and of the name, as templates."""
 
     id: str

@@ -1,8 +1,7 @@
 """The body of the request that starts a run of a pipeline (pure)."""
 
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -28,8 +27,7 @@ _OTHER_REASONS = {
 STAGES_FIX = "correct stages_to_skip in the route"
 
 
-@dataclass(frozen=True)
-class Pipeline:
+class Pipeline(NamedTuple):
     """A YAML pipeline."""
 
     id: int

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from model_release.azure_devops.model_version import Version
 from model_release.azure_devops.target_name import project_id_of
@@ -18,8 +18,7 @@ _SELECTED = "selectDuringReleaseCreationType"
 _DESCRIPTION_CHARACTERS = 400
 
 
-@dataclass(frozen=True)
-class Variable:
+class Variable(NamedTuple):
     """A variable of a release definition."""
 
     name: str

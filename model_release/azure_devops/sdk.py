@@ -5,9 +5,8 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import requests
 from azure.core.exceptions import AzureError
@@ -27,8 +26,7 @@ _CACHE = tempfile.TemporaryDirectory(prefix="azure-devops-")
 os.environ.setdefault("AZURE_DEVOPS_CACHE_DIR", _CACHE.name)
 
 
-@dataclass(frozen=True)
-class PostRequest:
+class PostRequest(NamedTuple):
     """A POST request with its serialized body."""
 
     url: str

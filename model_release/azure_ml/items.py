@@ -2,9 +2,8 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from model_release.domain.events import Workspace, text_of
 from model_release.errors import Fault, ModelReleaseError
@@ -35,16 +34,14 @@ class ModelListError(AzureMlError):
 Skip = Callable[[AzureMlError], None]
 
 
-@dataclass(frozen=True)
-class ModelContainer:
+class ModelContainer(NamedTuple):
     """A model; its versions have changed if `stamp` has. Nothing promises the reverse."""
 
     name: str
     stamp: str
 
 
-@dataclass(frozen=True)
-class ModelVersion:
+class ModelVersion(NamedTuple):
     """A model version as it is registered now; `created` is in UTC.
 
     `provisioning_state` is empty if Azure ML gives none.

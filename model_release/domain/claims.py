@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from typing import NamedTuple
 
 from model_release.domain.events import Workspace
 from model_release.domain.targets import Created, Plan, Target, TargetKind
@@ -67,8 +68,7 @@ TRANSITIONS: Mapping[State, frozenset[State]] = {
 }
 
 
-@dataclass(frozen=True)
-class Attempt:
+class Attempt(NamedTuple):
     """One attempt of a claim, as the claim records it."""
 
     number: int
@@ -189,8 +189,7 @@ class Claim:
         return self.row.split(" ")[1]
 
 
-@dataclass(frozen=True)
-class RecordedVersion:
+class RecordedVersion(NamedTuple):
     """All records of a model version: its claims, the first event, and why that event was ignored, if it was."""
 
     claims: tuple[Claim, ...]

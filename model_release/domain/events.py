@@ -56,8 +56,7 @@ class Workspace:
         return f"{'registry' if self.is_registry else 'workspace'} {self.name}"
 
 
-@dataclass(frozen=True)
-class ModelRegistered:
+class ModelRegistered(NamedTuple):
     """A registered model version; `registered_at` is when it was registered, if Azure ML has said so."""
 
     id: str

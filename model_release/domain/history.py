@@ -3,14 +3,13 @@
 from dataclasses import dataclass, field
 from datetime import datetime
 from fnmatch import fnmatchcase
-from typing import Self
+from typing import NamedTuple, Self
 
 from model_release.domain.claims import NEVER, Claim, State
 from model_release.reason import ReasonKind
 
 
-@dataclass(frozen=True)
-class ByHand:
+class ByHand(NamedTuple):
     """Who does something manually, and why; only if `by_verified`, the platform signed the person in.
 
     `pins`: the version that is started is pinned.
@@ -101,8 +100,7 @@ class HistoryEntry:
         )
 
 
-@dataclass(frozen=True)
-class HistoryQuery:
+class HistoryQuery(NamedTuple):
     """A selection of entries; `continuation` is where a page begins.
 
     `pinned` selects lines with a pin. Model, target and workspace are parts of the names without regard to case, or
@@ -137,8 +135,7 @@ def _matches(wanted: str, name: str) -> bool:
     return fnmatchcase(name, wanted) if "*" in wanted else wanted in name
 
 
-@dataclass(frozen=True)
-class HistoryPage:
+class HistoryPage(NamedTuple):
     """Some entries, newest first, and the continuation of the next page, empty at the end."""
 
     entries: tuple[HistoryEntry, ...]

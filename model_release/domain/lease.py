@@ -11,8 +11,8 @@ before `lease_until`, on a clock that nobody sets. No release is created twice a
     time from sending to landing + difference of two clocks < one lease.
 """
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 # A connection is tried twice with a quarter of the timeout each, and then the answer is waited for.
 REQUEST_TIMEOUTS = 1.5
@@ -20,8 +20,7 @@ REQUEST_TIMEOUTS = 1.5
 LEAST_TIMEOUTS = 3
 
 
-@dataclass(frozen=True)
-class Lease:
+class Lease(NamedTuple):
     """How long one worker alone may work on a claim, and the timeout of one request."""
 
     duration: timedelta

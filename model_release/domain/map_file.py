@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -55,8 +55,7 @@ class MapFile:
         }
 
 
-@dataclass(frozen=True)
-class Schema:
+class Schema(NamedTuple):
     """A JSON schema, and the check of each of its formats, which raises ValueError with the problem.
 
     https://json-schema.org/draft/2020-12/json-schema-validation
@@ -124,8 +123,7 @@ def read(text: str) -> MapFile:
         loader.dispose()
 
 
-@dataclass(frozen=True)
-class _Date:
+class _Date(NamedTuple):
     """A date, which is a fault wherever it occurs; it need not exist."""
 
     text: str

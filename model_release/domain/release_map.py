@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
 from string import ascii_letters, digits
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from model_release.domain.map_file import KeyFaultError, MapFile, MapFileError, Schema, read
 from model_release.domain.placeholders import check_template, faults_of_allow, lower, passes_version
@@ -152,8 +152,7 @@ class Route:
         return self.name or self.model
 
 
-@dataclass(frozen=True)
-class ReleaseMap:
+class ReleaseMap(NamedTuple):
     """The team's file: which model versions start which release definition or pipeline."""
 
     routes: Sequence[Route]

@@ -3,8 +3,8 @@
 import operator
 import re
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import NamedTuple
 
 from model_release.domain.events import ModelRegistered, Workspace
 from model_release.domain.placeholders import (
@@ -30,8 +30,7 @@ _COMPARE: Mapping[str, Callable[[int, int], bool]] = {
 }
 
 
-@dataclass(frozen=True)
-class Match:
+class Match(NamedTuple):
     """Whether a route matches a model version, and why."""
 
     route: Route
@@ -44,8 +43,7 @@ class Match:
         return self.why.text
 
 
-@dataclass(frozen=True)
-class Routing:
+class Routing(NamedTuple):
     """What is planned for a model version; `why_nothing` holds without plans.
 
     `named` is whether a route matches but for tags and properties.

@@ -3,13 +3,12 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 TargetKind = Literal["release", "pipeline"]
 
 
-@dataclass(frozen=True)
-class Target:
+class Target(NamedTuple):
     """A release definition or a pipeline of a project, as the release map names it."""
 
     project: str
@@ -26,8 +25,7 @@ class Target:
         return json.dumps([self.kind, self.project, self.definition], ensure_ascii=False).casefold()
 
 
-@dataclass(frozen=True)
-class TargetId:
+class TargetId(NamedTuple):
     """A target as Azure DevOps identifies it; `project` is the project's ID, or its name if the ID is unknown."""
 
     kind: TargetKind
@@ -68,8 +66,7 @@ class RunPlan(Plan):
     stages_to_skip: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Created:
+class Created(NamedTuple):
     """A release, or a run of a pipeline, that exists in Azure DevOps."""
 
     id: int
@@ -80,16 +77,14 @@ class Created:
 NOTHING_CREATED = Created(0, "", "")
 
 
-@dataclass(frozen=True)
-class Approval:
+class Approval(NamedTuple):
     """The answer of a person or group who is asked to approve a stage, in the words of Azure DevOps."""
 
     by: str
     status: str
 
 
-@dataclass(frozen=True)
-class Stage:
+class Stage(NamedTuple):
     """A stage of a release or run as it is now, in the words of Azure DevOps."""
 
     name: str

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from model_release.azure_devops.client import AzureDevOps
 from model_release.domain.claims import CLOCK_DIFFERENCE, AttemptResult, Claim, State
@@ -23,8 +24,7 @@ from model_release.store.throttle import Throttle
 _STATES = {TemporaryError: State.WAITING, RefusedError: State.REFUSED}
 
 
-@dataclass(frozen=True)
-class OpenAttempt:
+class OpenAttempt(NamedTuple):
     """An attempt under way: the leased claim, the claim before it was leased (None if it is new), and the deadline.
 
     `event` is what Azure ML confirmed, and `routing` what the release map plans for it, once `confirmed` was called;
@@ -152,7 +152,7 @@ class Attempts:
         claim, confirmed = attempt.claim, attempt.confirmed()
         if isinstance(confirmed, Confirmed):
             routing, matched_with = confirmed.routing, confirmed.matched_with
-            return replace(attempt, event=confirmed.event, routing=routing, matched_with=matched_with)
+            return attempt._replace(event=confirmed.event, routing=routing, matched_with=matched_with)
         now, is_absent = self.clock(), confirmed.absent
         if is_absent and now - claim.created >= LISTED_WITHIN:
             return AttemptResult(State.WITHDRAWN, confirmed.reason)
@@ -174,7 +174,7 @@ class Attempts:
         except AzureDevOpsError as error:
             return self._failed(_STATES.get(type(error), State.WAITING), error.reason, attempt, error)
         if plan:
-            return replace(attempt, plan=plan)
+            return attempt._replace(plan=plan)
         if attempt.event.number is not None and (newer := self.marks.newer_sent(claim)):
             return superseded(newer)
         if not routing.plans:
@@ -197,7 +197,7 @@ class Attempts:
             reason = Reason(ReasonKind.TARGET_RENAMED, renamed)
             return AttemptResult(State.WITHDRAWN, reason, instead=() if claim.pins else (plan,))
         known = replace(claim, definition_id=resolved.definition_id, newest_only=plan.newest_only)
-        return attempt if known == claim else replace(attempt, claim=self.claims.update(claim, known))
+        return attempt if known == claim else attempt._replace(claim=self.claims.update(claim, known))
 
     def _high_water_mark_and_pin(self, attempt: OpenAttempt) -> Guarded:
         """Write the claim into the row that has both, unless one of them is an obstacle; without order, ask the pin."""

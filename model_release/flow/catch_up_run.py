@@ -1,7 +1,7 @@
 """One catch-up run of a workspace: what it lists, what it has found, and what it keeps for the next one (pure)."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from model_release.azure_ml.items import AzureMlError, ModelContainer, ModelVersion
@@ -110,13 +110,13 @@ class CatchUpRun:
 
     def next_cursor(self) -> CatchUpCursor:
         """Return the cursor after this run."""
-        ran = replace(self.cursor, ran=self.now, problem=self.problem)
+        ran = self.cursor._replace(ran=self.now, problem=self.problem)
         if self.ended:
-            return replace(ran, paused_until=self.now + self.paused) if self.paused else ran
-        ran = replace(ran, recorded=self.now) if ran.recorded == NEVER else ran
+            return ran._replace(paused_until=self.now + self.paused) if self.paused else ran
+        ran = ran._replace(recorded=self.now) if ran.recorded == NEVER else ran
         if self.problem:
             return ran
-        return replace(ran, complete=ran.complete if self.cut_short else self.now, succeeded=self.now)
+        return ran._replace(complete=ran.complete if self.cut_short else self.now, succeeded=self.now)
 
     def is_new(self, version: ModelVersion) -> bool:
         """Return whether a version was registered after the first run, or so shortly before that it was not listed."""
@@ -134,7 +134,7 @@ class CatchUpRun:
         had = self.existing.get(version.model, {}).get(version.version)
         if had is None or had == (version.tags, version.properties):
             return None
-        return RecordedVersion(claims=(), event=event_of(replace(version, **had._asdict())))
+        return RecordedVersion(claims=(), event=event_of(version._replace(**had._asdict())))
 
     def _has_changed(self, model: ModelContainer) -> bool:
         return model.name not in self.listed or self.listed[model.name].stamp != model.stamp

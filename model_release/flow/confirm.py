@@ -3,9 +3,9 @@
 import json
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cache, partial
+from typing import NamedTuple
 
 from model_release.azure_ml.items import AzureMlError, ModelVersion
 from model_release.azure_ml.models import AzureMl
@@ -20,8 +20,7 @@ from model_release.text import shorten
 from model_release.tracing import traced
 
 
-@dataclass(frozen=True)
-class NotConfirmed:
+class NotConfirmed(NamedTuple):
     """Why Azure ML did not confirm an event; `absent` if it has no such version, or none that is ready.
 
     `fix` is for a person who starts the version manually.
@@ -33,8 +32,7 @@ class NotConfirmed:
     fix: str = ""
 
 
-@dataclass(frozen=True)
-class Confirmed:
+class Confirmed(NamedTuple):
     """An event as Azure ML confirmed it, and what the release map plans for it.
 
     `matched_with` names the tags and properties of a version that a person starts.
@@ -53,8 +51,7 @@ class Confirmed:
 Ask = Callable[[], Confirmed | NotConfirmed]
 
 
-@dataclass(frozen=True)
-class Cause:
+class Cause(NamedTuple):
     """Why plans are attempted: an event, how to confirm it, and the last part of its claims' rows.
 
     Only if `delivered`, the event is delivered again. `by_hand`: a person asked for this attempt; `who` started it.
@@ -115,7 +112,7 @@ class Confirm:
             state = f"version {event.version} of {event.model} is {shorten(found.provisioning_state)} in Azure ML"
             return _absent(f"{state}, not Succeeded", "try again when it is Succeeded")
         try:
-            return replace(parse(event_of(found, event.id)), registered_at=found.created)
+            return parse(event_of(found, event.id))._replace(registered_at=found.created)
         except EventError as error:
             problem = f"version {event.version} of {event.model} cannot be released: {error}"
             return NotConfirmed(Reason(ReasonKind.EVENT_UNREADABLE, problem), absent=True)
@@ -152,7 +149,7 @@ def as_confirmed(
         return confirmed.event, confirmed.routing
     why, unread = routing.why_nothing, confirmed.reason
     both = Reason(unread.kind, f"{why.text}; {unread.text}", f"{why.for_log}; {unread.text}")
-    return event, replace(routing, why_nothing=both)
+    return event, routing._replace(why_nothing=both)
 
 
 def besides(confirmed: Confirmed | NotConfirmed, entries: list[HistoryEntry]) -> tuple[Plan, ...]:
@@ -170,7 +167,7 @@ def registered_anew(claim: Claim, cause: Cause) -> Cause | None:
     event = confirmed.event if isinstance(confirmed, Confirmed) else cause.event
     if event.registered_at is None or event.registered_at <= claim.registered:
         return None
-    return replace(cause, event=event, registration=registration_row(event.registered_at))
+    return cause._replace(event=event, registration=registration_row(event.registered_at))
 
 
 def _believed(event: ModelRegistered) -> ModelRegistered | NotConfirmed:

@@ -107,7 +107,7 @@ class Recorder:
         if event:
             self._take_over(event)
             entry = replace(entry, workspace=event.workspace.id)
-            self.claims.keep_ignored(event, replace(reason, text=entry.reason), again=again)
+            self.claims.keep_ignored(event, reason._replace(text=entry.reason), again=again)
         self.history.write_alone(entry)
         return replace(entry, log_reason=reason.log)
 

@@ -102,7 +102,7 @@ class StartRelease:
         event = self._parse(claim.event)
         confirmed, leased = self._ask(event, by_hand=by_hand), self.claims.acquire(claim)
         opened = OpenAttempt(leased.claim, claim, leased.deadline, event, confirmed, by_hand=by_hand)
-        attempt, result = self.attempts.run(replace(opened, despite_throttle=despite_throttle))
+        attempt, result = self.attempts.run(opened._replace(despite_throttle=despite_throttle))
         cause = Cause(event, confirmed, claim.idempotency_key, by_hand=by_hand, who=ByHand.of(claim))
         return self._end(attempt, result, cause, began)
 
@@ -110,7 +110,7 @@ class StartRelease:
         """Read an event; the name of a workspace of ours has the letter case of the setting."""
         event = parse(body)
         workspace = next((ours for ours in self.workspaces if ours == event.workspace), event.workspace)
-        return replace(event, workspace=workspace)
+        return event._replace(workspace=workspace)
 
     @traced("match")
     def _route(self, event: ModelRegistered) -> Routing:
@@ -169,7 +169,7 @@ class StartRelease:
         self, attempt: OpenAttempt, result: AttemptResult, cause: Cause, began: float, *, has_pending_row: bool = True
     ) -> list[HistoryEntry]:
         """Start what the map plans instead, and record how the attempt ended."""
-        others = self._attempt_all(result.instead, replace(cause, event=attempt.event, delivered=False))
+        others = self._attempt_all(result.instead, cause._replace(event=attempt.event, delivered=False))
         entry = self.recorder.record(attempt.claim, result, attempt.event, has_pending_row=has_pending_row)
         return [*others, self._timed(began, entry)]
 

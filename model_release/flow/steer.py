@@ -1,8 +1,8 @@
 """What a person decides about a line: pin what is out, remove the pin, or set the high-water mark back."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
+from typing import NamedTuple
 
 from model_release.domain.claims import AttemptResult, Claim, State
 from model_release.domain.events import Workspace, parse
@@ -24,8 +24,7 @@ from model_release.store.high_water_mark import Pin
 _UNPIN_TIME = timedelta(seconds=60)
 
 
-@dataclass(frozen=True)
-class LineNow:
+class LineNow(NamedTuple):
     """A model at a target: the claim that was started last, the pin, and the claims that are pending.
 
     Only those that are pending have their events.

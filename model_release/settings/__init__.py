@@ -3,11 +3,10 @@
 import binascii
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from azure.core.utils import parse_connection_string
 
@@ -34,8 +33,7 @@ AZURE = "https://management.azure.com"
 CATCH_UP_SCHEDULE = "0 */5 * * * *"
 
 
-@dataclass(frozen=True)
-class Storage:
+class Storage(NamedTuple):
     """The storage account: a connection string, or an endpoint that the managed identity opens."""
 
     connection_string: str = ""
@@ -43,8 +41,7 @@ class Storage:
     client_id: str = ""
 
 
-@dataclass(frozen=True)
-class Settings:
+class Settings(NamedTuple):
     """All settings of a deployment."""
 
     storage: Storage

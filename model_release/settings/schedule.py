@@ -5,9 +5,9 @@ https://learn.microsoft.com/azure/azure-functions/functions-bindings-timer#ncron
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import date, timedelta
 from itertools import pairwise
+from typing import NamedTuple
 
 from model_release.text import shorten
 
@@ -36,8 +36,7 @@ class ScheduleError(ValueError):
         self.fix = _EXAMPLE
 
 
-@dataclass(frozen=True)
-class Schedule:
+class Schedule(NamedTuple):
     """A schedule, and the longest time between two of its runs."""
 
     text: str

@@ -13,7 +13,6 @@ The digit is the first one of a model's digest, so that a run writes only the ro
 import json
 from collections.abc import Collection, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -27,8 +26,7 @@ from model_release.store.table import Table, join, split
 _CURSOR, _EXISTING, _LISTED, _LEASE = "catch_up_cursor", "catch_up_existing", "catch_up_listed", "lease"
 
 
-@dataclass(frozen=True)
-class CatchUpCursor:
+class CatchUpCursor(NamedTuple):
     """How far a workspace is caught up; a time is NEVER before there is one.
 
     `began` is the time of the first run. Every version that was created before `complete` was listed. `recorded` is
@@ -45,7 +43,7 @@ class CatchUpCursor:
     paused_until: datetime = NEVER
 
 
-_FIELDS = {field.name for field in fields(CatchUpCursor)}
+_FIELDS = CatchUpCursor._fields
 
 
 class TagsAndProperties(NamedTuple):
@@ -82,7 +80,7 @@ class CatchUpCursors:
 
     def write(self, workspace: Workspace, cursor: CatchUpCursor) -> None:
         """Write the cursor of a workspace."""
-        self._table.put(_CURSOR, digest(workspace.id), workspace=workspace.id, **asdict(cursor))
+        self._table.put(_CURSOR, digest(workspace.id), workspace=workspace.id, **cursor._asdict())
 
     def record_existing(self, workspace: Workspace, existing: Existing, changed: Collection[str]) -> None:
         """Write what the versions of the changed models had before the first run."""

@@ -17,10 +17,10 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import fields, replace
 from datetime import datetime
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 from azure.core.exceptions import AzureError, ResourceExistsError, ResourceModifiedError
 from azure.data.tables import TableEntity
@@ -43,8 +43,7 @@ _OUTLINE = ["PartitionKey", "RowKey", *(one.name for one in fields(Claim) if one
 Clock = Callable[[], datetime]
 
 
-@dataclass(frozen=True)
-class Leased:
+class Leased(NamedTuple):
     """A claim that this worker has leased, and the deadline of its request in seconds of the monotonic clock."""
 
     claim: Claim
@@ -100,7 +99,7 @@ class Claims:
             worker=uuid.uuid4().hex,
             nonce=secrets.token_hex(8),
             idempotency_key=idempotency_key,
-            **asdict(by_hand),
+            **by_hand._asdict(),
             newest_only=plan.newest_only,
             sibling_targets=" ".join(siblings),
             trace_parent=trace_parent(),

@@ -13,9 +13,9 @@ with another order has a row for its pin only.
 """
 
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from azure.core.exceptions import ResourceExistsError, ResourceModifiedError
 
@@ -36,8 +36,7 @@ class Pin:
     comment: str = ""
 
 
-@dataclass(frozen=True)
-class Mark:
+class Mark(NamedTuple):
     """A high-water mark; `brought_by`, `in_flight` and `first` are rows of claims, `version` is empty if none was sent.
 
     No registered version that is older than that of `first` is sent while `first` is pending, unless it was refused.
@@ -61,8 +60,7 @@ _VALUES = ("version", "brought_by", "in_flight", "in_flight_until", "first")
 _PIN = tuple(field.name for field in fields(Pin))
 
 
-@dataclass(frozen=True)
-class Obstacle:
+class Obstacle(NamedTuple):
     """What keeps a version from being sent: one that was sent before, is in flight, or is started first, or a pin.
 
     `brought_by` is the row of the claim of the version that was sent. A start with a pin that was removed has an
@@ -111,7 +109,7 @@ class HighWaterMarks:
         at = claim.partition, claim.target_digest
         mark = self._remembered.get(at)
         if claim.state.final and mark and mark.in_flight == claim.row:
-            self._remembered[at] = replace(mark, in_flight_until=NEVER)
+            self._remembered[at] = mark._replace(in_flight_until=NEVER)
 
     def kept_back(self, claim: Claim) -> Obstacle | None:
         """Return the pin that keeps a version back whose target has no mark."""
@@ -196,7 +194,7 @@ class HighWaterMarks:
     def _write(self, mark: Mark, claim: Claim, gone: str) -> Mark:
         written = _advanced(mark, claim, gone)
         values = {name: getattr(written, name) for name in _VALUES}
-        return replace(written, etag=self._save(claim.partition, claim.target_digest, mark, **values))
+        return written._replace(etag=self._save(claim.partition, claim.target_digest, mark, **values))
 
     def _save(self, partition: str, target_digest: str, before: Mark, **values: Any) -> str:
         """Write some values, unless the row has changed; the others stay as they are."""
@@ -207,11 +205,11 @@ class HighWaterMarks:
 
 
 def _advanced(mark: Mark, claim: Claim, gone: str) -> Mark:
-    new = replace(mark, in_flight=claim.row, in_flight_until=claim.in_flight_until)
+    new = mark._replace(in_flight=claim.row, in_flight_until=claim.in_flight_until)
     if mark.number < int(claim.version) or mark.version == gone:
-        new = replace(new, version=claim.version, brought_by=claim.row, first="")
+        new = new._replace(version=claim.version, brought_by=claim.row, first="")
     if mark.in_flight == claim.row:
-        new = replace(new, in_flight_until=max(mark.in_flight_until, claim.in_flight_until))
+        new = new._replace(in_flight_until=max(mark.in_flight_until, claim.in_flight_until))
     return new
 
 

@@ -14,10 +14,9 @@ import uuid
 from collections import defaultdict
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 from azure.core.exceptions import ResourceExistsError, ResourceModifiedError, ResourceNotFoundError
 from azure.data.tables import TableEntity
@@ -32,8 +31,7 @@ _PENDING = "pending"
 _SWEEP = "sweep"
 
 
-@dataclass(frozen=True)
-class Due:
+class Due(NamedTuple):
     """A pending row: its claim, since when this waits, when and in which state it is due, and the row's own etag.
 
     `newest_only` is the order of its target, `manually` whether a person started it.
@@ -62,8 +60,7 @@ class Due:
 Line = tuple[Due, ...]
 
 
-@dataclass(frozen=True)
-class PendingCount:
+class PendingCount(NamedTuple):
     """How many claims are pending, and when the oldest of them was claimed."""
 
     claims: int
@@ -129,8 +126,7 @@ class Pending:
         return PendingCount(len(rows), min((row["created"] for row in rows), default=None))
 
 
-@dataclass(frozen=True)
-class SweepRun:
+class SweepRun(NamedTuple):
     """When the first and the last sweep ended, and how many attempts the last one made."""
 
     first: datetime
@@ -191,7 +187,7 @@ def _values(claim: Claim, due: datetime) -> dict[str, Any]:
 
 
 def _due(row: TableEntity) -> Due:
-    names = (field.name for field in fields(Due) if field.name not in ("state", "etag"))
+    names = (name for name in Due._fields if name not in ("state", "etag"))
     values = {name: row[name] for name in names}
     return Due(**values, state=State(row["state"]), etag=str(row.metadata["etag"]))
 

@@ -5,10 +5,9 @@ The event of a row is compressed, in as many binary properties as it needs: `eve
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import count, takewhile
-from typing import Any
+from typing import Any, NamedTuple
 
 from azure.core import MatchConditions
 from azure.core.credentials import TokenCredential
@@ -31,8 +30,7 @@ _REPEATED: Any = {"retry_on_methods": frozenset(["POST", "PATCH"])}
 _TRANSACTION_ERRORS = {404: ResourceNotFoundError, 409: ResourceExistsError}
 
 
-@dataclass(frozen=True)
-class Patience:
+class Patience(NamedTuple):
     """How long one request may last: the seconds until storage accepts it and until it answers, and the retries."""
 
     connect: float

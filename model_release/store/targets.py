@@ -15,8 +15,7 @@ resolves it to another one, this is refused until a person's start confirms it.
 """
 
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from azure.core.exceptions import ResourceExistsError
 
@@ -29,8 +28,7 @@ from model_release.store.table import Table
 _TARGET = "target"
 
 
-@dataclass(frozen=True)
-class Resolved:
+class Resolved(NamedTuple):
     """The digest that claims on a target are stored under, and the ID of its definition; 0 before it is resolved."""
 
     target_digest: str

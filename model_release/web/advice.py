@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from model_release.domain.claims import State
 from model_release.reason import ReasonKind
@@ -23,8 +23,7 @@ _MATCH_AGAIN = "if the version is to be released, then match it again."
 _SEE_STAGES = "Open the release to see its stages: they decide whether the version is deployed."
 
 
-@dataclass(frozen=True)
-class Advice:
+class Advice(NamedTuple):
     """A plain sentence, what to do, and a heading of docs/operations.md.
 
     `foreign`: the reason repeats the words of another service.
@@ -119,7 +118,7 @@ OF_KIND: Mapping[ReasonKind, Advice] = {
         _UNCONFIRMED,
         foreign=True,
     ),
-    ReasonKind.NO_ANSWER: replace(OF_STATE[State.UNKNOWN], foreign=True),
+    ReasonKind.NO_ANSWER: OF_STATE[State.UNKNOWN]._replace(foreign=True),
     ReasonKind.NOT_FOUND_YET: Advice(
         "A request got no answer, and its release is not found yet.",
         "Do nothing: the sweep searches again before it sends another request.",
@@ -244,4 +243,4 @@ def advice(state: State, kind: ReasonKind) -> Advice:
         return of_kind
     # What to do while attempts continue does not help any more.
     over = OF_STATE[state]
-    return replace(over, sentence=f"{over.sentence} {of_kind.sentence}", foreign=of_kind.foreign)
+    return over._replace(sentence=f"{over.sentence} {of_kind.sentence}", foreign=of_kind.foreign)

@@ -1,6 +1,6 @@
 """What the app does while a setting or the release map is wrong: report every fault, and nothing else."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from model_release.errors import ConfigurationError
@@ -15,7 +15,7 @@ class CannotStart:
 
     def check(self) -> dict[str, Any]:
         """Return the faults as the health of the app."""
-        return {"healthy": False, "faults": [asdict(fault) for fault in self.error.faults]}
+        return {"healthy": False, "faults": [fault._asdict() for fault in self.error.faults]}
 
     def run(self) -> None:
         """Log the faults in place of a sweep or a catch-up."""

@@ -1,8 +1,7 @@
 """What the pages read, from storage that answers or fails within seconds."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from azure.core.exceptions import AzureError
 
@@ -23,8 +22,7 @@ def storage_problem(failure: AzureError) -> str:
     return f"{service_problem('storage', failure)}. {_KEPT}"
 
 
-@dataclass(frozen=True)
-class Records:
+class Records(NamedTuple):
     """The records, and what all pages show of the app; every method raises azure-core's errors if storage fails."""
 
     claims: Claims

@@ -1,9 +1,8 @@
 """The history and model versions as plain values, the same for the pages and for JSON (pure)."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from model_release.domain.claims import NEVER, Attempt, Claim, RecordedVersion, State
 from model_release.domain.events import ModelRegistered, read_json
@@ -19,8 +18,7 @@ from model_release.web.advice import NEEDS_PERSON, advice
 Lines = Mapping[str, tuple[Pin | None, Line]]
 
 
-@dataclass(frozen=True)
-class ModelVersionDetail:
+class ModelVersionDetail(NamedTuple):
     """All that is recorded of one model version, and how the routes of the release map match it now."""
 
     registered: ModelRegistered

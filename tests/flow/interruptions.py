@@ -73,7 +73,7 @@ def at_azure_devops(app: Services, when: When, call: str, happens: Happens) -> S
         replace(app.sweep, start_release=start_release),
         replace(app.catch_up, start_release=start_release),
     )
-    return replace(app, start_release=start_release, sweep=sweep, catch_up=catch_up)
+    return app._replace(start_release=start_release, sweep=sweep, catch_up=catch_up)
 
 
 def at_storage(app: Services, when: When, call: str, happens: Happens, text: str) -> None:

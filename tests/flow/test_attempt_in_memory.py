@@ -46,7 +46,7 @@ def opened(process: Process, version: str = "20", key: str = "", **changes: Any)
     leased = process.new(version, key, definition_id=0)
     claim, _ = process.claims.insert(leased.claim)
     plan = changes.pop("plan", None) or a_plan()
-    return replace(believed(claim, None, leased.deadline, an_event(version), Routing((plan,), NOTHING)), **changes)
+    return believed(claim, None, leased.deadline, an_event(version), Routing((plan,), NOTHING))._replace(**changes)
 
 
 def believed(
@@ -63,7 +63,7 @@ def resumed(process: Process, state: State, version: str = "20", key: str = "", 
     )
     leased = process.claims.acquire(before) if state is not State.STARTING else acquired_later(process, before)
     routing = changes.pop("routing", Routing((a_plan(),), NOTHING))
-    return replace(believed(leased.claim, before, leased.deadline, an_event(version), routing), **changes)
+    return believed(leased.claim, before, leased.deadline, an_event(version), routing)._replace(**changes)
 
 
 def acquired_later(process: Process, claim: Claim) -> Any:
@@ -281,7 +281,7 @@ def test_a_claim_without_a_route_is_withdrawn_with_the_reason_for_the_log(proces
 
 
 def test_a_claim_whose_route_has_another_target_is_replaced(process: Process) -> None:
-    plans = (a_plan(OTHER_TARGET), a_plan(replace(TARGET, kind="pipeline")))
+    plans = (a_plan(OTHER_TARGET), a_plan(TARGET._replace(kind="pipeline")))
 
     result = run(process, resumed(process, State.WAITING, routing=Routing(plans, NOTHING)))
 
@@ -324,7 +324,7 @@ def test_a_plan_that_cannot_be_resolved_is_tried_again(process: Process, error: 
 
 def test_the_same_target_under_another_name_is_found(process: Process) -> None:
     process.targets.resolve(TARGET, process.azure_devops.identify(TARGET))
-    renamed = replace(TARGET, definition=7)
+    renamed = TARGET._replace(definition=7)
     process.azure_devops.ids[renamed] = TargetId("release", "p-id", 7)
     other = a_plan(OTHER_TARGET)
 
@@ -373,12 +373,12 @@ def test_a_target_that_cannot_be_resolved_is_tried_again(
 
 def test_a_claim_on_a_target_that_has_another_name_is_replaced(process: Process) -> None:
     run(process, opened(process))
-    renamed = a_plan(replace(TARGET, definition=7))
+    renamed = a_plan(TARGET._replace(definition=7))
     process.azure_devops.ids[renamed.target] = TargetId("release", "p-id", 7)
     attempt = opened(process, "21", plan=renamed)
     claim = process.inserted("21", plan=renamed, definition_id=0)
 
-    result = run(process, replace(attempt, claim=claim))
+    result = run(process, attempt._replace(claim=claim))
 
     reason = Reason(ReasonKind.TARGET_RENAMED, "p/7 is another name of a target that has its own claim")
     assert result == AttemptResult(State.WITHDRAWN, reason, instead=(renamed,))

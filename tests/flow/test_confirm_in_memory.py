@@ -221,7 +221,7 @@ def test_a_target_that_only_azure_ml_leads_to_is_started_too(process: Process, a
     process = Process(TARGET, azure_ml=azure_ml)
     by_tag = a_map(OTHER_TARGET, tags={"stage": "production"})
     both = process.start_release.release_map
-    both = replace(both, routes=[*both.routes, *by_tag.routes])
+    both = both._replace(routes=[*both.routes, *by_tag.routes])
     process.start_release = replace(process.start_release, release_map=both)
     azure_ml.register("20", stage="production")
 

@@ -44,7 +44,7 @@ class Subscription:
         endpoint = self.server.url + PATH
         app = self.env.start(OUTCOME_TOPIC_ENDPOINT=endpoint)
         publisher = self.publisher(app, Topic(endpoint, LocalCredential(), timeout=timeout))
-        return replace(app, sweep=replace(app.sweep, publisher=publisher))
+        return app._replace(sweep=replace(app.sweep, publisher=publisher))
 
     def publisher(self, app: Services, topic: Topic, **options: int) -> Publisher:
         """Return a publisher of the app's outbox to this topic."""

@@ -60,7 +60,7 @@ def test_a_claim_records_its_attempt_and_what_was_created(process: Process) -> N
 def test_a_claim_that_continues_is_pending(process: Process) -> None:
     claim = process.inserted()
 
-    entry = process.recorder.record(claim, replace(WAITING, reason=replace(WAITING.reason, log="for the log")))
+    entry = process.recorder.record(claim, replace(WAITING, reason=WAITING.reason._replace(log="for the log")))
 
     after = stored(process, claim)
     assert (after.state, after.next_attempt, after.release_id) == (State.WAITING, NOON + MINUTE, 0)

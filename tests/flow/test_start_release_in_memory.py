@@ -446,7 +446,7 @@ def test_a_claim_whose_route_has_another_target_moves(process: Process, key: str
 
 def test_a_claim_on_another_name_of_a_target_moves_within_its_delivery(process: Process) -> None:
     register(process, "19")
-    renamed = replace(TARGET, definition=7)
+    renamed = TARGET._replace(definition=7)
     process.azure_devops.ids[renamed] = process.azure_devops.identify(TARGET)
     deploy(process, renamed)
 
@@ -477,7 +477,7 @@ def test_a_claim_that_replaces_another_is_pending_before_it_is_inserted(process:
 
 def test_a_claim_that_replaces_another_within_its_delivery_is_pending_before_it_is_inserted(process: Process) -> None:
     register(process, "19")
-    renamed = replace(TARGET, definition=7)
+    renamed = TARGET._replace(definition=7)
     process.azure_devops.ids[renamed] = process.azure_devops.identify(TARGET)
     deploy(process, renamed)
     inserted: list[str] = []

@@ -68,7 +68,7 @@ def test_only_newer_pending_versions_of_the_target_are_withdrawn(process: Proces
         recorded(process, "24-a", State.WAITING),
         recorded(process, "25", State.WAITING, plan=a_plan(OTHER_TARGET)),
         recorded(process, "20", State.WAITING, key="b-key"),
-        recorded(process, "20", State.WAITING, plan=a_plan(replace(TARGET, kind="pipeline"))),
+        recorded(process, "20", State.WAITING, plan=a_plan(TARGET._replace(kind="pipeline"))),
     ]
     recorded(process, "21", State.WAITING)
 

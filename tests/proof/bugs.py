@@ -81,7 +81,7 @@ class _KeepsSlowEntries(History):
 
 class _NoRowBeforeTheClaim(StartRelease):
     def _attempt(self, plan: Plan, siblings: list[str], cause: Cause) -> list[HistoryEntry]:
-        return super()._attempt(plan, siblings, replace(cause, delivered=cause.delivered or not cause.idempotency_key))
+        return super()._attempt(plan, siblings, cause._replace(delivered=cause.delivered or not cause.idempotency_key))
 
 
 class _RestartsWithoutMark(Attempts):

@@ -149,7 +149,7 @@ def test_what_has_changed_is_read_from_a_time_on_and_when_it_is_written_late(pro
     process.history.write(early)
     process.later(HOUR)
     process.history.write(late)
-    new = replace(new, attempts=(replace(new.attempts[0], time=process.clock()),))
+    new = replace(new, attempts=(new.attempts[0]._replace(time=process.clock()),))
     process.history.write(new)
 
     rows = process.history.late()

@@ -253,7 +253,7 @@ def test_a_pin_whose_start_is_not_out_yet_needs_a_person(process: Process) -> No
     process.sweep.run()
 
     assert line(process).pin_waits
-    first = targets(process.sweep.overview.read(), HistoryQuery())["targets"][0]
+    first = targets(process.sweep.overview.read(), HistoryQuery(), "")["targets"][0]
     assert (first["attention"], first["pin"]["waits"], first["target"]) == ("person", True, "p/train")
 
 
@@ -282,13 +282,13 @@ def test_one_sweep_shows_each_of_many_models_at_three_targets(models: int) -> No
     process.client.operations.clear()
     lines = process.sweep.overview.read()
     assert process.client.operations == ["get_entity"]
-    shown = targets(lines, HistoryQuery(limit=50))
+    shown = targets(lines, HistoryQuery(limit=50), "")
     assert len(lines) == models * 3
     assert len(shown["targets"]) == min(models * 3, 50)
     if models == 500:
         assert [one["model"] for one in shown["targets"][:4]] == ["model-7"] * 3 + ["model-499"]
         assert attention(lines, None, ())["counts"]["refused"] == 3
-        assert targets(lines, HistoryQuery(limit=200, continuation="1400"))["continuation"] is None
+        assert targets(lines, HistoryQuery(limit=200, continuation="1400"), "")["continuation"] is None
         assert sum(len(part) for name, part in row(process).items() if name.startswith("event")) < 200_000
 
 

@@ -1,7 +1,5 @@
 """Targets: a target stays the same one however the release map names it."""
 
-from dataclasses import replace
-
 import pytest
 from azure.core.exceptions import ServiceRequestError
 
@@ -13,7 +11,7 @@ from tests.in_memory import OTHER_TARGET, TARGET, Process, values
 
 DIGEST = target_digest(TARGET)
 ID = TargetId("release", "p-id", 7)
-BY_ID = replace(TARGET, definition=7)
+BY_ID = TARGET._replace(definition=7)
 
 
 @pytest.fixture
@@ -45,15 +43,15 @@ def test_another_process_resolves_the_names_alike(process: Process) -> None:
 def test_another_id_is_another_target(process: Process) -> None:
     process.targets.resolve(TARGET, ID)
 
-    for other in (replace(ID, definition=8), replace(ID, kind="pipeline"), replace(ID, project="q-id")):
-        resolved = process.targets.resolve(replace(OTHER_TARGET, project=other.key), other)
+    for other in (ID._replace(definition=8), ID._replace(kind="pipeline"), ID._replace(project="q-id")):
+        resolved = process.targets.resolve(OTHER_TARGET._replace(project=other.key), other)
         assert resolved.target_digest != DIGEST
         assert resolved.definition_id == other.definition
 
 
 def test_a_name_that_comes_to_mean_another_definition_is_refused_until_it_is_confirmed(process: Process) -> None:
     process.targets.resolve(TARGET, ID)
-    new, other = replace(ID, definition=8), Process(shares=process)
+    new, other = ID._replace(definition=8), Process(shares=process)
 
     for one in (process, other, Process(shares=process)):
         with pytest.raises(
@@ -72,7 +70,7 @@ def test_a_name_that_comes_to_mean_another_definition_is_refused_until_it_is_con
 
 def test_a_name_of_a_replaced_project_is_refused_until_it_is_confirmed(process: Process) -> None:
     process.targets.resolve(BY_ID, ID)
-    new = replace(ID, project="new-id")
+    new = ID._replace(project="new-id")
 
     with pytest.raises(RefusedError, match=r"means ID 7 of project new-id now, and meant ID 7 of another project"):
         process.targets.resolve(BY_ID, new)

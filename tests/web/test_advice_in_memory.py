@@ -2,7 +2,6 @@
 
 import ast
 import re
-from dataclasses import replace
 
 import pytest
 
@@ -77,8 +76,8 @@ def test_a_claim_that_is_attempted_has_no_advice_about_the_attempt_before() -> N
 def test_an_abandoned_version_says_what_the_last_failure_was() -> None:
     over, last = OF_STATE[State.ABANDONED], OF_KIND[ReasonKind.SIGN_IN_REFUSED]
 
-    assert advice(State.ABANDONED, ReasonKind.SIGN_IN_REFUSED) == replace(
-        over, sentence=f"{over.sentence} {last.sentence}", foreign=True
+    assert advice(State.ABANDONED, ReasonKind.SIGN_IN_REFUSED) == over._replace(
+        sentence=f"{over.sentence} {last.sentence}", foreign=True
     )
 
 
