@@ -10,7 +10,7 @@ from operator import attrgetter
 
 from model_release.azure_ml.items import AzureMlError, ModelContainer, ModelListError, ModelVersion
 from model_release.azure_ml.models import AzureMl
-from model_release.domain.claims import NEVER, RecordedVersion, State
+from model_release.domain.claims import NEVER, Claim, RecordedVersion, State
 from model_release.domain.events import ModelRegistered, Workspace, parse
 from model_release.domain.history import HistoryEntry
 from model_release.errors import ClaimLeasedError, EventError
@@ -177,10 +177,11 @@ class CatchUp:
 
     def _start(self, run: CatchUpRun, version: ModelVersion, recorded: RecordedVersion | None) -> list[HistoryEntry]:
         entries = []
-        for claim in recorded.claims if recorded else ():
-            # Its process died, and Event Grid has no reason to deliver the event again.
-            if claim.state is State.STARTING and claim.lease_until <= self.clock():
-                entries += self.start_release.try_now(self.claims.get(claim.partition, claim.row))
+        for outline in filter(self._is_cut_off, recorded.claims if recorded else ()):
+            claim = self.claims.get(outline.partition, outline.row)
+            # Another worker may have taken it over since the version was listed.
+            if self._is_cut_off(claim):
+                entries += self.start_release.try_now(claim)
         if not version.ready:
             return entries
         event = parse(event_of(version))
@@ -194,6 +195,10 @@ class CatchUp:
             run.unannounced += run.awaited(version)
             return self.start_release.registered(event.body, delivered=False)
         return []
+
+    def _is_cut_off(self, claim: Claim) -> bool:
+        """Whether the process of a claim died; Event Grid has no reason to deliver the event again."""
+        return claim.state is State.STARTING and claim.lease_until <= self.clock()
 
     def _first_event(self, event: ModelRegistered, before: RecordedVersion) -> str:
         return before.event or self.claims.recorded(event.workspace, event.model, event.version)[event.version].event

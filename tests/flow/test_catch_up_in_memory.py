@@ -511,6 +511,26 @@ def test_the_event_of_a_version_is_read_only_if_a_target_has_no_claim(process: P
     assert {row.split(" ")[0] for _, row in process.client.events_read} == {"21"}
 
 
+def test_a_claim_that_another_worker_takes_over_after_it_was_listed_is_left_to_it(
+    process: Process, azure_ml: AzureMl
+) -> None:
+    began(process)
+    azure_ml.register("20", NOON)
+    claim = process.inserted()
+    process.later(6 * MINUTE)
+    outlines = process.claims.outlines
+
+    def meanwhile(*model: Any) -> Any:
+        found = list(outlines(*model))
+        process.start_release.try_now(claim)
+        return found
+
+    process.claims.outlines = meanwhile
+
+    assert run(process, azure_ml) == []
+    assert process.azure_devops.versions == ["20"]
+
+
 def test_a_target_that_was_cut_off_is_started_beside_a_claim_that_was(process: Process, azure_ml: AzureMl) -> None:
     began(process)
     process.start_release = replace(process.start_release, release_map=a_map(TARGET, OTHER_TARGET))
