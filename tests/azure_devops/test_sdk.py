@@ -217,7 +217,7 @@ def test_what_has_no_web_link_gets_an_address_of_its_page(env: Environment, link
     )
     azure_devops, plan = client(env), PLAN[env.target]()
     marked = azure_devops.find_by_marker(
-        dataclasses.replace(plan.target, project="fraud & co"), 1, MARKER, env.clock.now, deadline=float("inf")
+        plan.target._replace(project="fraud & co"), 1, MARKER, env.clock.now, deadline=float("inf")
     )
 
     assert marked

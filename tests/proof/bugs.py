@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from math import inf
 from typing import Any
@@ -26,7 +26,7 @@ from tests.proof.services import Parts
 
 class _ShrinkingMarks(HighWaterMarks):
     def _write(self, mark: Mark | None, claim: Claim, gone: str) -> Mark:
-        return super()._write(mark and replace(mark, in_flight_until=NEVER), claim, gone)
+        return super()._write(mark and mark._replace(in_flight_until=NEVER), claim, gone)
 
 
 class _OneTime(Lease):
@@ -116,7 +116,7 @@ class _PinsReadAlone(HighWaterMarks):
 
 class _PinsAfterTheStart(StartRelease):
     def restart(self, claim: Claim, idempotency_key: str, by_hand: ByHand = NOBODY) -> list[HistoryEntry]:
-        entries = super().restart(claim, idempotency_key, replace(by_hand, pins=False))
+        entries = super().restart(claim, idempotency_key, by_hand._replace(pins=False))
         if by_hand.pins:
             start = claim_row(claim.version, claim.target_digest, idempotency_key)
             pin = Pin(claim.version, start, self.recorder.clock(), by_hand.by, comment=by_hand.comment)

@@ -12,6 +12,7 @@ from model_release.domain.claims import Claim, State
 from model_release.domain.events import Workspace
 from model_release.domain.history import HistoryEntry, HistoryQuery
 from model_release.errors import ClaimLeasedError, RefusedError
+from model_release.reason import Reason, ReasonKind
 from model_release.store.history import History
 from tests.environment import BOTH, WORKSPACE, Environment, event, register
 
@@ -155,7 +156,7 @@ def test_an_ignored_event_is_recorded_with_its_reason(env: Environment) -> None:
 
     recorded = env.claims.recorded(Workspace.parse(WORKSPACE), "churn", "1")["1"]
 
-    assert recorded.ignored == "no route names the model churn"
+    assert recorded.ignored == Reason(ReasonKind.MODEL_NOT_NAMED, "no route names the model churn")
     assert recorded.claims == ()
 
 
