@@ -20,6 +20,8 @@ PATIENCE = timedelta(seconds=5)
 _MOST_DOUBLINGS = 16
 # After so many attempts in a row that find Azure DevOps unavailable, a sweep ends.
 _MOST_UNAVAILABLE = 3
+# An attempt that ends with a refusal and one of these has not found out whether the release exists.
+_NO_SEARCH = frozenset({ReasonKind.THROTTLED, ReasonKind.SEARCH_FAILED})
 
 
 def pause(error: AzureDevOpsError, claim: Claim, first_retry: timedelta) -> timedelta:
@@ -67,9 +69,10 @@ def abandoned(state: State, reason: Reason) -> AttemptResult:
 def abandon(claim: Claim, result: AttemptResult, now: datetime) -> AttemptResult:
     """Replace the result of a claim that is too old, unless a pin keeps it back.
 
-    If its release may exist, it is searched for first.
+    If its release may exist, it is searched for first; so it is too after a refusal, which may be wrong.
     """
-    if result.state.final or result.state in (State.UNKNOWN, State.HELD) or not is_too_old(claim, now):
+    may_exist = result.state is State.UNKNOWN or (result.state is State.REFUSED and result.reason.kind in _NO_SEARCH)
+    if result.state.final or result.state is State.HELD or may_exist or not is_too_old(claim, now):
         return result
     return abandoned(result.state, result.reason)
 

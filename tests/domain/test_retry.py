@@ -88,6 +88,26 @@ def test_a_claim_is_not_abandoned_while_its_release_may_exist() -> None:
     assert abandon(replace(a_claim(), in_flight_until=NEVER), result, NOW + 2 * WEEK) is result
 
 
+@pytest.mark.parametrize(
+    ("state", "kind", "is_abandoned"),
+    [
+        (State.REFUSED, ReasonKind.SEARCH_FAILED, False),
+        (State.REFUSED, ReasonKind.THROTTLED, False),
+        (State.REFUSED, ReasonKind.REFUSED, True),
+        (State.WAITING, ReasonKind.THROTTLED, True),
+    ],
+)
+def test_a_refused_claim_is_abandoned_only_after_a_search(
+    state: State, kind: ReasonKind, *, is_abandoned: bool
+) -> None:
+    result = AttemptResult(state, Reason(kind, "why"), NOW + HOUR)
+
+    after = abandon(a_claim(), result, NOW + WEEK)
+
+    assert (after.state is State.ABANDONED) == is_abandoned
+    assert is_abandoned or after == result
+
+
 @pytest.mark.parametrize("state", [State.WAITING, State.REFUSED])
 def test_a_result_that_proves_that_nothing_was_created_has_nothing_in_flight(state: State) -> None:
     now = NOW + WEEK

@@ -11,7 +11,6 @@ from model_release.domain.events import parse
 from model_release.domain.history import ByHand
 from model_release.errors import RefusedError, TemporaryError
 from model_release.flow.steer import pin_what_is_out, read_lines, set_mark_back, unpin
-from tests.proof.devops import DEFINITION
 from tests.proof.services import MODEL, WORKSPACE, Process, body, caught_up
 
 if TYPE_CHECKING:
@@ -57,7 +56,7 @@ class Calls:
             if not claim.state.final:
                 return
             self.restarted[version, key] = None
-            self._by_hand()
+            self._simulation.organization.confirm()
             try:
                 process.app.restart(claim, key)
             except (RefusedError, TemporaryError) as error:
@@ -71,7 +70,7 @@ class Calls:
         key = self._simulation.choice(("pin-one", "pin-two"))
 
         def pin(process: Process, claim: Claim) -> None:
-            self._by_hand()
+            self._simulation.organization.confirm()
             try:
                 process.app.restart(claim, key, ByHand("somebody", comment="why", pins=True))
             except (RefusedError, TemporaryError) as error:
@@ -105,7 +104,7 @@ class Calls:
     def try_now(self, version: int) -> None:
         def try_now(process: Process, claim: Claim) -> None:
             if not claim.state.final:
-                self._by_hand()
+                self._simulation.organization.confirm()
                 process.app.try_now(claim, by_hand=True)
 
         self._spawn(f"try now {version}", self._on_a_claim(version, try_now))
@@ -126,10 +125,6 @@ class Calls:
                     self._promise(version)
 
         self._spawn(f"match again {version}", match_again)
-
-    def _by_hand(self) -> None:
-        organization = self._simulation.organization
-        organization.confirmed = organization.confirmed or organization.named != DEFINITION
 
     def _on_a_claim(self, version: int, act: Callable[[Process, Claim], object]) -> Callable[[Process], None]:
         """Read the claims of a version as the page does, and act on one of them."""

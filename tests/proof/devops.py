@@ -79,6 +79,10 @@ class Organization:
         # A hash of what was sent and created.
         self.state = 0
 
+    def confirm(self) -> None:
+        """Note that a person starts something at what the names mean."""
+        self.confirmed = self.confirmed or self.named != DEFINITION
+
     def send(self, definition: int, marker: str, version: int) -> Request:
         """Receive a request that creates a release."""
         simulation = self._simulation
@@ -131,6 +135,9 @@ class SimulatedTargets:
         if target.definition not in SPELLINGS:
             raise RefusedError(f"{target} does not exist")
         organization = self._simulation.organization
+        # A person's start may have begun before the names meant the copy.
+        if self._simulation.current.name.startswith(("restart", "try now")):
+            organization.confirm()
         number = DEFINITION if target.definition == DEFINITION else organization.named
         return Found(number, "the ID of p", organization.revision)
 
