@@ -5,10 +5,12 @@ import re
 from bench.figures import Figure, Section, p95, ratio
 from bench.load import Options
 from bench.speed import measure, report
+from tests.environment import FULL
 
 TINY = Options(rounds=2, burst=4, reads=1, delays=(0,), claims=(2, 4))
 
 
+@FULL
 def test_a_tiny_bench_measures_the_app_with_few_and_with_many_claims() -> None:
     sections = list(measure(TINY, ["growth"]))
 

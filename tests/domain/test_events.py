@@ -230,7 +230,7 @@ def test_an_event_that_cannot_be_read_is_refused_with_the_problem(body: str, mes
         parse(body)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(st.text() | json_values.map(json.dumps))
 def test_any_text_is_read_or_refused_with_an_event_error(body: str) -> None:
     parse_or_refuse(body)

@@ -301,6 +301,7 @@ def test_new_tags_that_match_a_second_target_do_not_start_the_first_one_again(
 EVERY = "{version: 1, routes: [{model: 'sklearn_*', order: every, release: {project: risk, definition: 42}}]}"
 
 
+@FULL
 def test_25_missed_versions_among_many_start_with_one_list_request_for_each_model(
     env: Environment, workspace: ListedWorkspace, tmp_path: Path, size: Size
 ) -> None:

@@ -345,7 +345,7 @@ def test_a_delivery_fails_while_another_worker_has_the_lease(env: Environment) -
     assert env.versions == ["20"]
 
 
-@BOTH
+@USUALLY_A_PIPELINE
 def test_deliveries_16_at_a_time_to_two_processes_start_one_release(env: Environment, size: Size) -> None:
     processes = [env.app, env.start()]
 
@@ -365,7 +365,7 @@ def test_deliveries_16_at_a_time_to_two_processes_start_one_release(env: Environ
     assert all(acknowledged)
 
 
-@BOTH
+@USUALLY_A_RELEASE
 def test_versions_registered_at_once_never_start_backwards(env: Environment) -> None:
     processes = [env.app, env.start()]
     with ThreadPoolExecutor(8) as pool:

@@ -10,7 +10,7 @@ import pytest
 from local.azure_devops_faults import Fault
 from model_release.domain.claims import State
 from model_release.flow.sweep import SWEEP_THREADS
-from tests.environment import BOTH, Environment, Size, event, in_turn, kept_environment, multiply
+from tests.environment import BOTH, FULL, Environment, Size, event, in_turn, kept_environment, multiply
 from tests.flow.interruptions import at_storage
 
 SUCCESS_WITH_RETRY_AFTER = Fault(headers={"Retry-After": "30"}, times=1)
@@ -131,6 +131,7 @@ def test_sweeps_start_many_pending_claims_once_azure_devops_is_available_again(e
     assert 1 < env.most_at_once() <= SWEEP_THREADS
 
 
+@FULL
 def test_the_storage_operations_of_a_sweep_do_not_grow_with_the_number_of_final_claims(
     tmp_path: Path, size: Size
 ) -> None:

@@ -18,6 +18,9 @@ KINDS = ("one value", "many values", "emoji", "any characters")
 ANY_CHARACTERS = {0.809: (0x21, 0x7F), 0.145: (0x80, 0x800), 0.040: (0x800, 0xD800), 0.006: (0x10000, 0x110000)}
 
 
+USUAL = ((33_000, "one value"), (LARGEST, "emoji"), (LARGEST, "any characters"))
+
+
 def tags(kind: str, length: int) -> dict[str, str]:
     """Return tags of so many bytes that compress badly."""
     if kind == "emoji":
@@ -44,7 +47,7 @@ def large(length: int, kind: str = "one value", **data: object) -> str:
 @pytest.mark.parametrize(
     ("length", "kind"),
     [
-        pytest.param(length, kind, marks=() if length == LARGEST or (length, kind) == (33_000, "one value") else FULL)
+        pytest.param(length, kind, marks=() if (length, kind) in USUAL else FULL)
         for length in (33_000, 200_000, 900_000, LARGEST)
         for kind in KINDS
     ],
