@@ -253,6 +253,23 @@ def test_a_new_claim_is_too_old_after_seven_days(process: Process) -> None:
     assert process.azure_devops.created == []
 
 
+@pytest.mark.parametrize("state", [State.UNKNOWN, State.REFUSED])
+@pytest.mark.parametrize(("error", "is_abandoned"), [(RefusedError, True), (TemporaryError, False)])
+def test_an_old_claim_is_abandoned_if_the_search_for_its_release_is_refused(
+    process: Process, error: type[AzureDevOpsError], state: State, *, is_abandoned: bool
+) -> None:
+    process.azure_devops.finding = [error("no such project")]
+    attempt = resumed(process, state)
+    process.time.now = NOON + 7 * DAY
+
+    result = run(process, attempt)
+
+    why = "cannot check whether the release exists: no such project"
+    over = f"all attempts failed for 7 days; last: {state}: " if is_abandoned else ""
+    assert result.reason == Reason(ReasonKind.SEARCH_FAILED, over + why)
+    assert result.state is (State.ABANDONED if is_abandoned else state)
+
+
 def test_an_old_claim_is_abandoned_with_its_last_reason(process: Process) -> None:
     attempt = resumed(process, State.REFUSED)
     process.time.now = NOON + 7 * DAY
@@ -447,7 +464,10 @@ def test_nothing_is_sent_while_requests_are_throttled(process: Process) -> None:
     process.throttle.extend(MINUTE)
     attempt = opened(process)
 
-    assert run(process, attempt) == AttemptResult(State.WAITING, throttling(NOON + MINUTE), NOON + MINUTE)
+    result = run(process, attempt)
+
+    assert result == AttemptResult(State.WAITING, throttling(NOON + MINUTE), NOON + MINUTE)
+    assert result.unavailable
     assert process.azure_devops.identified == process.azure_devops.created == []
     process.later(MINUTE)
     assert run(process, attempt).state is State.STARTED
