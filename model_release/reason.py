@@ -23,6 +23,7 @@ class ReasonKind(StrEnum):
     LEASE_USED_UP = "lease_used_up"
     TARGET_CHANGED = "target_changed"
     OLDER_IN_FLIGHT = "older_in_flight"
+    NEWEST_FIRST = "newest_first"
     PINNED = "pinned"
     # Azure ML.
     NOT_REGISTERED = "not_registered"

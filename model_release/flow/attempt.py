@@ -209,9 +209,11 @@ class Attempts:
             return attempt
         if obstacle.sent:
             return superseded(obstacle.sent, manually=obstacle.manually)
-        if version := obstacle.in_flight or obstacle.first:
-            text = f"version {version} is {'still being created' if obstacle.in_flight else 'started first'}"
-            reason = Reason(ReasonKind.OLDER_IN_FLIGHT, text)
+        if obstacle.in_flight:
+            reason = Reason(ReasonKind.OLDER_IN_FLIGHT, f"version {obstacle.in_flight} is still being created")
+            return AttemptResult(State.WAITING, reason, self.clock() + SOON)
+        if obstacle.first:
+            reason = Reason(ReasonKind.NEWEST_FIRST, f"version {obstacle.first} is started first")
             return AttemptResult(State.WAITING, reason, self.clock() + SOON)
         return kept_back(attempt.claim, obstacle.pin, self.clock())
 

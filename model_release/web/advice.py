@@ -106,6 +106,9 @@ OF_KIND: Mapping[ReasonKind, Advice] = {
     ReasonKind.OLDER_IN_FLIGHT: Advice(
         "The release of an older version is still being created.", "Do nothing: this version is next.", _WAITING
     ),
+    ReasonKind.NEWEST_FIRST: Advice(
+        "The newest version that a pin kept back is started first.", "Do nothing: the sweep goes on.", _WAITING
+    ),
     ReasonKind.PINNED: OF_STATE[State.HELD],
     ReasonKind.NOT_REGISTERED: Advice(
         "Azure ML does not have this version, or it is not ready there.",
