@@ -162,7 +162,7 @@ KEY_IN_VIEW = re.compile(
 )
 SHOWN = (
     *("*.md", "Makefile", "azure.yaml", "docs/**/*.md", "docs/**/*.y*ml", "docs/**/*.http", "infra/**/*.py"),
-    *("local/what_to_try.py", "model_release/cli/**/*.py"),
+    *("local/what_to_try.py", "model_release/cli/**/*.py", "model_release/web/pages/*.html", "triggers/*.py"),
 )
 
 
