@@ -112,8 +112,7 @@ class Surroundings:
         if simulation.checks.is_pinned:
             # A process that was killed may have recorded nothing of a claim that is held: its next attempt does.
             simulation.pass_time(simulation.now + 2 * _RECOVERY[-1])
-            calls.sweep()
-            simulation.run(lambda: False)
+            self._repeat_until_done()
         # A sweep with nothing to do changes nothing.
         calls.sweep()
         simulation.run(lambda: False)
