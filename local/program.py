@@ -80,6 +80,9 @@ def end_with_stdin() -> None:
     def wait() -> None:
         # A read of sys.stdin would hold a lock that the interpreter needs when it ends.
         os.read(0, 1)
-        os.kill(os.getpid(), signal.SIGTERM)
+        while True:
+            os.kill(os.getpid(), signal.SIGTERM)
+            # The exception of a signal is lost if it is raised in a destructor.
+            time.sleep(1)
 
     threading.Thread(target=wait, daemon=True).start()

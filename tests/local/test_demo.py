@@ -79,7 +79,7 @@ def test_what_a_killed_process_started_ends(tmp_path: Path) -> None:
     ) as process:
         assert process.stdout
         addresses = [url.split("/")[2].split(":") for url in process.stdout.readline().split()]
-        open_ones = [socket.create_connection((host, int(port)), timeout=20) for host, port in addresses]
+        open_ones = [socket.create_connection((host, int(port)), timeout=60) for host, port in addresses]
         process.kill()
 
     assert len(open_ones) == 2
