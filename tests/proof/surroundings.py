@@ -137,9 +137,10 @@ class Surroundings:
 
     def _is_done(self) -> bool:
         # A claim that is starting without a pending row is found by the catch-up, once its lease is over.
+        stays = State.HELD if self._simulation.checks.is_pinned else None
         left = any(
             partition == "outbox"
-            or (partition == "pending" and row["state"] != State.HELD)
+            or (partition == "pending" and row["state"] != stays)
             or row.get("state") == State.STARTING
             for (partition, _), row in self._simulation.table.rows.items()
         )
