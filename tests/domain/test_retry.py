@@ -108,6 +108,12 @@ def test_a_refused_claim_is_abandoned_only_after_a_search(
     assert is_abandoned or after == result
 
 
+def test_a_claim_that_a_pin_keeps_back_is_not_abandoned() -> None:
+    result = AttemptResult(State.HELD, Reason(ReasonKind.PINNED, "why"), NOW + HOUR)
+
+    assert abandon(a_claim(), result, NOW + WEEK) is result
+
+
 @pytest.mark.parametrize("state", [State.WAITING, State.REFUSED])
 def test_a_result_that_proves_that_nothing_was_created_has_nothing_in_flight(state: State) -> None:
     now = NOW + WEEK
