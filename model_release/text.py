@@ -147,7 +147,10 @@ def _encoded(character: str) -> str:
 
 
 def _written(value: str) -> tuple[str, ...]:
-    return value, json.dumps(value)[1:-1], quote(value, safe=""), quote_plus(value)
+    """Return a value as it is, in JSON, in an address, in a form, and in HTML."""
+    from html import escape  # noqa: PLC0415  its table of characters is large, and only a refusal needs it
+
+    return value, json.dumps(value)[1:-1], quote(value, safe=""), quote_plus(value), escape(value)
 
 
 def _printable(text: str) -> str:

@@ -132,6 +132,7 @@ def test_a_secret_at_the_limit_of_a_text_is_not_cut_in_two() -> None:
         ("stage 7 is not allowed", "7"),
         ("no page /x?stage=a%20b%2Fc", "a b/c"),
         ("no page /x?stage=a+b%2Fc", "a b/c"),
+        ("<p>a &lt;b&gt; &amp; &quot;c&quot; is wrong</p>", 'a <b> & "c"'),
     ],
 )
 def test_values_that_a_service_repeats_are_hidden(text: str, value: str) -> None:
