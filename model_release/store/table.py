@@ -37,11 +37,6 @@ class Patience(NamedTuple):
     read: float
     retries: int
 
-    @property
-    def longest(self) -> float:
-        """The seconds until a request fails if storage hangs; up to one retry, no pause is between them."""
-        return (1 + self.retries) * max(self.connect, self.read)
-
 
 def table_client(storage: Storage, credential: TokenCredential, patience: Patience) -> TableClient:
     """Return the client of the table, which sends its credential to this storage only."""

@@ -29,7 +29,9 @@ def api(env: Environment) -> Iterator[Api]:
 
 
 def test_one_question_of_a_page_lasts_less_than_six_seconds() -> None:
-    assert FOR_PAGES.longest < 5.5
+    # No pause is before the first retry.
+    assert FOR_PAGES.retries <= 1
+    assert (1 + FOR_PAGES.retries) * max(FOR_PAGES.connect, FOR_PAGES.read) < 5.5
 
 
 @pytest.mark.parametrize("path", ["releases", "targets", "releases/sklearn_regression_model/20"])

@@ -55,8 +55,7 @@ _OF_PAGES = {name: _style(name) for name in ("model_version", "targets")}
 HEADERS = {
     "Content-Security-Policy": (
         f"default-src 'none'; style-src {' '.join(map(_source, [_STYLE, *_OF_PAGES.values()]))}; img-src data:; "
-        "form-action 'self'; "
-        "base-uri 'none'; frame-ancestors 'none'"
+        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     ),
     # A stricter policy removes the origin from our own form, so that it looks like a form of another site.
     "Referrer-Policy": "same-origin",
