@@ -41,7 +41,7 @@ def main() -> int:
     paths = [path for path in MODULES if options.module in str(path)]
     with tempfile.TemporaryDirectory(prefix="mutants-") as temporary:
         # Before the first import: neither Python, pytest nor Hypothesis writes into the tree.
-        sys.pycache_prefix = temporary
+        sys.pycache_prefix, sys.dont_write_bytecode = temporary, False
         os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = temporary
         os.environ["TMPDIR"] = tempfile.tempdir = temporary
         return run(paths, options.function, options.every, unit_tests=options.unit_tests, verbose=options.verbose)
@@ -64,7 +64,8 @@ def run(paths: list[Path], function: str, every: int, *, unit_tests: bool, verbo
     from tests.mutants.suites import SUITES  # noqa: PLC0415
 
     processes, reasons = Processes(SUITES[:1] if unit_tests else SUITES), listed()
-    if failing := processes.measure():
+    modules = {path: str(path.relative_to(HOME)).removesuffix(".py").replace("/", ".") for path in paths}
+    if failing := processes.measure({module: path for path, module in modules.items()}):
         print(f"The {failing} fail without a change; repair them first.")
         return 2
     print("Processor time without a change:", ", ".join(f"{n} {s:.1f} s" for n, s in processes.seconds.items()))
@@ -72,9 +73,8 @@ def run(paths: list[Path], function: str, every: int, *, unit_tests: bool, verbo
     print(f"{'module':<42}{'mutants':>8}{'killed':>8}{'listed':>8}{'alive':>7}{'seconds':>9}", flush=True)
     for path in paths:
         name, began, counts = str(path.relative_to(HOME)), time.monotonic(), Counter[str]()
-        module = name.removesuffix(".py").replace("/", ".")
         for change in islice((one for one in changes(path) if function in one.function), 0, None, every):
-            by, is_listed = processes.noticed_by(module, change.code), (name, *change.name) in reasons
+            by, is_listed = processes.noticed_by(modules[path], change), (name, *change.name) in reasons
             counts.update(["mutants", "killed" if by else "listed" if is_listed else "alive", *([by] if by else [])])
             what = f"  {name}:{change.line} {change.function}\n    - {change.before}\n    + {change.after}"
             if by and is_listed:

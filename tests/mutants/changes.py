@@ -45,9 +45,13 @@ _BODIES = (ast.Module, ast.ClassDef, ast.FunctionDef)
 
 @dataclass(frozen=True)
 class Change:
-    """One change of a module: the statement before and after, and the compiled module."""
+    """One change of a module: the statement before and after, and the compiled module.
+
+    `in_body`: it runs only if the function is called.
+    """
 
     function: str
+    in_body: bool
     line: int
     before: str
     after: str
@@ -68,6 +72,7 @@ class _Place:
     index: int | None
     statement: ast.stmt
     function: str
+    in_body: bool
 
     def put(self, node: ast.AST) -> None:
         if self.index is None:
@@ -79,7 +84,7 @@ class _Place:
 def changes(path: Path) -> Iterator[Change]:
     """Build all changes of a module, each once."""
     tree = ast.parse(path.read_text())
-    nodes = list(_nodes(tree, None, ""))
+    nodes = list(_nodes(tree))
     seen = {place.statement: {ast.unparse(place.statement)} for _, place in nodes}
     for node, place in nodes:
         before = ast.unparse(place.statement)
@@ -89,11 +94,14 @@ def changes(path: Path) -> Iterator[Change]:
             if after not in seen[place.statement]:
                 seen[place.statement].add(after)
                 ast.fix_missing_locations(changed)
-                yield Change(place.function, node.lineno, *_different(before, after), compile(tree, str(path), "exec"))
+                code = compile(tree, str(path), "exec")
+                yield Change(place.function, place.in_body, node.lineno, *_different(before, after), code)
             place.put(node)
 
 
-def _nodes(parent: ast.AST, statement: ast.stmt | None, function: str) -> Iterator[tuple[ast.AST, _Place]]:
+def _nodes(
+    parent: ast.AST, statement: ast.stmt | None = None, function: str = "", *, in_body: bool = False
+) -> Iterator[tuple[ast.AST, _Place]]:
     for field, value in ast.iter_fields(parent):
         if field in _NOT_CHANGED:
             continue
@@ -101,10 +109,12 @@ def _nodes(parent: ast.AST, statement: ast.stmt | None, function: str) -> Iterat
             if not isinstance(node, ast.AST) or _is_docstring(node, parent, field, index):
                 continue
             nearest = node if isinstance(node, ast.stmt) else statement
+            called = in_body or (isinstance(parent, ast.FunctionDef) and field == "body")
             if nearest is not None and hasattr(node, "lineno"):
-                yield node, _Place(parent, field, index if isinstance(value, list) else None, nearest, function)
+                place = index if isinstance(value, list) else None
+                yield node, _Place(parent, field, place, nearest, function, called)
             inside = [function, node.name] if isinstance(node, ast.ClassDef | ast.FunctionDef) else [function]
-            yield from _nodes(node, nearest, ".".join(filter(None, inside)))
+            yield from _nodes(node, nearest, ".".join(filter(None, inside)), in_body=called)
 
 
 def _is_docstring(node: ast.AST, parent: ast.AST, field: str, index: int) -> bool:

@@ -1,19 +1,26 @@
-"""Run the tests on one change, in a forked process that imports the changed module in place of the original."""
+"""Run the tests that can notice a change, in a forked process that imports the changed module in place of the original."""
 
 from __future__ import annotations
 
+import gc
 import importlib.abc
 import importlib.machinery
+import json
 import os
 import resource
 import signal
 import sys
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import CodeType, ModuleType
+from typing import IO
 
 from model_release.app import HOME
-from tests.mutants.suites import Suite, preload
+from tests.mutants.calls import IMPORT, Calls, Only, recording
+from tests.mutants.changes import Change
+from tests.mutants.suites import Suite, Which, preload
 
 _OURS = ("model_release", "tests", "triggers", "local")
 _MEMORY = 4 * 2**30
@@ -23,20 +30,20 @@ _NOTICED, _UNNOTICED = 1, 0
 
 
 class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Loads the changed module."""
+    """Loads changed modules."""
 
-    def __init__(self, module: str, code: CodeType) -> None:
-        self._module, self._code = module, code
+    def __init__(self, changed: Mapping[str, CodeType]) -> None:
+        self._changed = changed
 
     def find_spec(
         self, fullname: str, _path: Sequence[str] | None = None, _target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        if fullname != self._module:
+        if not (code := self._changed.get(fullname)):
             return None
-        return importlib.util.spec_from_file_location(fullname, self._code.co_filename, loader=self)
+        return importlib.util.spec_from_file_location(fullname, code.co_filename, loader=self)
 
     def exec_module(self, module: ModuleType) -> None:
-        exec(self._code, module.__dict__)
+        exec(self._changed[module.__name__], module.__dict__)
 
 
 class Processes:
@@ -48,34 +55,55 @@ class Processes:
         for name in [name for name in sys.modules if name.split(".")[0] in _OURS and not name.startswith(__package__)]:
             if name not in ("tests", "tests.mutants"):
                 del sys.modules[name]
+        # The garbage collection of a process need not visit what it inherits.
+        gc.freeze()
         self.seconds: dict[str, float] = {}
+        self._calls: dict[str, dict[str, list[str]]] = {}
 
-    def measure(self) -> str:
-        """Run all suites without a change; return the name of the first one that fails."""
+    def measure(self, modules: Mapping[str, Path]) -> str:
+        """Run all suites without a change, and note what each test calls; return the first suite that fails."""
+        changed = {module: recording(path) for module, path in modules.items()}
         for suite in self._suites:
             before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
-            if self._fails(suite, "model_release.", None, _WAITS):
-                return suite.name
+            with tempfile.TemporaryFile("w+") as noted:
+                if self._fails(suite, "model_release.", changed, Calls(), _WAITS, noted):
+                    return suite.name
+                noted.seek(0)
+                self._calls[suite.name] = json.load(noted)
             self.seconds[suite.name] = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before
         return ""
 
-    def noticed_by(self, module: str, code: CodeType) -> str:
+    def noticed_by(self, module: str, change: Change) -> str:
         """Return the name of the suite that notices the change, or an empty text."""
+        function = f"{change.code.co_filename}:{change.function}" if change.in_body else ""
         for suite in self._suites:
+            calls = self._calls[suite.name]
+            at_import = not function or function in calls[IMPORT]
+            tests = {test for test, called in calls.items() if at_import or function in called} - {IMPORT}
             limit = round(_SECONDS + _TIMES_LONGER * self.seconds[suite.name])
-            if self._fails(suite, module, code, limit):
+            if tests and self._fails(suite, module, {module: change.code}, Only(tests), limit):
                 return suite.name
         return ""
 
-    def _fails(self, suite: Suite, module: str, code: CodeType | None, limit: int) -> bool:
+    def _fails(
+        self,
+        suite: Suite,
+        module: str,
+        changed: Mapping[str, CodeType],
+        which: Which,
+        limit: int,
+        noted: IO[str] | None = None,
+    ) -> bool:
         if process := os.fork():
             return _wait(process)
         status = _NOTICED
         try:
             _alone(limit)
-            if code:
-                sys.meta_path.insert(0, _Finder(module, code))
-            status = _UNNOTICED if suite.passes(module) else _NOTICED
+            sys.meta_path.insert(0, _Finder(changed))
+            status = _UNNOTICED if suite.passes(module, which) else _NOTICED
+            if noted and isinstance(which, Calls):
+                json.dump(which.by_test, noted)
+                noted.flush()
         finally:
             # Neither handlers nor threads of the tests may go on.
             os._exit(status)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import pytest
 
 from model_release.app import HOME
+from tests.mutants.calls import Calls, Only
 
 # None of them needs storage, another process or a network.
 _UNIT_TESTS = (
@@ -24,32 +25,41 @@ _SCHEDULES, _EXAMPLES = 200, 10
 _FIRST_SEED = 1_000_000
 
 
+Which = Calls | Only
+
+
 @dataclass(frozen=True)
 class Suite:
-    """Some tests; `passes` runs them, and an error fails them."""
+    """Some tests; `passes` runs all of them, or only those which can notice a change of a module.
+
+    An error fails them.
+    """
 
     name: str
-    passes: Callable[[str], bool]
+    passes: Callable[[str, Which], bool]
 
 
-def _unit_tests(module: str) -> bool:
+def _unit_tests(module: str, which: Which) -> bool:
     """Run the unit tests of the module, and then all others."""
     folder, name = module.split(".")[-2:]
-    own = [path for path in _UNIT_TESTS if path.startswith(f"tests/{folder}/test_{name}")]
-    others = [path for path in _UNIT_TESTS if path not in own]
+    paths = {one.split("::")[0] for one in which.tests} if isinstance(which, Only) else _UNIT_TESTS
+    own = [path for path in paths if path.startswith(f"tests/{folder}/test_{name}")]
+    others = [path for path in paths if path not in own]
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
-    return all(pytest.main([*_OPTIONS, *paths]) == pytest.ExitCode.OK for paths in (own, others) if paths)
+    return all(pytest.main([*_OPTIONS, *some], [which]) == pytest.ExitCode.OK for some in (own, others) if some)
 
 
-def _proof(_: str) -> bool:
+def _proof(_: str, which: Which) -> bool:
     """Run a few hundred schedules."""
     from tests.proof.schedules import quiet, run  # noqa: PLC0415  not before the module is mutated
 
     with quiet():
-        return not any(run(seed).checks.failures for seed in range(_FIRST_SEED, _FIRST_SEED + _SCHEDULES))
+        passes = not any(run(seed).checks.failures for seed in range(_FIRST_SEED, _FIRST_SEED + _SCHEDULES))
+    which.note("schedules")
+    return passes
 
 
-def _state_machine(_: str) -> bool:
+def _state_machine(_: str, which: Which) -> bool:
     """Run the state machine with few examples, and trouble at each moment of an attempt."""
     from hypothesis import Phase  # noqa: PLC0415
 
@@ -61,6 +71,7 @@ def _state_machine(_: str) -> bool:
         promises.test_the_promises_hold_at_each_moment(answer.CREATED, trouble.KILLED, first)
     promises.test_the_promises_hold_at_each_moment(answer.LATE, trouble.OVERTAKEN, None)
     promises.examine(promises.Promises, _EXAMPLES, [Phase.generate])
+    which.note("state machine")
     return True
 
 
