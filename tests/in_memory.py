@@ -122,6 +122,7 @@ class ScriptedAzureDevOps:
         self.identifying: list[Exception] = []
         self.finding: list[Created | Exception | None] = []
         self.creating: list[Created | Exception] = []
+        self.read: list[Target] = []
         self.identified: list[Target] = []
         self.found: list[tuple[Any, ...]] = []
         self.created: list[tuple[Any, ...]] = []
@@ -129,8 +130,9 @@ class ScriptedAzureDevOps:
     def reads_ahead(self, _: Target) -> bool:
         return False
 
-    def read_ahead(self, _: Target, __: Callable[[], bool]) -> None:
-        """Send nothing: it remembers every target."""
+    def read_ahead(self, target: Target, may_ask: Callable[[], bool]) -> None:
+        if may_ask():
+            self.read.append(target)
 
     def identify(self, target: Target) -> TargetId:
         self.identified.append(target)

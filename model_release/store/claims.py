@@ -38,7 +38,7 @@ from model_release.tracing import trace_parent, traced
 
 _IGNORED = "ignored"
 _KEYS = ("partition", "row", "etag")
-_OUTLINE = ["PartitionKey", "RowKey", *(one.name for one in fields(Claim) if one.name not in (*_KEYS, "event"))]
+_OUTLINE = ["PartitionKey", "RowKey", *(one.name for one in fields(Claim) if one.name not in _KEYS)]
 
 Clock = Callable[[], datetime]
 
@@ -68,7 +68,7 @@ class Claims:
         event: ModelRegistered,
         target: Resolved,
         siblings: Iterable[str],
-        idempotency_key: str = "",
+        idempotency_key: str,
         *,
         registration: str = "",
         by_hand: ByHand = NOBODY,

@@ -16,6 +16,7 @@ from model_release.flow.attempt import OpenAttempt
 from model_release.flow.confirm import Confirmed
 from model_release.flow.manually import superseded
 from model_release.reason import Reason, ReasonKind
+from model_release.store.high_water_mark import Pin
 from tests.in_memory import (
     CREATED,
     DAY,
@@ -99,6 +100,24 @@ def test_a_restart_says_so(process: Process) -> None:
     result = run(process, opened(process, key="a-key"))
 
     assert result.reason == Reason(ReasonKind.RESTARTED, "restarted manually; route churn matches churn:20")
+
+
+def test_a_restart_with_a_pin_says_so(process: Process) -> None:
+    attempt = opened(process, key="a-key")
+    claim = process.claims.update(attempt.claim, replace(attempt.claim, pins=True))
+    process.marks.set_pin(claim.partition, claim.target_digest, Pin("20", claim.row, NOON))
+
+    result = run(process, attempt._replace(claim=claim))
+
+    assert result.reason.text == "pinned and restarted manually; route churn matches churn:20"
+
+
+def test_a_target_is_read_ahead_unless_azure_devops_asked_for_a_pause(process: Process) -> None:
+    process.attempts.read_ahead(TARGET)
+    process.throttle.extend(MINUTE)
+    process.attempts.read_ahead(OTHER_TARGET)
+
+    assert process.azure_devops.read == [TARGET]
 
 
 @pytest.mark.parametrize(

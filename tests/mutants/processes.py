@@ -1,4 +1,4 @@
-"""Run the tests that can notice a change, in a forked process that imports the changed module in place of the original."""
+"""Run the tests that can notice a change, in a forked process with the changed module in place of the original."""
 
 from __future__ import annotations
 

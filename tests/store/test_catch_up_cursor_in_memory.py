@@ -67,6 +67,7 @@ def test_only_the_rows_of_models_that_changed_are_written() -> None:
 
     assert gone
     assert process.cursors.listed(WORKSPACE) == listed
+    assert len(process.rows(f"catch_up_listed {digest(WORKSPACE.id)}")) == 16
     assert process.client.operations.count("upsert_entity") == len({digest("m7", 1), digest("m8", 1)}) == 2
 
 
@@ -96,6 +97,7 @@ def test_one_run_has_the_lease_until_it_ends_it_or_does_not_renew_it() -> None:
     lease = CatchUpLease(process.table, process.clock, 3 * MINUTE)
     held = lease.acquire()
     assert held
+    assert values(process.rows("catch_up_cursor")["lease"]) == {"lease_until": NOON + 3 * MINUTE}
     assert lease.acquire() is None
     process.later(29 * SECOND)
     assert not held.renew_in_time()

@@ -2,8 +2,9 @@
 
 import re
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import permutations
+from operator import itemgetter
 from typing import Any
 
 import pytest
@@ -153,11 +154,35 @@ def test_what_has_changed_is_read_from_a_time_on_and_when_it_is_written_late(pro
     process.history.write(new)
 
     rows = process.history.late()
+    assert list(process.rows("history_late")) == rows
     changed = list(process.history.changed(NOON + MINUTE, rows))
     assert changed == [(one.key, HistoryEntry.of(one)) for one in (new, late)]
     process.history.forget_late(rows)
     assert process.history.late() == []
     assert list(process.history.changed(NOON + MINUTE)) == [(new.key, HistoryEntry.of(new))]
+
+
+@pytest.mark.parametrize(("after", "late"), [(MINUTE, 0), (MINUTE + SECOND, 1)])
+def test_an_entry_is_late_if_it_is_written_more_than_a_minute_after_its_attempt(
+    process: Process, after: timedelta, late: int
+) -> None:
+    (claim,) = attempted(process.new().claim, 0)
+    process.later(after)
+
+    process.history.write(claim)
+
+    assert len(process.history.late()) == late
+
+
+def test_a_blank_row_takes_the_place_of_an_entry_that_may_be_written_later(process: Process) -> None:
+    claims = attempted(process.new().claim, 1, 2)
+
+    process.history.write(claims[1])
+
+    before, after = sorted(process.rows("history").values(), key=itemgetter("RowKey"), reverse=True)
+    assert values(before) == {"state": ""}
+    assert after["state"] == "waiting"
+    assert versions(process) == versions(process, open_only=True) == ["20"]
 
 
 def test_an_entry_is_not_written_if_storage_fails(process: Process) -> None:

@@ -181,7 +181,7 @@ def _start_in_the_records(env: Environment, number: int) -> None:
     """Write the history entry of a started version; the sweep reads no more of it."""
     name = f"forecast_{number}"
     plan = a_plan(Target("shop", f"Deploy {name}"))
-    claim = env.claims.new(plan, parse(event(name)), Resolved(f"{number:016d}", 1000 + number), ()).claim
+    claim = env.claims.new(plan, parse(event(name)), Resolved(f"{number:016d}", 1000 + number), (), "").claim
     started = replace(
         claim,
         state=State.STARTED,
