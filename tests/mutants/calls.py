@@ -1,8 +1,9 @@
-"""Which functions a test calls: it cannot notice what changes in another one."""
+"""Which functions a test calls, as it cannot notice what changes in another one, and how long it takes."""
 
 from __future__ import annotations
 
 import ast
+import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from types import CodeType
@@ -38,14 +39,20 @@ def functions(parent: ast.AST, prefix: str = "") -> Iterator[tuple[str, ast.Func
 
 
 class Calls:
-    """Notes which functions each test calls; a plugin of pytest."""
+    """Notes which functions each test calls, and its processor time; a plugin of pytest."""
 
     def __init__(self) -> None:
         self.by_test: dict[str, list[str]] = {IMPORT: []}
+        self.seconds: dict[str, float] = {}
+        # A forked process begins at zero.
+        self._since = 0.0
 
     def note(self, test: str) -> None:
         """End a test: what was called belongs to it."""
+        now = time.process_time()
         self.by_test[test] = sorted(CALLED.union(self.by_test.get(test, ())))
+        self.seconds[test] = now - self._since
+        self._since = now
         CALLED.clear()
 
     def pytest_collection_finish(self) -> None:

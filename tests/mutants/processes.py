@@ -59,40 +59,39 @@ class Processes:
         gc.freeze()
         self.seconds: dict[str, float] = {}
         self._calls: dict[str, dict[str, list[str]]] = {}
+        self._seconds: dict[str, float] = {}
 
     def measure(self, modules: Mapping[str, Path]) -> str:
         """Run all suites without a change, and note what each test calls; return the first suite that fails."""
         changed = {module: recording(path) for module, path in modules.items()}
         for suite in self._suites:
-            before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+            calls = Calls()
             with tempfile.TemporaryFile("w+") as noted:
-                if self._fails(suite, "model_release.", changed, Calls(), _WAITS, noted):
+                if self._fails(suite, changed, calls, _WAITS, noted):
                     return suite.name
                 noted.seek(0)
-                self._calls[suite.name] = json.load(noted)
-            self.seconds[suite.name] = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before
+                self._calls[suite.name], seconds = json.load(noted)
+            self.seconds[suite.name] = sum(seconds.values())
+            self._seconds |= seconds
         return ""
 
     def noticed_by(self, module: str, change: Change) -> str:
         """Return the name of the suite that notices the change, or an empty text."""
         function = f"{change.code.co_filename}:{change.function}" if change.in_body else ""
+        folder, name = module.split(".")[-2:]
         for suite in self._suites:
             calls = self._calls[suite.name]
             at_import = not function or function in calls[IMPORT]
             tests = {test for test, called in calls.items() if at_import or function in called} - {IMPORT}
-            limit = round(_SECONDS + _TIMES_LONGER * self.seconds[suite.name])
-            if tests and self._fails(suite, module, {module: change.code}, Only(tests), limit):
-                return suite.name
+            own = {test for test in tests if test.startswith(f"tests/{folder}/test_{name}")}
+            for some in (own, tests - own):
+                limit = round(_SECONDS + _TIMES_LONGER * sum(self._seconds[test] for test in some))
+                if some and self._fails(suite, {module: change.code}, Only(some), limit):
+                    return suite.name
         return ""
 
     def _fails(
-        self,
-        suite: Suite,
-        module: str,
-        changed: Mapping[str, CodeType],
-        which: Which,
-        limit: int,
-        noted: IO[str] | None = None,
+        self, suite: Suite, changed: Mapping[str, CodeType], which: Which, limit: int, noted: IO[str] | None = None
     ) -> bool:
         if process := os.fork():
             return _wait(process)
@@ -100,9 +99,9 @@ class Processes:
         try:
             _alone(limit)
             sys.meta_path.insert(0, _Finder(changed))
-            status = _UNNOTICED if suite.passes(module, which) else _NOTICED
+            status = _UNNOTICED if suite.passes(which) else _NOTICED
             if noted and isinstance(which, Calls):
-                json.dump(which.by_test, noted)
+                json.dump([which.by_test, which.seconds], noted)
                 noted.flush()
         finally:
             # Neither handlers nor threads of the tests may go on.

@@ -30,26 +30,19 @@ Which = Calls | Only
 
 @dataclass(frozen=True)
 class Suite:
-    """Some tests; `passes` runs all of them, or only those which can notice a change of a module.
-
-    An error fails them.
-    """
+    """Some tests; `passes` runs all of them, or only those which can notice a change. An error fails them."""
 
     name: str
-    passes: Callable[[str, Which], bool]
+    passes: Callable[[Which], bool]
 
 
-def _unit_tests(module: str, which: Which) -> bool:
-    """Run the unit tests of the module, and then all others."""
-    folder, name = module.split(".")[-2:]
-    paths = {one.split("::")[0] for one in which.tests} if isinstance(which, Only) else _UNIT_TESTS
-    own = [path for path in paths if path.startswith(f"tests/{folder}/test_{name}")]
-    others = [path for path in paths if path not in own]
+def _unit_tests(which: Which) -> bool:
+    paths = sorted({one.split("::")[0] for one in which.tests}) if isinstance(which, Only) else _UNIT_TESTS
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
-    return all(pytest.main([*_OPTIONS, *some], [which]) == pytest.ExitCode.OK for some in (own, others) if some)
+    return pytest.main([*_OPTIONS, *paths], [which]) == pytest.ExitCode.OK
 
 
-def _proof(_: str, which: Which) -> bool:
+def _proof(which: Which) -> bool:
     """Run a few hundred schedules."""
     from tests.proof.schedules import quiet, run  # noqa: PLC0415  not before the module is mutated
 
@@ -59,7 +52,7 @@ def _proof(_: str, which: Which) -> bool:
     return passes
 
 
-def _state_machine(_: str, which: Which) -> bool:
+def _state_machine(which: Which) -> bool:
     """Run the state machine with few examples, and trouble at each moment of an attempt."""
     from hypothesis import Phase  # noqa: PLC0415
 
