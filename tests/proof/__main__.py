@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 
 from tests.proof.bugs import BUGS, schedules_until_found
 from tests.proof.scenario import Focus
 from tests.proof.schedules import Totals, explore, replay
 
-_BLOCK = 10_000
+_BLOCK = 1_000
 _SHOWN = 20
 
 
@@ -30,11 +33,15 @@ def main() -> int:
 
 
 def _explore(schedules: int, seed: int, focus: Focus) -> int:
-    began, totals = time.monotonic(), Totals()
-    for done in range(0, schedules, _BLOCK):
-        explore(min(_BLOCK, schedules - done), seed * 1_000_000 + done, focus=focus, totals=totals)
-        seconds = time.monotonic() - began
-        print(f"{totals}; {seconds:.1f} s, {seconds / totals.schedules * 1000:.2f} ms a schedule", flush=True)
+    """Run the schedules in a process for each core."""
+    first, began, totals = seed * 1_000_000, time.monotonic(), Totals()
+    starts = range(first, first + schedules, _BLOCK)
+    sizes = [min(_BLOCK, first + schedules - start) for start in starts]
+    with ProcessPoolExecutor(os.cpu_count()) as processes:
+        for part in processes.map(partial(explore, focus=focus), sizes, starts):
+            totals.add(part)
+            seconds = time.monotonic() - began
+            print(f"{totals}; {seconds:.1f} s, {seconds / totals.schedules * 1000:.2f} ms a schedule", flush=True)
     for failed, failure in totals.failed[:_SHOWN]:
         print(f"  --replay {failed}: {failure.kind}: {failure.text}")
     return bool(totals.failed)

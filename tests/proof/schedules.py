@@ -33,15 +33,23 @@ class Totals:
     failures: Counter[str] = field(default_factory=Counter)
     failed: list[tuple[int, Failure]] = field(default_factory=list)
 
+    def add(self, other: Totals) -> None:
+        """Add the figures of other schedules."""
+        self.schedules += other.schedules
+        self.steps += other.steps
+        self.states |= other.states
+        self.failures += other.failures
+        self.failed += other.failed
+
     def __str__(self) -> str:
         counts = ", ".join(f"{kind} {self.failures[kind]}" for kind in KINDS)
         states = len(self.states) * _ONE_IN
         return f"{self.schedules:,} schedules, about {states:,} states, {self.steps:,} steps; {counts}"
 
 
-def explore(schedules: int, first: int, *, focus: Focus = ANYTHING, totals: Totals | None = None) -> Totals:
+def explore(schedules: int, first: int, *, focus: Focus = ANYTHING) -> Totals:
     """Run the schedules whose seeds follow each other."""
-    totals = totals or Totals()
+    totals = Totals()
     with quiet():
         for seed in range(first, first + schedules):
             simulation = run(seed, focus=focus)
