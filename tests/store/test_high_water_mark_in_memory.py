@@ -390,6 +390,24 @@ def test_a_pin_is_kept_in_the_row_of_a_mark_that_exists_and_of_one_that_does_not
     assert process.marks.newer_sent(claim) == ""
 
 
+def test_a_pin_without_person_and_comment_begins_a_row_without_versions(process: Process) -> None:
+    process.marks.set_pin(PARTITION, DIGEST, Pin("20", "", NOON))
+
+    assert mark(process) == {
+        "version": "",
+        "brought_by": "",
+        "in_flight": "",
+        "in_flight_until": NEVER,
+        "first": "",
+        "pin_version": "20",
+        "pin_start": "",
+        "pin_since": NOON,
+        "pin_by": "",
+        "pin_by_verified": False,
+        "pin_comment": "",
+    }
+
+
 def test_a_mark_that_advances_keeps_its_pin(process: Process) -> None:
     claim = process.inserted("21", "a-key")
     process.marks.advance(claim)
