@@ -125,11 +125,11 @@ class HighWaterMarks:
             with suppress(ResourceExistsError, ResourceModifiedError):
                 self._save(partition, target_digest, mark, **_pin_values(pin))
 
-    def remove_pin(self, partition: str, target_digest: str, pin: Pin, first: str = "") -> bool:
+    def remove_pin(self, partition: str, target_digest: str, pin: Pin, first: str) -> bool:
         """Remove this pin; return whether the line has no pin now: another person may have set another one.
 
-        `first` is the row of the claim that is started next: without it, an attempt of an older version that begins
-        at this moment would be sent before it.
+        `first` is the row of the claim that is started next, empty if none is: without it, an attempt of an older
+        version that begins at this moment would be sent before it.
         """
         while (mark := self._read(partition, target_digest)).pin == pin:
             with suppress(ResourceModifiedError):

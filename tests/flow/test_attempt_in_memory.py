@@ -112,6 +112,12 @@ def test_a_restart_with_a_pin_says_so(process: Process) -> None:
     assert result.reason.text == "pinned and restarted manually; route churn matches churn:20"
 
 
+def test_an_attempt_that_is_due_is_not_waited_for(process: Process) -> None:
+    assert process.attempts.wait(AttemptResult(State.WAITING, NOTHING, NOON - SECOND), NOON)
+
+    assert process.clock() == NOON
+
+
 def test_a_target_is_read_ahead_unless_azure_devops_asked_for_a_pause(process: Process) -> None:
     process.attempts.read_ahead(TARGET)
     process.throttle.extend(MINUTE)
@@ -287,6 +293,26 @@ def test_an_old_claim_is_abandoned_if_the_search_for_its_release_is_refused(
     over = f"all attempts failed for 7 days; last: {state}: " if is_abandoned else ""
     assert result.reason == Reason(ReasonKind.SEARCH_FAILED, over + why)
     assert result.state is (State.ABANDONED if is_abandoned else state)
+
+
+@pytest.mark.parametrize("error", [RefusedError, TemporaryError])
+def test_a_search_that_is_refused_abandons_nothing_before_seven_days(
+    process: Process, error: type[AzureDevOpsError]
+) -> None:
+    process.azure_devops.finding = [error("no such project")]
+    attempt = resumed(process, State.UNKNOWN)
+    process.time.now = NOON + 7 * DAY - SECOND
+
+    assert run(process, attempt).state is State.UNKNOWN
+
+
+def test_a_search_that_is_refused_abandons_nothing_in_flight(process: Process) -> None:
+    process.azure_devops.finding = [RefusedError("no such project", "create it")]
+    attempt = resumed(process, State.UNKNOWN)
+    process.time.now = NOON + 7 * DAY
+    before = replace(attempt.before or attempt.claim, in_flight_until=NOON + 8 * DAY)
+
+    assert run(process, attempt._replace(before=before)).state is State.UNKNOWN
 
 
 def test_an_old_claim_is_abandoned_with_its_last_reason(process: Process) -> None:

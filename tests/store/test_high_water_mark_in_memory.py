@@ -8,7 +8,7 @@ from azure.core.exceptions import ServiceRequestError
 
 from model_release.domain.claims import NEVER, Claim, State, target_digest
 from model_release.store.high_water_mark import Obstacle, Pin
-from tests.in_memory import MINUTE, NOON, PARTITION, SECOND, TARGET, Process, values
+from tests.in_memory import DAY, MINUTE, NOON, PARTITION, SECOND, TARGET, Process, values
 
 DIGEST = target_digest(TARGET)
 
@@ -158,6 +158,32 @@ def test_a_version_that_a_person_is_starting_waits(process: Process) -> None:
     recorded(process, by_hand, State.UNKNOWN)
 
     assert process.marks.advance(process.inserted("20")) == Obstacle(in_flight="20")
+
+
+def test_a_version_waits_for_a_person_s_start_whose_release_may_exist_long_after_its_request(process: Process) -> None:
+    by_hand = process.inserted("20", "a-key")
+    process.marks.advance(by_hand)
+    recorded(process, by_hand, State.UNKNOWN)
+    process.later(DAY)
+
+    assert process.marks.advance(process.inserted("20")) == Obstacle(in_flight="20")
+    assert process.marks.advance(process.inserted("21")) is None
+
+
+def test_a_version_follows_an_older_one_that_another_process_started_by_hand(process: Process) -> None:
+    by_hand = process.inserted("20", "a-key")
+    Process(shares=process).marks.advance(by_hand)
+    recorded(process, by_hand, State.STARTED)
+
+    assert process.marks.advance(process.inserted("21")) is None
+
+
+def test_a_version_follows_one_whose_request_is_not_in_flight_although_the_mark_says_so(process: Process) -> None:
+    first = process.inserted("20")
+    process.marks.advance(first)
+    process.claims.update(first, replace(first, state=State.UNKNOWN, in_flight_until=NOON))
+
+    assert process.marks.advance(process.inserted("21")) is None
 
 
 def test_a_version_whose_start_by_hand_was_refused_goes_on(process: Process) -> None:
@@ -420,12 +446,12 @@ def test_a_mark_that_advances_keeps_its_pin(process: Process) -> None:
 
 
 def test_only_the_pin_that_a_person_saw_is_removed(process: Process) -> None:
-    assert process.marks.remove_pin(PARTITION, DIGEST, A_PIN)
+    assert process.marks.remove_pin(PARTITION, DIGEST, A_PIN, "")
     process.marks.set_pin(PARTITION, DIGEST, A_PIN)
 
-    assert not process.marks.remove_pin(PARTITION, DIGEST, replace(A_PIN, by="bob"))
+    assert not process.marks.remove_pin(PARTITION, DIGEST, replace(A_PIN, by="bob"), "")
     assert process.marks.pin(PARTITION, DIGEST) == A_PIN
-    assert process.marks.remove_pin(PARTITION, DIGEST, A_PIN)
+    assert process.marks.remove_pin(PARTITION, DIGEST, A_PIN, "")
     assert process.marks.pin(PARTITION, DIGEST) is None
 
 
@@ -453,6 +479,18 @@ def test_the_version_that_is_started_first_a_newer_one_and_a_start_by_hand_do_no
         assert process.marks.advance(claim) is None
         recorded(process, claim, State.STARTED)
     assert mark(process)["first"] == ""
+
+
+def test_a_newer_version_passes_the_one_that_is_started_first_and_the_same_one_registered_anew_waits(
+    process: Process,
+) -> None:
+    first = process.inserted("22")
+    process.marks.set_pin(PARTITION, DIGEST, A_PIN)
+    process.marks.remove_pin(PARTITION, DIGEST, A_PIN, first.row)
+    anew = replace(process.new("22").claim, row=f"{first.row} registered-now")
+
+    assert process.marks.advance(process.claims.insert(anew)[0]) == Obstacle(first="22")
+    assert process.marks.advance(process.inserted("23")) is None
 
 
 def test_a_pin_is_not_lost_if_the_row_changes_meanwhile(process: Process) -> None:

@@ -236,7 +236,7 @@ def test_a_pin_is_shown_with_the_next_sweep_and_until_it_is_lifted(process: Proc
     process.sweep.run()
     shown = line(process).pin
     assert (shown.version, shown.by, line(process).pin_waits) == ("20", "Ada", False)
-    process.marks.remove_pin(PARTITION, target_digest(TARGET), shown)
+    process.marks.remove_pin(PARTITION, target_digest(TARGET), shown, "")
     process.sweep.run()
 
     assert line(process).pin is None
