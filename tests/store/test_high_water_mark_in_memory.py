@@ -445,6 +445,16 @@ def test_a_mark_that_advances_keeps_its_pin(process: Process) -> None:
     assert process.marks.pin(PARTITION, DIGEST) == pin
 
 
+def test_a_start_by_hand_is_kept_back_by_a_pin_of_its_version_that_another_start_brought(process: Process) -> None:
+    start = process.inserted("20", "a-key")
+    pin = replace(A_PIN, start=start.row)
+    process.marks.set_pin(PARTITION, DIGEST, pin)
+    recorded(process, start, State.STARTED)
+
+    assert process.marks.advance(process.inserted("20", "b-key")) == Obstacle(pin=pin)
+    assert process.marks.advance(process.inserted("20")) == Obstacle(sent="20", manually=True)
+
+
 def test_only_the_pin_that_a_person_saw_is_removed(process: Process) -> None:
     assert process.marks.remove_pin(PARTITION, DIGEST, A_PIN, "")
     process.marks.set_pin(PARTITION, DIGEST, A_PIN)
