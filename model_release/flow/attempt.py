@@ -203,7 +203,7 @@ class Attempts:
         """Write the claim into the row that has both, unless one of them is an obstacle; without order, ask the pin."""
         has_order = _plan(attempt).newest_only and attempt.event.number is not None
         obstacle = self.marks.advance(attempt.claim) if has_order else self.marks.kept_back(attempt.claim)
-        if obstacle and has_order and self._begins_a_line(attempt, obstacle):
+        if obstacle and self._begins_a_line(attempt, obstacle):
             obstacle = self.marks.advance(attempt.claim, gone=obstacle.sent)
         if obstacle is None:
             return attempt

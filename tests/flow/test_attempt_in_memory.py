@@ -492,6 +492,16 @@ def test_a_version_waits_for_the_one_before_it(process: Process) -> None:
     assert process.azure_devops.versions == ["20"]
 
 
+def test_an_older_version_waits_for_the_one_that_is_started_first_since_a_pin_was_removed(process: Process) -> None:
+    first, pin = process.inserted("22"), Pin("20", "", NOON)
+    process.marks.set_pin(first.partition, first.target_digest, pin)
+    process.marks.remove_pin(first.partition, first.target_digest, pin, first.row)
+
+    assert run(process, opened(process, "21")) == waits(
+        State.WAITING, ReasonKind.NEWEST_FIRST, "version 22 is started first", NOON + SECOND
+    )
+
+
 def test_every_version_is_started_if_the_route_wants_it(process: Process) -> None:
     plan = a_plan(newest_only=False)
     run(process, opened(process, "21", plan=plan))

@@ -45,7 +45,8 @@ class ScriptedAzureMl:
     def register(self, version: str, created: datetime = NOON - SECOND, state: str = "", **tags: str) -> None:
         self.versions[version] = ModelVersion(WORKSPACE, "churn", version, created, tags, {}, state)
 
-    def model_version(self, _: Workspace, __: str, version: str) -> ModelVersion | None:
+    def model_version(self, workspace: Workspace, model: str, version: str) -> ModelVersion | None:
+        assert (workspace, model) == (WORKSPACE, "churn")
         self.asked.append(version)
         if self.error:
             raise self.error
@@ -164,13 +165,14 @@ def test_a_version_that_is_not_ready_waits(process: Process, azure_ml: ScriptedA
 
     (entry,) = register(process)
 
-    assert entry.state is State.WAITING
+    assert (entry.state, entry.absent, entry.unavailable) == (State.WAITING, True, False)
     assert entry.reason == f"version 20 of churn is {state} in Azure ML, not Succeeded"
 
 
 def test_a_version_waits_while_azure_ml_cannot_be_read(process: Process, azure_ml: ScriptedAzureMl) -> None:
     azure_ml.error = AzureMlError("Azure Resource Manager answered 403", "grant the action models/versions/read")
-    assert register(process)[0].reason == str(azure_ml.error)
+    (entry,) = register(process)
+    assert (entry.reason, entry.absent, entry.unavailable) == (str(azure_ml.error), False, True)
 
     assert states(sweep(process, HOUR)) == [State.WAITING]
     azure_ml.error = None
@@ -292,6 +294,18 @@ def test_a_late_event_of_an_older_version_stays_superseded(process: Process, azu
     register(process)
 
     assert states(register(process, "19")) == [State.SUPERSEDED]
+
+
+@pytest.mark.parametrize("after", [-SECOND, 0 * SECOND])
+def test_an_older_version_that_was_not_registered_later_stays_superseded_without_the_newer_one(
+    process: Process, azure_ml: ScriptedAzureMl, after: timedelta
+) -> None:
+    azure_ml.register("20", created=NOON - HOUR)
+    register(process, "20")
+    azure_ml.versions.clear()
+    azure_ml.register("1", created=NOON - HOUR + after)
+
+    assert states(register(process, "1")) == [State.SUPERSEDED]
 
 
 def test_an_older_version_that_is_registered_later_is_superseded_while_the_newer_one_exists(

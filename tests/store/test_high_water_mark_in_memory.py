@@ -455,6 +455,17 @@ def test_a_start_by_hand_is_kept_back_by_a_pin_of_its_version_that_another_start
     assert process.marks.advance(process.inserted("20")) == Obstacle(sent="20", manually=True)
 
 
+@pytest.mark.parametrize("is_inserted", [False, True])
+def test_a_version_is_kept_back_until_the_start_with_its_pin_has_started(
+    process: Process, *, is_inserted: bool
+) -> None:
+    start = process.inserted("20", "a-key") if is_inserted else process.new("20", "a-key").claim
+    pin = replace(A_PIN, start=start.row)
+    process.marks.set_pin(PARTITION, DIGEST, pin)
+
+    assert process.marks.advance(process.inserted("20")) == Obstacle(pin=pin)
+
+
 def test_only_the_pin_that_a_person_saw_is_removed(process: Process) -> None:
     assert process.marks.remove_pin(PARTITION, DIGEST, A_PIN, "")
     process.marks.set_pin(PARTITION, DIGEST, A_PIN)
