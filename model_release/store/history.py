@@ -190,5 +190,5 @@ def _newest_first(time: datetime) -> str:
 def _entry(row: TableEntity) -> HistoryEntry:
     names = {field.name for field in fields(HistoryEntry)}
     values = {name: value for name, value in row.items() if name in names}
-    kind = ReasonKind(row.get("reason_kind", ""))
+    kind = ReasonKind(row["reason_kind"])
     return HistoryEntry(**values | {"state": State(row["state"]), "reason_kind": kind})

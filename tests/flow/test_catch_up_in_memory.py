@@ -17,7 +17,7 @@ from model_release.domain.events import MODEL_REGISTERED, Workspace, parse
 from model_release.flow.catch_up import LIST_THREADS, LONGEST_RUN, list_threads
 from model_release.flow.catch_up_run import OVERLAP, PROMOTED_WITHIN
 from model_release.flow.confirm import event_of
-from model_release.store.catch_up_cursor import CatchUpCursor, ListedModel
+from model_release.store.catch_up_cursor import CatchUpCursor, ListedModel, TagsAndProperties
 from tests.in_memory import (
     CREATED,
     DAY,
@@ -328,7 +328,10 @@ def test_a_version_without_an_event_after_15_minutes_is_reported(
 
     assert [line["unannounced"] for line in lines(caplog)] == [0, 1]
     (warning,) = (line for line in caplog.messages if line.startswith("no event announced"))
-    assert warning.startswith("no event announced 1 versions of workspace Prod; check that an event subscription")
+    assert warning == (
+        "no event announced 1 versions of workspace Prod;"
+        " check that an event subscription delivers ModelRegistered to this app"
+    )
 
 
 @pytest.mark.parametrize(
@@ -675,7 +678,7 @@ def test_runs_never_overlap_and_a_run_that_is_killed_delays_the_next_one_by_thre
     caplog.set_level(logging.INFO)
     process.later(3 * MINUTE - SECOND)
     assert run(process, azure_ml) == []
-    assert "another catch-up is at work" in caplog.text
+    assert "another catch-up is at work" in caplog.messages
     process.later(SECOND)
 
     assert run(process, azure_ml) == ["20"]
@@ -714,9 +717,11 @@ def test_a_long_run_ends_after_nine_minutes_and_the_next_one_continues(process: 
         NEVER,
         "5 models are not listed yet; the next run continues",
     )
+    left = sorted(azure_ml.listed[WORKSPACE.id].keys() - process.cursors.listed(WORKSPACE))
     run(process, azure_ml)
 
-    assert [model for model, _ in azure_ml.asked][-5:] == ["m5", "m6", "m7", "m8", "m9"]
+    assert left == ["m5", "m6", "m7", "m8", "m9"]
+    assert [model for model, _ in azure_ml.asked][-5:] == left
     assert read(process).recorded == read(process).succeeded > NOON
 
 
@@ -771,6 +776,51 @@ def test_no_run_lists_a_workspace_before_a_long_pause_has_ended(process: Process
     process.later(12 * MINUTE - SECOND)
     assert (run(process, azure_ml), azure_ml.asked_for_models) == ([], 1)
     process.later(SECOND)
+
+    assert run(process, azure_ml) == ["20"]
+
+
+def test_a_workspace_whose_lists_fail_is_incomplete_and_paused(process: Process, azure_ml: AzureMl) -> None:
+    began(process)
+    azure_ml.listed[WORKSPACE.id] = {"churn": AzureMlError("429", retry_after=timedelta(minutes=12)), "fraud": []}
+
+    run(process, azure_ml)
+
+    cursor = read(process)
+    assert (cursor.problem, cursor.paused_until) == ("429", NOON + 12 * MINUTE)
+    assert cursor.succeeded == NOON - HOUR
+
+
+def test_the_lease_is_renewed_while_workspaces_are_begun(process: Process, azure_ml: AzureMl) -> None:
+    process.start_release = replace(process.start_release, workspaces=frozenset([WORKSPACE, OTHER]))
+    azure_ml.register("20", NOON)
+    models, versions, other = azure_ml.models, azure_ml.versions, Process(shares=process)
+
+    def slow(*asked: Any, **options: Any) -> Any:
+        process.later(2 * MINUTE)
+        return models(*asked, **options)
+
+    def meanwhile(*asked: Any, **options: Any) -> Any:
+        assert other.catch_up(AzureMl()).lease.acquire() is None
+        return versions(*asked, **options)
+
+    azure_ml.models, azure_ml.versions = slow, meanwhile
+
+    run(process, azure_ml)
+
+    assert [model for model, _ in azure_ml.asked] == ["churn"]
+
+
+def test_the_tags_that_an_interrupted_first_run_recorded_are_kept_for_a_model_that_is_listed_later(
+    process: Process, azure_ml: AzureMl
+) -> None:
+    process.start_release = replace(process.start_release, release_map=a_map(TARGET, tags={"stage": "production"}))
+    began(process)
+    existing = {"churn": {"20": TagsAndProperties({"stage": "test"}, {})}}
+    process.cursors.record_existing(WORKSPACE, existing, existing)
+    listed = {"churn": ListedModel("", NEVER)}
+    process.cursors.record_listed(WORKSPACE, listed, listed)
+    azure_ml.register("20", NOON - 31 * DAY, stage="production")
 
     assert run(process, azure_ml) == ["20"]
 
