@@ -811,6 +811,48 @@ def test_the_lease_is_renewed_while_workspaces_are_begun(process: Process, azure
     assert [model for model, _ in azure_ml.asked] == ["churn"]
 
 
+@pytest.mark.parametrize(("pause", "saved"), [(SECOND, []), (40 * SECOND, ["m0"])])
+def test_the_lease_is_renewed_and_the_progress_saved_while_many_versions_start(
+    process: Process, azure_ml: AzureMl, pause: timedelta, saved: list[str]
+) -> None:
+    process.start_release = replace(process.start_release, release_map=a_map(TARGET, model="m*", order="every"))
+    began(process)
+    for number in range(6):
+        azure_ml.register(str(number), NOON, "m0")
+    azure_ml.register("1", NOON, "m1")
+    create, seen, other = process.azure_devops.create, [], Process(shares=process)
+
+    def slow(*request: Any) -> Any:
+        seen.append(list(process.cursors.listed(WORKSPACE)))
+        assert other.catch_up(AzureMl()).lease.acquire() is None
+        process.later(pause)
+        return create(*request)
+
+    process.azure_devops.create = slow
+
+    assert len(run(process, azure_ml)) == 7
+    assert seen == [[]] * 6 + [saved]
+
+
+def test_the_progress_is_saved_each_time_the_lease_is_renewed_while_models_are_listed(
+    process: Process, azure_ml: AzureMl
+) -> None:
+    began(process)
+    azure_ml.listed[WORKSPACE.id] = {f"m{number}": [] for number in range(7)}
+    listing, seen = azure_ml.versions, []
+
+    def slow(*asked: Any, **options: Any) -> Any:
+        seen.append(sorted(process.cursors.listed(WORKSPACE)))
+        process.later(20 * SECOND)
+        return listing(*asked, **options)
+
+    azure_ml.versions = slow
+
+    run(process, azure_ml)
+
+    assert seen == [[]] * 5 + [["m0"]] * 2
+
+
 def test_the_tags_that_an_interrupted_first_run_recorded_are_kept_for_a_model_that_is_listed_later(
     process: Process, azure_ml: AzureMl
 ) -> None:
