@@ -122,13 +122,14 @@ class ScriptedAzureDevOps:
         self.identifying: list[Exception] = []
         self.finding: list[Created | Exception | None] = []
         self.creating: list[Created | Exception] = []
+        self.unread: set[Target] = set()
         self.read: list[Target] = []
         self.identified: list[Target] = []
         self.found: list[tuple[Any, ...]] = []
         self.created: list[tuple[Any, ...]] = []
 
-    def reads_ahead(self, _: Target) -> bool:
-        return False
+    def reads_ahead(self, target: Target) -> bool:
+        return target in self.unread
 
     def read_ahead(self, target: Target, may_ask: Callable[[], bool]) -> None:
         if may_ask():

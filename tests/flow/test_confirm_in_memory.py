@@ -11,7 +11,7 @@ import pytest
 from model_release.azure_ml.items import AzureMlError, ModelVersion
 from model_release.domain.claims import State
 from model_release.domain.events import Workspace, parse
-from model_release.domain.history import HistoryEntry
+from model_release.domain.history import ByHand, HistoryEntry
 from model_release.errors import RefusedError, TemporaryError
 from model_release.flow.manually import unrecorded
 from model_release.reason import Reason, ReasonKind
@@ -333,6 +333,22 @@ def test_a_restart_is_refused_while_azure_ml_does_not_confirm_it(process: Proces
 
     with pytest.raises(RefusedError, match="Azure ML has no version 20 of churn"):
         process.start_release.restart(claim, "a-key-of-mine")
+
+
+def test_a_start_with_a_pin_holds_also_while_azure_ml_cannot_be_read(
+    process: Process, azure_ml: ScriptedAzureMl
+) -> None:
+    azure_ml.register("20")
+    register(process)
+    (claim,) = claims(process)
+    azure_ml.error = AzureMlError("503")
+
+    (entry,) = process.start_release.restart(claim, "a-key-of-mine", ByHand("alice", pins=True))
+
+    assert (entry.state, entry.reason) == (State.WAITING, "503")
+    pin = process.marks.pin(claim.partition, claim.target_digest)
+    assert pin
+    assert (pin.version, pin.by) == ("20", "alice")
 
 
 def test_a_version_that_no_event_announced_is_pending_before_it_is_claimed(

@@ -12,10 +12,11 @@ from azure.core.exceptions import ServiceRequestError
 from model_release.domain.claims import Claim, State, target_digest
 from model_release.domain.events import Workspace
 from model_release.domain.history import HistoryEntry, HistoryQuery
-from model_release.domain.targets import Target
+from model_release.domain.targets import Target, TargetId
 from model_release.errors import ClaimLeasedError, RefusedError, TemporaryError, UnknownOutcomeError
 from model_release.reason import Reason, ReasonKind
 from tests.in_memory import (
+    HOUR,
     MINUTE,
     NOON,
     OTHER_TARGET,
@@ -30,6 +31,7 @@ from tests.in_memory import (
 from tests.tables import AnswerLost
 
 THIRD = Target("p", "third")
+BELIEVED = "matched with the tags (none) and properties (none) of its event, because CONFIRM_MODELS is false"
 
 
 @pytest.fixture
@@ -403,6 +405,33 @@ def test_a_pending_claim_is_tried_before_it_is_due(process: Process, caplog: pyt
     assert process.rows("pending") == {}
 
 
+def test_a_pending_claim_is_tried_despite_the_throttle_only_if_the_person_overrides_it(process: Process) -> None:
+    process.azure_devops.creating = [TemporaryError("503")]
+    register(process)
+    process.throttle.extend(HOUR)
+
+    for attempted in (process.start_release.try_now, process.start_release.resume):
+        (entry,) = attempted(claims(process)[0])
+        assert (entry.state, entry.reason_kind) == (State.WAITING, ReasonKind.THROTTLED)
+        assert "matched with" not in entry.reason
+    (entry,) = process.start_release.try_now(claims(process)[0], by_hand=True, despite_throttle=True)
+
+    assert (entry.state, entry.reason) == (State.STARTED, f"route churn matches churn:20; {BELIEVED}")
+
+
+def test_a_target_that_the_process_does_not_know_is_read_ahead_of_a_new_claim_only(process: Process) -> None:
+    register(process, "19")
+    process.azure_devops.read.clear()
+    process.azure_devops.unread = {TARGET}
+
+    register(process, "19")
+    assert process.azure_devops.read == []
+    register(process, "20")
+
+    assert process.azure_devops.read == [TARGET]
+    assert process.rows("pending") == {}
+
+
 def test_a_claim_that_may_be_created_is_searched_before(process: Process) -> None:
     process.azure_devops.creating = [UnknownOutcomeError("no answer")]
     register(process)
@@ -499,8 +528,6 @@ def test_a_claim_that_replaces_another_within_its_delivery_is_pending_before_it_
 
 # Restart
 
-BELIEVED = "matched with the tags (none) and properties (none) of its event, because CONFIRM_MODELS is false"
-
 
 def test_a_restart_starts_a_version_once_for_each_key(process: Process, caplog: pytest.LogCaptureFixture) -> None:
     register(process)
@@ -515,6 +542,18 @@ def test_a_restart_starts_a_version_once_for_each_key(process: Process, caplog: 
     assert process.azure_devops.versions == ["20", "20"]
     assert len(caplog.records) == 2
     assert "delete_entity" in process.client.operations
+
+
+def test_a_restart_confirms_that_the_name_of_its_target_has_another_id(process: Process) -> None:
+    register(process)
+    process.azure_devops.ids[TARGET] = TargetId("release", "another project", 7)
+    other = Process(shares=process)
+    assert states(other.start_release.registered(event_body("21"))) == [State.REFUSED]
+
+    restarted = other.start_release.restart(claims(process)[0], "a-key")
+
+    assert states(restarted) == [State.STARTED, State.WITHDRAWN]
+    assert states(other.start_release.registered(event_body("22"))) == [State.STARTED]
 
 
 def test_a_restart_starts_only_the_target_of_the_claim(two: Process) -> None:
