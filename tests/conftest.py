@@ -52,7 +52,7 @@ def _is_selected(item: pytest.Item, config: pytest.Config) -> bool:
 
 def _is_fast(item: pytest.Item) -> bool:
     folder = item.path.relative_to(HOME / "tests").parts[0]
-    return folder in FAST and not {"accounts", "browser", "size"} & set(getattr(item, "fixturenames", ()))
+    return folder in FAST and not {"accounts", "env", "browser", "size"} & set(getattr(item, "fixturenames", ()))
 
 
 @pytest.fixture
@@ -83,8 +83,12 @@ def _unused_accounts(stack: ExitStack) -> Iterator[tuple[str, str]]:
 
 
 @pytest.fixture
-def env(accounts: Accounts, request: pytest.FixtureRequest) -> Iterator[Environment]:
-    with Environment(accounts.take(), getattr(request, "param", "release")) as env:
+def env(request: pytest.FixtureRequest) -> Iterator[Environment]:
+    """The app with its rows in Azurite, or in memory where the test or its file says so."""
+    stored = request.node.get_closest_marker("stored")
+    in_memory = stored and stored.args == ("memory",)
+    account = None if in_memory else request.getfixturevalue("accounts").take()
+    with Environment(account, getattr(request, "param", "release")) as env:
         yield env
 
 

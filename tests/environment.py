@@ -31,6 +31,7 @@ from model_release.flow.sweep import Sweep
 from model_release.store.claims import Claims
 from model_release.store.history import History
 from model_release.store.table import TABLE_NAME
+from tests.proof.table import SimulatedTable
 from tests.proxy import Proxy
 from triggers import health, missed_models, model_registered, pins, releases, targets, unfinished_releases
 
@@ -107,6 +108,8 @@ REQUESTS = {
         look={"method": "GET", "path": "/builds"},
     ),
 }
+# Where the rows of `env` are. Azurite takes most of the time of a test; in memory are those that our code decides.
+IN_MEMORY, IN_AZURITE = pytest.mark.stored("memory"), pytest.mark.stored("azurite")
 # With this mark, only --full runs a test or a row of it.
 FULL = pytest.mark.full
 # These tests hold for both kinds of targets.
@@ -134,10 +137,14 @@ def in_turn(names: str, rows: Mapping[str, Sequence[Any]]) -> pytest.MarkDecorat
 
 
 class Environment:
-    """The app between its own storage account and its own local Azure DevOps; the clock is moved by the test."""
+    """The app between its own storage account and its own local Azure DevOps; the clock is moved by the test.
 
-    def __init__(self, account: tuple[str, str], target: TargetKind = "release") -> None:
-        azurite_url, self._account = account
+    Without an account, the rows are in memory.
+    """
+
+    def __init__(self, account: tuple[str, str] | None, target: TargetKind = "release") -> None:
+        self._memory = None if account else SimulatedTable()
+        azurite_url, self._account = account or ("http://127.0.0.1:9", "nobody")
         self.target = target
         self.requests = REQUESTS[target]
         self.azure_devops: AzureDevOps = sample()
@@ -166,7 +173,9 @@ class Environment:
     def __enter__(self) -> Self:
         self.azure_devops_server = self._stack.enter_context(Server(self._count))
         self.azure_devops_url = self.azure_devops_server.url
-        self.storage_url = self._stack.enter_context(self.storage.served()).url
+        self.storage_url = self.storage.upstream
+        if not self._memory:
+            self.storage_url = self._stack.enter_context(self.storage.served()).url
         self.app = self.start()
         return self
 
@@ -220,6 +229,9 @@ class Environment:
         services = build(self.settings(**changes), lambda: self.clock() + ahead, self.clock.sleep)
         for timed in (services.start_release.claims, services.start_release.attempts.azure_devops):
             timed._monotonic = self.clock.monotonic
+        if self._memory:
+            for history in (services.sweep.history, services.records.history):
+                history._table._client = self._memory
         return services
 
     def restart(self, **changes: str) -> None:

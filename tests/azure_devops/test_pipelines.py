@@ -25,8 +25,8 @@ PASSED = {"modelName": "sklearn_regression_model", "modelVersion": "20"}
 
 
 @pytest.fixture
-def env(accounts: Any) -> Any:
-    with Environment(accounts.take(), "pipeline") as env:
+def env() -> Any:
+    with Environment(None, "pipeline") as env:
         yield env
 
 

@@ -15,7 +15,9 @@ from model_release.azure_devops.target_name import the_one
 from model_release.domain.targets import Approval, Stage, Target
 from model_release.errors import RefusedError
 from tests.azure_devops.plans import MARKER, client, create, find_by_marker, release_plan
-from tests.environment import Environment, assert_refused_until_fixed
+from tests.environment import IN_MEMORY, Environment, assert_refused_until_fixed
+
+pytestmark = IN_MEMORY
 
 ADD_A_VERSION = (
     "add an AzureML model artifact of sklearn_regression_model, or a variable ModelVersion settable at release time"

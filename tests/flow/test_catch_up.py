@@ -20,9 +20,11 @@ from model_release.domain.claims import State, digest
 from model_release.domain.events import Workspace, parse
 from model_release.errors import ClaimLeasedError
 from model_release.flow.confirm import event_of
-from tests.environment import FULL, WORKSPACE, Environment, Size, event
+from tests.environment import FULL, IN_AZURITE, IN_MEMORY, WORKSPACE, Environment, Size, event
 from tests.flow.interruptions import Killed, at_azure_devops, claims_of, kill
 from tests.in_memory import at_once
+
+pytestmark = IN_MEMORY
 
 MODEL = "sklearn_regression_model"
 CREDENTIAL = SimpleNamespace(get_token=lambda *_scopes, **_options: AccessToken("token", 2**31))
@@ -301,6 +303,7 @@ def test_new_tags_that_match_a_second_target_do_not_start_the_first_one_again(
 EVERY = "{version: 1, routes: [{model: 'sklearn_*', order: every, release: {project: risk, definition: 42}}]}"
 
 
+@IN_AZURITE
 @FULL
 def test_25_missed_versions_among_many_start_with_one_list_request_for_each_model(
     env: Environment, workspace: ListedWorkspace, tmp_path: Path, size: Size
@@ -357,6 +360,7 @@ def test_after_a_page_could_not_be_listed_the_next_run_starts_all_versions(
     assert env.versions == [str(version) for version in range(1, 9)]
 
 
+@IN_AZURITE
 def test_versions_are_started_although_azure_ml_was_unavailable_for_weeks(
     env: Environment, workspace: ListedWorkspace
 ) -> None:
@@ -371,6 +375,7 @@ def test_versions_are_started_although_azure_ml_was_unavailable_for_weeks(
     assert workspace.catch_up(hours=1) == [State.STARTED]
 
 
+@IN_AZURITE
 def test_after_a_run_is_cut_off_by_storage_the_next_run_starts_the_rest(
     env: Environment, workspace: ListedWorkspace
 ) -> None:
@@ -440,6 +445,7 @@ def test_a_claim_under_a_name_that_an_unacknowledged_event_left_is_withdrawn(
 
 
 # In memory, test_promises.py lets storage fail at each moment.
+@IN_AZURITE
 @pytest.mark.parametrize("calls", [pytest.param(calls, marks=() if calls % 5 == 2 else FULL) for calls in range(20)])
 def test_every_target_starts_once_wherever_storage_cuts_off_the_event(
     env: Environment, workspace: ListedWorkspace, tmp_path: Path, calls: int

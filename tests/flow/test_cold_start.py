@@ -7,7 +7,9 @@ import pytest
 
 from local.azure_devops import Fault, Received
 from model_release.domain.claims import State
-from tests.environment import BOTH, Environment, event
+from tests.environment import BOTH, IN_AZURITE, IN_MEMORY, Environment, event
+
+pytestmark = IN_MEMORY
 
 # The sample map has the ID of the definition; the map of pipelines has the name of the pipeline, which is listed.
 READ = {"release": "/contoso/fraud/_apis/release/definitions/1", "pipeline": "/contoso/fraud/_apis/pipelines"}
@@ -25,6 +27,7 @@ class Requests(list[Received]):
             self.asked.set()
 
 
+@IN_AZURITE
 @BOTH
 def test_the_definition_is_asked_for_while_the_claim_is_written(env: Environment) -> None:
     env.azure_devops.requests = received = Requests()

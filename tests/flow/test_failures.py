@@ -17,7 +17,9 @@ from model_release.domain.events import ModelRegistered
 from model_release.domain.targets import Created, Plan
 from model_release.errors import ClaimLeasedError
 from model_release.flow.start_release import StartRelease
-from tests.environment import Environment, event
+from tests.environment import IN_AZURITE, IN_MEMORY, Environment, event
+
+pytestmark = IN_MEMORY
 
 NAMES = ("Deploy sklearn model", "Second", "Third")
 
@@ -129,6 +131,7 @@ def test_a_leased_claim_does_not_hide_the_failure_of_another_target(
     assert started(env) == [name for name in NAMES[1:] if name != broken]
 
 
+@IN_AZURITE
 def test_a_failure_of_storage_is_reported_with_the_failure_of_another_target(
     three_targets: Environment, caplog: pytest.LogCaptureFixture
 ) -> None:

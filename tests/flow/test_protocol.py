@@ -14,7 +14,16 @@ from model_release.app import Services
 from model_release.domain.claims import State
 from model_release.domain.events import parse
 from model_release.errors import ClaimLeasedError
-from tests.environment import USUALLY_A_PIPELINE, USUALLY_A_RELEASE, Environment, event, in_turn, register
+from tests.environment import (
+    IN_AZURITE,
+    IN_MEMORY,
+    USUALLY_A_PIPELINE,
+    USUALLY_A_RELEASE,
+    Environment,
+    event,
+    in_turn,
+    register,
+)
 from tests.flow.interruptions import (
     Killed,
     at_azure_devops,
@@ -26,6 +35,8 @@ from tests.flow.interruptions import (
     lose_the_request,
     restart,
 )
+
+pytestmark = IN_MEMORY
 
 # One deadline
 
@@ -95,6 +106,7 @@ def test_a_search_that_takes_longer_than_the_lease_ends_and_nothing_is_sent(env:
 # One request in flight on a line
 
 
+@IN_AZURITE
 @USUALLY_A_PIPELINE
 def test_an_overtaken_attempt_does_not_shorten_the_time_of_a_request_in_flight(env: Environment) -> None:
     other = env.start()
@@ -279,6 +291,7 @@ def _find_it_in_another_process(env: Environment) -> None:
     assert [entry.state for entry in env.start().start_release.try_now(claim)] == [State.STARTED]
 
 
+@IN_AZURITE
 @USUALLY_A_RELEASE
 def test_a_slow_first_history_write_does_not_replace_a_newer_entry(env: Environment) -> None:
     env.azure_devops.misbehave(Fault(**env.requests.start, close="after", times=1))
@@ -361,6 +374,7 @@ def test_a_pending_row_whose_claim_was_never_inserted_is_deleted_after_half_an_h
     assert env.versions == []
 
 
+@IN_AZURITE
 @USUALLY_A_PIPELINE
 def test_a_pending_row_that_is_written_again_meanwhile_is_kept(env: Environment) -> None:
     env.registered(event())
@@ -401,6 +415,7 @@ def test_a_restart_that_is_repeated_each_minute_is_attempted_when_it_is_due(env:
 # Storage
 
 
+@IN_AZURITE
 @USUALLY_A_PIPELINE
 def test_a_claim_that_storage_inserted_without_an_answer_is_taken_over_by_its_process_at_once(env: Environment) -> None:
     at_storage(env.app, "after", "create_entity", lose_the_answer, "'PartitionKey': 'claim ")
@@ -426,6 +441,7 @@ class LostAnswer:
             raise HangUp
 
 
+@IN_AZURITE
 @USUALLY_A_RELEASE
 def test_a_dropped_answer_of_storage_is_repeated_within_the_delivery(env: Environment) -> None:
     for number in count(1):

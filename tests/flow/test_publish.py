@@ -18,7 +18,9 @@ from model_release.app import HOME, Services
 from model_release.domain.claims import State
 from model_release.flow.publish import Publisher, Topic
 from model_release.store.outbox import Outbox
-from tests.environment import BOTH, Environment, event
+from tests.environment import BOTH, IN_AZURITE, IN_MEMORY, Environment, event
+
+pytestmark = IN_MEMORY
 
 PATH = "/api/events"
 SCHEMA = Draft202012Validator(json.loads((HOME / "docs/outcome-event.schema.json").read_text()))
@@ -65,6 +67,7 @@ def subscription(env: Environment) -> Iterator[Subscription]:
         yield subscription
 
 
+@IN_AZURITE
 @BOTH
 def test_a_started_release_is_published_as_documented(env: Environment, subscription: Subscription) -> None:
     (entry,) = env.registered(event())
@@ -216,6 +219,7 @@ def test_events_are_published_in_batches_while_there_is_time(env: Environment, s
     assert batches == [2, 1]
 
 
+@IN_AZURITE
 def test_an_outcome_costs_one_storage_operation_and_none_without_the_setting(
     env: Environment, subscription: Subscription
 ) -> None:
@@ -230,6 +234,7 @@ def test_an_outcome_costs_one_storage_operation_and_none_without_the_setting(
     assert costs == [5, 6]
 
 
+@IN_AZURITE
 @pytest.mark.parametrize("answer", ["lost", "503"])
 def test_a_failed_deletion_of_old_history_entries_does_not_delay_events(
     env: Environment, subscription: Subscription, answer: str
@@ -251,6 +256,7 @@ def test_a_failed_deletion_of_old_history_entries_does_not_delay_events(
     assert [entry.state for entry in env.history] == [State.STARTED]
 
 
+@IN_AZURITE
 def test_a_deleted_claim_does_not_stop_the_other_events(env: Environment, subscription: Subscription) -> None:
     env.registered(event(version=20))
     env.registered(event(version=21))

@@ -8,8 +8,18 @@ import pytest
 from local.azure_devops_faults import Fault
 from model_release.domain.claims import State
 from model_release.errors import ClaimLeasedError
-from tests.environment import USUALLY_A_PIPELINE, USUALLY_A_RELEASE, Environment, event, in_turn
+from tests.environment import (
+    IN_AZURITE,
+    IN_MEMORY,
+    USUALLY_A_PIPELINE,
+    USUALLY_A_RELEASE,
+    Environment,
+    event,
+    in_turn,
+)
 from tests.flow.interruptions import Killed, at_azure_devops, claims_of, kill, land, lose_the_request
+
+pytestmark = IN_MEMORY
 
 NAME = "Deploy sklearn model"
 IDS = {"release": 1, "pipeline": 2}
@@ -130,6 +140,7 @@ def test_a_release_of_a_killed_process_is_found_under_another_name(
     assert states(env)[0] is State.STARTED
 
 
+@IN_AZURITE
 @USUALLY_A_RELEASE
 def test_a_lost_release_of_a_renamed_definition_is_found_by_its_id(env: Environment, tmp_path: Path) -> None:
     env.azure_devops.misbehave(Fault(**env.requests.start, close="after", times=1))
@@ -233,6 +244,7 @@ def test_a_name_that_was_given_to_another_definition_is_refused_until_a_person_s
     assert list(started.values()) == [new, new, own]
 
 
+@IN_AZURITE
 @USUALLY_A_PIPELINE
 def test_a_restart_confirms_a_name_that_was_given_to_another_definition(env: Environment) -> None:
     env.registered(event(version=19))

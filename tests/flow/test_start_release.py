@@ -1,4 +1,4 @@
-"""The way of an event, against Azurite and the SDK talking to a local Azure DevOps."""
+"""The way of an event, with the SDK talking to a local Azure DevOps."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +24,8 @@ from model_release.reason import Reason, ReasonKind
 from tests.environment import (
     BOTH,
     EVENTS,
+    IN_AZURITE,
+    IN_MEMORY,
     USUALLY_A_PIPELINE,
     USUALLY_A_RELEASE,
     Environment,
@@ -34,12 +36,15 @@ from tests.environment import (
 )
 from tests.in_memory import incompressible
 
+pytestmark = IN_MEMORY
+
 
 def version_of(release: dict) -> tuple[str, str]:
     artifact = release["artifacts"][0]["definitionReference"]["version"]["name"] if release["artifacts"] else ""
     return artifact, release["variables"]["ModelVersion"]["value"]
 
 
+@IN_AZURITE
 def test_a_registered_model_starts_its_release_with_exactly_that_version(env: Environment) -> None:
     (entry,) = env.registered(event(version=20))
 
@@ -60,6 +65,7 @@ def test_the_route_passes_tags_and_makes_stages_manual(env: Environment) -> None
     assert [stage["name"] for stage in release["environments"] if not stage["conditions"]] == ["Production"]
 
 
+@IN_AZURITE
 @BOTH
 def test_a_redelivered_event_starts_nothing(env: Environment) -> None:
     env.registered(event())
@@ -87,6 +93,7 @@ def test_a_model_without_a_route_is_recorded_with_the_reason(env: Environment) -
     assert env.started == []
 
 
+@IN_AZURITE
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
@@ -318,6 +325,7 @@ def test_a_pending_claim_is_acknowledged_and_left_to_the_sweep(env: Environment)
     assert env.versions == []
 
 
+@IN_AZURITE
 @USUALLY_A_PIPELINE
 def test_nothing_is_started_while_storage_is_unavailable(env: Environment) -> None:
     env.storage.down = True
@@ -345,6 +353,7 @@ def test_a_delivery_fails_while_another_worker_has_the_lease(env: Environment) -
     assert env.versions == ["20"]
 
 
+@IN_AZURITE
 @USUALLY_A_PIPELINE
 def test_deliveries_16_at_a_time_to_two_processes_start_one_release(env: Environment, size: Size) -> None:
     processes = [env.app, env.start()]
@@ -365,6 +374,7 @@ def test_deliveries_16_at_a_time_to_two_processes_start_one_release(env: Environ
     assert all(acknowledged)
 
 
+@IN_AZURITE
 @USUALLY_A_RELEASE
 def test_versions_registered_at_once_never_start_backwards(env: Environment) -> None:
     processes = [env.app, env.start()]
@@ -378,6 +388,7 @@ def test_versions_registered_at_once_never_start_backwards(env: Environment) -> 
     assert {line.state for line in env.history} <= {State.STARTED, State.SUPERSEDED}
 
 
+@IN_AZURITE
 @BOTH
 def test_two_sweeps_at_once_start_one_release(env: Environment) -> None:
     env.azure_devops.misbehave(Fault(**env.requests.start, status=429, times=1))
@@ -391,6 +402,7 @@ def test_two_sweeps_at_once_start_one_release(env: Environment) -> None:
     assert env.versions == ["20"]
 
 
+@IN_AZURITE
 def test_a_release_costs_one_request_and_five_storage_operations_once_the_definition_is_known(env: Environment) -> None:
     env.registered(event(version=20))
     env.clock.advance(minutes=4)
@@ -545,6 +557,7 @@ def test_a_release_that_may_exist_is_searched_before_the_claim_is_abandoned(env:
     assert env.versions == ["20"]
 
 
+@IN_AZURITE
 @USUALLY_A_RELEASE
 def test_a_pending_row_of_a_final_claim_is_deleted(env: Environment) -> None:
     env.azure_devops.misbehave(Fault(**env.requests.start, status=429, times=1))
@@ -609,6 +622,7 @@ class Failing:
         return self.azure_devops.create(plan, registered, marker, *limits)
 
 
+@IN_AZURITE
 def test_old_history_entries_are_deleted(env: Environment) -> None:
     env.registered("no event")
     env.clock.advance(days=91)

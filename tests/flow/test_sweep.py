@@ -10,8 +10,21 @@ import pytest
 from local.azure_devops_faults import Fault
 from model_release.domain.claims import State
 from model_release.flow.sweep import SWEEP_THREADS
-from tests.environment import BOTH, FULL, Environment, Size, event, in_turn, kept_environment, multiply
+from tests.environment import (
+    BOTH,
+    FULL,
+    IN_AZURITE,
+    IN_MEMORY,
+    Environment,
+    Size,
+    event,
+    in_turn,
+    kept_environment,
+    multiply,
+)
 from tests.flow.interruptions import at_storage
+
+pytestmark = IN_MEMORY
 
 SUCCESS_WITH_RETRY_AFTER = Fault(headers={"Retry-After": "30"}, times=1)
 THROTTLED = Fault(status=429, headers={"Retry-After": "30"}, times=1)
@@ -68,6 +81,7 @@ def test_every_instance_pauses_after_a_retry_after(env: Environment, fault: Faul
     assert env.versions[-1] == "21"
 
 
+@IN_AZURITE
 @BOTH
 def test_a_release_that_may_exist_is_not_searched_for_while_azure_devops_is_throttling(env: Environment) -> None:
     fault = Fault(**env.requests.start, status=503, apply=True, headers={"Retry-After": "600"}, times=1)
@@ -90,6 +104,7 @@ def test_a_shorter_pause_does_not_end_a_longer_one(env: Environment) -> None:
     assert env.start().sweep.throttle.throttled_until() == env.clock() + timedelta(minutes=10)
 
 
+@IN_AZURITE
 @pytest.mark.parametrize("in_between", [True, False])
 def test_a_shorter_pause_of_another_instance_does_not_end_a_longer_one(env: Environment, *, in_between: bool) -> None:
     other = env.start()
