@@ -1,5 +1,6 @@
 """The fixtures of all tests: Azurite, and the app between it and a local Azure DevOps."""
 
+import gc
 import os
 import tempfile
 
@@ -42,6 +43,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     left_out = {item for item in items if not _is_selected(item, config)}
     config.hook.pytest_deselected(items=list(left_out))
     items[:] = [item for item in items if item not in left_out]
+
+
+def pytest_collection_finish() -> None:
+    # Modules and tests stay until the end. Each garbage collection would look at them again.
+    gc.freeze()
 
 
 def _is_selected(item: pytest.Item, config: pytest.Config) -> bool:
