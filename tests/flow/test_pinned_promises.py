@@ -78,14 +78,10 @@ class PinnedPromises(Promises):
     def teardown(self) -> None:
         """After the trouble and without pins, every claim is final and recorded."""
         process = self.process(Script(0, {}, []))
-        for _ in range(10):
-            self.time_passes(TEN_MINUTES)
-            self.everything(process)
+        self.come_to_rest(process, TEN_MINUTES, 10)
         for model in MODELS:
             self.remove_pins(process, model, keep=False)
-        for _ in range(10):
-            self.time_passes(TEN_MINUTES)
-            self.everything(process)
+        self.come_to_rest(process, TEN_MINUTES, 10)
         assert self.unacknowledged == []
         self.no_release_goes_backwards()
         created = {one.marker for one in self.azure_devops.created}
