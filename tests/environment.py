@@ -176,7 +176,6 @@ class Environment:
         self.storage_url = self.storage.upstream
         if not self._memory:
             self.storage_url = self._stack.enter_context(self.storage.served()).url
-        self.app = self.start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -213,6 +212,11 @@ class Environment:
     def direct_storage(self) -> str:
         """The same storage without the proxy, for tests that send thousands of requests."""
         return azurite.connection_string(self.storage.upstream, self._account)
+
+    @cached_property
+    def app(self) -> Services:
+        """The process of the app; a test may replace it."""
+        return self.start()
 
     @property
     def table(self) -> TableClient:

@@ -20,7 +20,7 @@ from model_release.app import HOME, build
 from model_release.domain.events import parse
 from model_release.domain.release_map import PipelineOptions
 from model_release.domain.routing import plan_run
-from tests.environment import Environment, event
+from tests.environment import IN_MEMORY, Environment, event
 
 # Each layer may import from the layers before it, and from its own.
 LAYERS = [
@@ -207,6 +207,7 @@ def test_every_heading_that_the_documentation_links_to_exists() -> None:
             assert anchor in anchors, f"{document.name}: {file}#{anchor}"
 
 
+@IN_MEMORY
 def test_the_example_pipeline_runs_with_the_default_parameters_of_a_route(env: Environment) -> None:
     text = (HOME / "docs/pipelines/deploy-model.yml").read_text()
     declared = {parameter["name"]: parameter.get("default") for parameter in yaml.safe_load(text)["parameters"]}

@@ -9,7 +9,9 @@ from local.azure_devops_faults import Fault
 from model_release.domain.events import parse
 from model_release.errors import RefusedError, TemporaryError, UnknownOutcomeError
 from tests.azure_devops.plans import MARKER, PLAN, client, create, entra_sign_in, release_plan
-from tests.environment import BOTH, Environment, event
+from tests.environment import BOTH, IN_MEMORY, Environment, event
+
+pytestmark = IN_MEMORY
 
 LATE = "^preparing the request used up the lease; trying again$"
 

@@ -16,8 +16,10 @@ from model_release.azure_devops.session import Connections, PatSignIn
 from model_release.errors import AzureDevOpsError, RefusedError, TemporaryError, UnknownOutcomeError
 from tests.azure_devops import broken_servers as broken
 from tests.azure_devops.plans import MARKER, PLAN, client, create, entra_sign_in, find_by_marker, release_plan
-from tests.environment import BOTH, Environment
+from tests.environment import BOTH, IN_MEMORY, Environment
 from tests.tls import spoiling_tls
+
+pytestmark = IN_MEMORY
 
 UNREACHABLE = "Azure DevOps cannot be reached"
 FAILED = "the request to Azure DevOps failed"
