@@ -10,7 +10,7 @@
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import asdict, fields, replace
+from dataclasses import fields, replace
 from datetime import datetime, timedelta
 from heapq import merge
 from itertools import chain, islice
@@ -180,7 +180,7 @@ def _rows(claim: Claim) -> list[str]:
 
 
 def _values(entry: HistoryEntry) -> dict[str, Any]:
-    return {name: value for name, value in asdict(entry).items() if name not in _NOT_STORED}
+    return {name: value for name, value in vars(entry).items() if name not in _NOT_STORED}
 
 
 def _newest_first(time: datetime) -> str:
