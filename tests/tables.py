@@ -84,16 +84,17 @@ class MemoryTable:
         select: list[str] | None = None,
         results_per_page: int | None = None,  # noqa: ARG002  a hint only
     ) -> Iterator[TableEntity]:
-        conditions = [condition.split() for condition in query_filter.split(" and ")]
+        conditions = [
+            (name, _COMPARE[comparison], (parameters or {})[value.removeprefix("@")])
+            for name, comparison, value in map(str.split, query_filter.split(" and "))
+        ]
 
         def wanted(row: TableEntity) -> bool:
-            return all(
-                name in row and _COMPARE[comparison](row[name], (parameters or {})[value.removeprefix("@")])
-                for name, comparison, value in conditions
-            )
+            return all(name in row and compare(row[name], value) for name, compare, value in conditions)
 
         def query() -> list[TableEntity]:
-            return [_select(row, select) for _, row in sorted(self.rows.items()) if wanted(row)]
+            found = sorted(key for key, row in self.rows.items() if wanted(row))
+            return [_select(self.rows[key], select) for key in found]
 
         # As the SDK does, it asks when the first entity is asked for.
         yield from self._call("query_entities", query)
@@ -150,6 +151,6 @@ def _key(entity: Mapping[str, Any]) -> Key:
 
 
 def _select(row: TableEntity, names: list[str] | None = None) -> TableEntity:
-    chosen = TableEntity({name: value for name, value in row.items() if not names or name in names})
+    chosen = TableEntity({name: value for name, value in row.items() if name in names} if names else row)
     chosen._metadata = dict(row.metadata)
     return chosen
