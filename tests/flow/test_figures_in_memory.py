@@ -84,7 +84,7 @@ def use(process: Process, azure_devops: Any) -> None:
 
 
 def test_pending_claims_are_released_within_two_sweeps_after_an_outage_of_three_hours(size: Size) -> None:
-    count = size(60, 500)
+    count = size(20, 500)
     process, organization = with_organization(takes=_ONE_OF_EIGHT, unavailable=True)
     for number in range(count):
         process.start_release.registered(event_body("v" * (number % 5 + 1) + str(number)))
