@@ -90,9 +90,9 @@ def _unused_accounts(stack: ExitStack) -> Iterator[tuple[str, str]]:
 
 @pytest.fixture
 def env(request: pytest.FixtureRequest) -> Iterator[Environment]:
-    """The app with its rows in Azurite, or in memory where the test or its file says so."""
+    """The app with its rows in Azurite, or in memory where the test or its file says so; with --full never there."""
     stored = request.node.get_closest_marker("stored")
-    in_memory = stored and stored.args == ("memory",)
+    in_memory = stored and stored.args == ("memory",) and not request.config.getoption("--full")
     account = None if in_memory else request.getfixturevalue("accounts").take()
     with Environment(account, getattr(request, "param", "release")) as env:
         yield env

@@ -108,7 +108,8 @@ REQUESTS = {
         look={"method": "GET", "path": "/builds"},
     ),
 }
-# Where the rows of `env` are. Azurite takes most of the time of a test; in memory are those that our code decides.
+# Where the rows of `env` are. Azurite takes most of the time of a test, so those that our code decides are in memory,
+# unless --full is given.
 IN_MEMORY, IN_AZURITE = pytest.mark.stored("memory"), pytest.mark.stored("azurite")
 # With this mark, only --full runs a test or a row of it.
 FULL = pytest.mark.full
