@@ -1,7 +1,7 @@
 """The last sweep: its time and result, the time of the first one, and the lease of the one that is running."""
 
 import pytest
-from azure.core.exceptions import ServiceRequestError
+from azure.core.exceptions import ResourceExistsError, ServiceRequestError
 
 from model_release.domain.claims import NEVER
 from model_release.store.pending import LastSweep, SweepRun
@@ -80,6 +80,16 @@ def test_of_two_sweeps_that_begin_at_once_one_has_the_lease(
     etags = [last_sweep.begin(MINUTE), *other]
 
     assert [bool(etag) for etag in etags] == [False, True]
+
+
+def test_a_sweep_whose_request_was_repeated_after_a_lost_answer_has_its_lease(
+    process: Process, last_sweep: LastSweep
+) -> None:
+    process.fail("after create_entity", ResourceExistsError("the answer was lost, and the SDK repeated the request"))
+
+    last_sweep.end(last_sweep.begin(MINUTE), 3)
+
+    assert last_sweep.read() == SweepRun(NOON, NOON, 3)
 
 
 def test_an_error_of_storage_is_raised(process: Process, last_sweep: LastSweep) -> None:

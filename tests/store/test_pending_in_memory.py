@@ -3,13 +3,14 @@
 import json
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from azure.core.exceptions import ServiceRequestError
 
-from model_release.domain.claims import State
-from model_release.store.pending import LONGEST_FUNCTION, Due, PendingCount
-from tests.in_memory import MINUTE, NOON, PARTITION, SECOND, Process, values
+from model_release.domain.claims import State, target_digest
+from model_release.store.pending import LONGEST_FUNCTION, Due, Line, PendingCount
+from tests.in_memory import MINUTE, NOON, OTHER_TARGET, PARTITION, SECOND, TARGET, Process, a_plan, values
 
 
 @pytest.fixture
@@ -48,6 +49,34 @@ def test_a_row_is_due_from_its_time_on(process: Process) -> None:
     assert process.pending.due() == [
         (Due(PARTITION, claim.row, NOON, NOON + MINUTE, State.STARTING, newest_only=True, manually=False, etag=etag),)
     ]
+
+
+def pending(process: Process, version: str, due: timedelta, key: str = "", **options: Any) -> None:
+    process.pending.put(process.new(version, key, **options).claim, NOON + due)
+
+
+def versions(*lines: Line) -> list[list[str]]:
+    return [[due.version for due in line] for line in lines]
+
+
+def test_a_line_has_the_starts_of_persons_that_are_due_and_then_all_its_versions_newest_first(process: Process) -> None:
+    pending(process, "20", MINUTE)
+    pending(process, "5", -MINUTE, "a-key")
+    pending(process, "21", -SECOND)
+    pending(process, "30", SECOND, "b-key")
+
+    (line,) = process.pending.due()
+    assert versions(line) == [["5", "21", "20"]]
+    assert versions(process.pending.of_line(PARTITION, target_digest(TARGET))) == [["5", "30", "21", "20"]]
+
+
+def test_the_line_with_the_claim_that_is_due_first_comes_first(process: Process) -> None:
+    pending(process, "20", -SECOND)
+    pending(process, "21", -3 * MINUTE)
+    pending(process, "7", -2 * MINUTE, plan=a_plan(OTHER_TARGET))
+    pending(process, "a-name", -MINUTE)
+
+    assert versions(*process.pending.due()) == [["21", "20"], ["7"], ["a-name"]]
 
 
 def test_a_final_claim_is_deleted(process: Process) -> None:
