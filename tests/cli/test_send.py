@@ -14,6 +14,7 @@ from local.serving import Server
 from model_release.__main__ import main
 from model_release.domain.events import Workspace
 from tests.environment import EVENTS, WORKSPACE, Environment, register
+from tests.environment_in_memory import OVER_AZURITE
 
 
 @pytest.fixture
@@ -40,6 +41,7 @@ def test_a_dead_letter_is_processed_like_any_event(env: Environment, url: str) -
     }
 
 
+@OVER_AZURITE
 def test_all_sample_events_are_sent_at_once(env: Environment, url: str) -> None:
     files = [str(path) for path in sorted(EVENTS.glob("*.json"))]
 
