@@ -113,9 +113,10 @@ class Visitor:
 
     def tab_to(self, wanted: Locator, key: str = "Tab") -> None:
         """Press Tab, or Shift+Tab, until the element has the focus; the focus is visible at each step."""
+        element = wanted.element_handle()
         for _ in range(_MOST_TABS):
             self.press(key)
-            found, visible, focused = wanted.evaluate(_FOCUS)
+            found, visible, focused = element.evaluate(_FOCUS)
             assert visible, focused
             if found:
                 return
@@ -124,6 +125,10 @@ class Visitor:
     def press(self, *keys: str) -> None:
         for key in keys:
             self.page.keyboard.press(key)
+
+    def unfold(self) -> None:
+        """Show all that the page folds."""
+        self.page.locator("details").evaluate_all("all => all.forEach(one => { one.open = true; })")
 
     def look_with(self, display: Display) -> None:
         self.page.set_viewport_size({"width": display.width, "height": display.height})
