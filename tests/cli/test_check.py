@@ -2,8 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 from click.testing import CliRunner, Result
+from werkzeug.wrappers import Request, Response
 
 from local import azure_ml
 from local.azure_devops import AzureDevOps, definition_token, sample
@@ -24,7 +24,11 @@ from model_release.__main__ import main
 from model_release.app import HOME
 from model_release.cli.check import permissions
 from model_release.cli.check.definition import DefinitionCheck
-from model_release.domain.release_map import load
+from model_release.cli.check.findings import Severity
+from model_release.cli.check.subscription import check_subscription
+from model_release.domain.events import Workspace
+from model_release.domain.map_file import MapFile
+from model_release.domain.release_map import ReleaseMap, build_map, load
 
 TOPIC = "/subscriptions/1/resourceGroups/ml-prod/providers/Microsoft.EventGrid/systemTopics/models"
 OF_TOPIC = f"{TOPIC}/eventSubscriptions/model-release"
@@ -81,15 +85,33 @@ class Checked:
         ]
 
 
+@dataclass
+class Organization:
+    """Answers for the Azure DevOps of each test at one address, of which the SDK reads the locations once."""
+
+    azure_devops: AzureDevOps = field(default_factory=AzureDevOps)
+    url: str = ""
+
+    def __call__(self, request: Request) -> Response:
+        return self.azure_devops(request)
+
+
+@pytest.fixture(scope="module")
+def organization() -> Iterator[Organization]:
+    organization = Organization()
+    with Server(organization) as server:
+        organization.url = server.url
+        yield organization
+
+
 @pytest.fixture
-def checked(tmp_path: Path) -> Iterator[Checked]:
+def checked(tmp_path: Path, organization: Organization) -> Iterator[Checked]:
     checked = Checked(tmp_path, routes=yaml.safe_load((HOME / "release_map.yaml").read_text())["routes"])
     release(0, definition="Deploy sklearn model")(checked)
-    with ExitStack() as stack:
-        checked.server = stack.enter_context(Server(checked.azure_devops))
-        checked.url = checked.server.url
-        checked.azure_url = stack.enter_context(Server(checked.azure)).url
-        checked.azure.event_subscriptions.append(event_subscription(OF_TOPIC))
+    organization.azure_devops, checked.url = checked.azure_devops, organization.url
+    checked.azure.event_subscriptions.append(event_subscription(OF_TOPIC))
+    with Server(checked.azure) as server:
+        checked.azure_url = server.url
         yield checked
 
 
@@ -580,7 +602,7 @@ def test_the_table_lists_faults_first_with_their_fixes(checked: Checked) -> None
 
 
 def test_an_unreachable_azure_devops_is_one_fault_and_ends_the_check(checked: Checked) -> None:
-    checked.server.stop()
+    checked.url = "http://127.0.0.1:9"
 
     (found,) = checked.wrong()
 
@@ -779,16 +801,30 @@ def assert_subscription(wrong: list[dict[str, str]], expected: list[tuple[str, s
         assert fix in finding["fix"]
 
 
+def wrong_in(content: dict[str, Any], folder: Path, release_map: ReleaseMap) -> list[dict[str, str]]:
+    """Return the faults and warnings of the subscription in a file, without any other check."""
+    file = folder / "subscription.json"
+    file.write_text(json.dumps(content))
+    no_azure: Any = None
+    findings = check_subscription(str(file), no_azure, release_map, {Workspace.parse(WORKSPACE)})
+    return [asdict(finding) for finding in findings if finding.severity is not Severity.OK]
+
+
 @pytest.mark.parametrize("shown", [lambda content: content, as_az_shows], ids=["Azure's JSON", "az show"])
 @pytest.mark.parametrize(("content", "expected"), SUBSCRIPTIONS.values(), ids=SUBSCRIPTIONS)
 def test_a_fault_of_a_subscription_is_found_and_no_other(
-    checked: Checked,
+    tmp_path: Path,
     content: Callable[[], dict[str, Any]],
     expected: list[tuple[str, str, str]],
     shown: Callable[[dict[str, Any]], dict[str, Any]],
 ) -> None:
+    assert_subscription(wrong_in(shown(content()), tmp_path, load(HOME / "release_map.yaml")), expected)
+
+
+def test_the_command_finds_a_fault_of_the_subscription_in_a_file(checked: Checked) -> None:
+    content, expected = SUBSCRIPTIONS["excludes some of a glob"]
     file = checked.folder / "subscription.json"
-    file.write_text(json.dumps(shown(content())))
+    file.write_text(json.dumps(as_az_shows(content())))
 
     assert_subscription(checked.wrong("--subscription", str(file)), expected)
 
@@ -806,14 +842,12 @@ def test_a_fault_of_a_subscription_is_found_and_no_other(
     ],
 )
 def test_the_prefix_of_one_model(
-    checked: Checked, prefix: str, *, case_sensitive: bool, expected: list[tuple[str, str, str]]
+    tmp_path: Path, prefix: str, *, case_sensitive: bool, expected: list[tuple[str, str, str]]
 ) -> None:
-    checked.routes[:] = [{"model": "fraud", "release": {"project": "risk", "definition": 42}}]
-    checked.azure.event_subscriptions[:] = [
-        filtered(subjectBeginsWith=prefix, isSubjectCaseSensitive=case_sensitive)(),
-    ]
+    routes = [{"model": "fraud", "release": {"project": "risk", "definition": 42}}]
+    content = filtered(subjectBeginsWith=prefix, isSubjectCaseSensitive=case_sensitive)()
 
-    assert_subscription(checked.wrong("--subscription", OF_TOPIC), expected)
+    assert_subscription(wrong_in(content, tmp_path, build_map(MapFile({"version": 1, "routes": routes}))), expected)
 
 
 def test_a_subscription_may_deliver_only_the_versions_of_the_map(checked: Checked) -> None:
