@@ -34,11 +34,13 @@ class EnvironmentInMemory(Environment):
 @pytest.fixture
 def env(request: pytest.FixtureRequest) -> Iterator[Environment]:
     """The environment in memory, or with the mark OVER_AZURITE over Azurite."""
-    with _new(request, getattr(request, "param", "release")) as env:
+    with new_environment(request) as env:
         yield env
 
 
-def _new(request: pytest.FixtureRequest, target: TargetKind) -> Environment:
+def new_environment(request: pytest.FixtureRequest) -> Environment:
+    """Build the environment of a test, in memory unless it has the mark OVER_AZURITE."""
+    target = getattr(request, "param", "release")
     if "accounts" in request.fixturenames:
         return Environment(request.getfixturevalue("accounts").take(), target)
     return EnvironmentInMemory(target)
