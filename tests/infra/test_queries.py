@@ -17,8 +17,9 @@ from local.azure_devops_faults import Fault
 from local.azure_ml import AzureMl
 from local.functions_host import FunctionsHost
 from local.serving import Server
-from model_release.app import Services, build_or_report
-from tests.environment import WORKSPACE, Accounts, Environment, event
+from model_release.app import Services, build, build_or_report
+from tests.environment import WORKSPACE, Environment, event
+from tests.environment_in_memory import EnvironmentInMemory
 from tests.infra.log_analytics import Logs, ask, fires, workspace
 from tests.infra.templates import predicted
 
@@ -81,9 +82,9 @@ class Days:
 
 
 @pytest.fixture(scope="module")
-def days(accounts: Accounts, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Days]:
+def days(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Days]:
     azure_ml = AzureMl([WORKSPACE, OTHER])
-    with Environment(accounts.take()) as env, Server(azure_ml) as azure, pytest.MonkeyPatch.context() as patch:
+    with EnvironmentInMemory() as env, Server(azure_ml) as azure, pytest.MonkeyPatch.context() as patch:
         patch.setenv("IDENTITY_ENDPOINT", f"{azure.url}/msi/token")
         patch.setenv("IDENTITY_HEADER", "local")
         days = Days(env, Logs(env.clock))
@@ -113,9 +114,9 @@ def _live(days: Days, services: Services, wrong_map: Path) -> None:
         days.pass_time(35, SWEEP)
         days.end("no catch-up")
         days.pass_time(10, SWEEP, CATCH_UP)
-        days.env.storage.down = True
+        working, days.host = days.host, _serve(stack, days.env, build(days.env.settings()))
         days.deliver(version=22)
-        days.env.storage.down = False
+        days.host = working
         days.pass_time(5)
         days.deliver(version=22)
         days.end("failed delivery")
