@@ -53,8 +53,9 @@ def set_up(ports: Ports) -> Iterator[Stage]:
             "IDENTITY_HEADER": "local",
             "FIRST_RETRY_SECONDS": "1",
         }
-        host = stack.enter_context(functions_host(settings, port=ports.functions_host, timers=True))
+        # A fault of the map ends the demo before the host starts.
         history = app_module.build({**os.environ, **settings}).sweep.history
+        host = stack.enter_context(functions_host(settings, port=ports.functions_host, timers=True))
         yield Stage(host.url, azure_ml, azure_devops, server, history)
 
 
