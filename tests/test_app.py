@@ -16,19 +16,24 @@ from local.functions_host import FunctionsHost
 from local.serving import Server
 from model_release.app import HOME
 from model_release.domain.claims import State
-from tests.environment import BOTH, EVENTS, WORKSPACE, Environment, Size, event, sample_event
-from tests.environment_in_memory import OVER_AZURITE, new_environment
+from tests.environment import (
+    BOTH,
+    EVENTS,
+    IN_AZURITE,
+    IN_MEMORY,
+    WORKSPACE,
+    Environment,
+    Size,
+    event,
+    sample_event,
+)
 from tests.functions_runtime import FunctionsRuntime
 from tests.host_process import HostProcess
 
+pytestmark = IN_MEMORY
+
 NOTIFICATION = {"aeg-event-type": "Notification"}
 WEBHOOK = "/runtime/webhooks/EventGrid?functionName=model_registered"
-
-
-@pytest.fixture
-def env(request: pytest.FixtureRequest) -> Iterator[Environment]:
-    with new_environment(request) as env:
-        yield env
 
 
 @contextmanager
@@ -94,7 +99,7 @@ def test_an_event_that_starts_nothing_is_answered_as_by_the_real_host(
     assert all(entry.reason for entry in env.history)
 
 
-@OVER_AZURITE
+@IN_AZURITE
 def test_a_delivery_fails_while_storage_is_down_and_succeeds_afterwards(env: Environment, host: str) -> None:
     env.storage.down = True
     assert deliver(host, event()) == 500
@@ -105,7 +110,7 @@ def test_a_delivery_fails_while_storage_is_down_and_succeeds_afterwards(env: Env
     assert env.versions == ["20"]
 
 
-@OVER_AZURITE
+@IN_AZURITE
 def test_deliveries_16_at_a_time_to_two_host_processes_start_one_release(env: Environment, size: Size) -> None:
     count = size(16, 50)
     with HostProcess(env.settings()) as first, HostProcess(env.settings()) as second:
@@ -154,7 +159,7 @@ def test_the_catch_up_signs_in_with_the_identity_and_starts_what_no_event_starte
     assert env.versions == ["20"]
 
 
-@OVER_AZURITE
+@IN_AZURITE
 def test_the_host_accepts_the_events_of_the_http_file_in_the_documentation(env: Environment, host: str) -> None:
     requests_in_file = (HOME / "docs/try.http").read_text().split("###")[1:]
     for text in requests_in_file[:2]:
@@ -164,7 +169,7 @@ def test_the_host_accepts_the_events_of_the_http_file_in_the_documentation(env: 
     assert env.versions == ["20", "21"]
 
 
-@OVER_AZURITE
+@IN_AZURITE
 def test_microsofts_own_worker_indexes_the_app_and_starts_releases_from_both_schemas(env: Environment) -> None:
     pytest.importorskip("azure_functions_runtime", reason="the worker is a library from Python 3.13 on")
 

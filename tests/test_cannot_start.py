@@ -18,10 +18,11 @@ from local.program import functions_host
 from local.serving import Server
 from model_release.app import HOME, build, build_or_report
 from model_release.errors import ConfigurationError
-from tests.environment import Environment, event
-from tests.environment_in_memory import OVER_AZURITE, new_environment
+from tests.environment import IN_AZURITE, IN_MEMORY, Environment, event
 from tests.functions_runtime import FunctionsRuntime
 from tests.web.test_api import KEY, Api
+
+pytestmark = IN_MEMORY
 
 WEBHOOK = "runtime/webhooks/EventGrid?functionName=model_registered"
 NOTIFICATION = {"aeg-event-type": "Notification"}
@@ -32,12 +33,6 @@ FAULTS = (
     "map.yaml: version: ",
     "map.yaml: routes[0].modle: unknown key",
 )
-
-
-@pytest.fixture
-def env(request: pytest.FixtureRequest) -> Iterator[Environment]:
-    with new_environment(request) as env:
-        yield env
 
 
 @pytest.fixture
@@ -70,7 +65,7 @@ def run(api: Api, name: str) -> None:
     assert requests.post(f"{root(api)}/admin/functions/{name}", json={}, headers=headers).status_code == 202
 
 
-@OVER_AZURITE
+@IN_AZURITE
 def test_an_event_is_kept_while_the_app_cannot_start_and_released_after_the_fault_is_fixed(
     env: Environment, wrong: dict[str, str]
 ) -> None:

@@ -18,8 +18,9 @@ from local.functions_keys import Keys
 from local.serving import HangUp, Server
 from model_release import __version__
 from model_release.__main__ import main
-from tests.environment import WORKSPACE, Environment, event, register
-from tests.environment_in_memory import OVER_AZURITE
+from tests.environment import IN_AZURITE, IN_MEMORY, WORKSPACE, Environment, event, register
+
+pytestmark = IN_MEMORY
 
 MODEL = "sklearn_regression_model"
 V20 = f"{MODEL}:20"
@@ -129,7 +130,7 @@ def test_options_filter_the_history(env: Environment, terminal: Terminal) -> Non
     assert "No entry matches." in terminal.run("history", "--model", "none").stderr
 
 
-@OVER_AZURITE
+@IN_AZURITE
 def test_the_history_is_read_page_by_page_up_to_the_limit(env: Environment, terminal: Terminal) -> None:
     register(env, *range(1, 6))
     _lengthen(env, 400)
@@ -337,7 +338,7 @@ def test_a_pending_claim_is_tried_despite_the_throttle_only_if_the_person_overri
     assert (started.exit_code, env.versions) == (0, ["20"])
 
 
-@OVER_AZURITE
+@IN_AZURITE
 def test_a_started_version_is_restarted_after_confirmation(env: Environment, terminal: Terminal) -> None:
     register(env, 20)
 
@@ -623,7 +624,7 @@ def test_an_error_names_the_problem_and_what_to_do(terminal: Terminal, command: 
     )
 
 
-@OVER_AZURITE
+@IN_AZURITE
 def test_an_error_of_the_app_is_printed(env: Environment, terminal: Terminal) -> None:
     wrong, unknown = terminal.run("history", "--since", "soon", "--until", "later"), terminal.run("show", V20)
     env.storage.down = True

@@ -14,7 +14,9 @@ from local import azure_ml
 from local.azure_ml import WORKSPACE
 from local.serving import Server
 from model_release.__main__ import main
-from tests.environment import BOTH, EVENTS, Environment, event
+from tests.environment import BOTH, EVENTS, IN_MEMORY, Environment, event
+
+pytestmark = IN_MEMORY
 
 OTHER = WORKSPACE.replace("/prod", "/test")
 

@@ -13,8 +13,9 @@ from local.functions_keys import Keys
 from local.serving import Server
 from model_release.__main__ import main
 from model_release.domain.events import Workspace
-from tests.environment import EVENTS, WORKSPACE, Environment, register
-from tests.environment_in_memory import OVER_AZURITE
+from tests.environment import EVENTS, IN_AZURITE, IN_MEMORY, WORKSPACE, Environment, register
+
+pytestmark = IN_MEMORY
 
 
 @pytest.fixture
@@ -41,7 +42,7 @@ def test_a_dead_letter_is_processed_like_any_event(env: Environment, url: str) -
     }
 
 
-@OVER_AZURITE
+@IN_AZURITE
 def test_all_sample_events_are_sent_at_once(env: Environment, url: str) -> None:
     files = [str(path) for path in sorted(EVENTS.glob("*.json"))]
 

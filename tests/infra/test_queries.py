@@ -19,7 +19,6 @@ from local.functions_host import FunctionsHost
 from local.serving import Server
 from model_release.app import Services, build, build_or_report
 from tests.environment import WORKSPACE, Environment, event
-from tests.environment_in_memory import EnvironmentInMemory
 from tests.infra.log_analytics import Logs, ask, fires, workspace
 from tests.infra.templates import predicted
 
@@ -84,7 +83,7 @@ class Days:
 @pytest.fixture(scope="module")
 def days(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Days]:
     azure_ml = AzureMl([WORKSPACE, OTHER])
-    with EnvironmentInMemory() as env, Server(azure_ml) as azure, pytest.MonkeyPatch.context() as patch:
+    with Environment(None) as env, Server(azure_ml) as azure, pytest.MonkeyPatch.context() as patch:
         patch.setenv("IDENTITY_ENDPOINT", f"{azure.url}/msi/token")
         patch.setenv("IDENTITY_HEADER", "local")
         days = Days(env, Logs(env.clock))

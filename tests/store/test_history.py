@@ -1,7 +1,6 @@
 """The history, the records of a model version, and restarts."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -15,17 +14,12 @@ from model_release.domain.history import HistoryEntry, HistoryQuery
 from model_release.errors import ClaimLeasedError, RefusedError
 from model_release.reason import Reason, ReasonKind
 from model_release.store.history import History
-from tests.environment import BOTH, WORKSPACE, Environment, event, register
-from tests.environment_in_memory import OVER_AZURITE, new_environment
+from tests.environment import BOTH, IN_AZURITE, IN_MEMORY, WORKSPACE, Environment, event, register
+
+pytestmark = IN_MEMORY
 
 MODEL = "sklearn_regression_model"
 IDEMPOTENCY_KEY = "5f0c9d3e-0d53-4d0e-9a53-3d1f6f3f2b11"
-
-
-@pytest.fixture
-def env(request: pytest.FixtureRequest) -> Iterator[Environment]:
-    with new_environment(request) as env:
-        yield env
 
 
 @pytest.fixture
@@ -58,7 +52,7 @@ def interrupted_restart(env: Environment, claim: Claim) -> Claim:
 # Entries
 
 
-@OVER_AZURITE
+@IN_AZURITE
 def test_pages_have_no_gap_and_no_overlap(env: Environment, history: History) -> None:
     register(env, *range(1, 8))
     seen, query, pages = [], HistoryQuery(limit=3), 0
@@ -75,7 +69,7 @@ def test_pages_have_no_gap_and_no_overlap(env: Environment, history: History) ->
     assert pages == 3
 
 
-@OVER_AZURITE
+@IN_AZURITE
 def test_ignored_events_are_merged_by_time_if_they_are_included(env: Environment, history: History) -> None:
     register(env, 1)
     register(env, 2, model="churn")
@@ -103,7 +97,7 @@ def test_an_event_that_cannot_be_read_is_found_by_its_model(env: Environment, hi
     }
 
 
-@OVER_AZURITE
+@IN_AZURITE
 def test_state_and_time_filter_the_entries(env: Environment, history: History) -> None:
     register(env, 21)
     began = env.clock()
@@ -116,7 +110,7 @@ def test_state_and_time_filter_the_entries(env: Environment, history: History) -
     assert versions(history, HistoryQuery(since=began + timedelta(hours=1))) == []
 
 
-@OVER_AZURITE
+@IN_AZURITE
 def test_the_sweep_deletes_entries_after_90_days(env: Environment, history: History) -> None:
     register(env, 1)
     register(env, 2, model="churn")
@@ -151,7 +145,7 @@ def test_each_attempt_is_recorded_with_its_state_and_reason(env: Environment) ->
     assert claim.attempts[2].time == env.clock()
 
 
-@OVER_AZURITE
+@IN_AZURITE
 def test_the_last_20_attempts_are_kept_whatever_their_reasons_contain(env: Environment) -> None:
     env.azure_devops.misbehave(
         Fault(**env.requests.start, status=403, body={"message": "\n".join(['"\\\N{GRINNING FACE}' * 60] * 12)})
@@ -177,7 +171,7 @@ def test_an_ignored_event_is_recorded_with_its_reason(env: Environment) -> None:
     assert recorded.claims == ()
 
 
-@OVER_AZURITE
+@IN_AZURITE
 def test_a_version_is_distinguished_from_versions_with_the_same_beginning(env: Environment) -> None:
     register(env, "1", "1-a", "1.0", "10")
 
@@ -187,7 +181,7 @@ def test_a_version_is_distinguished_from_versions_with_the_same_beginning(env: E
 # Restart and try now
 
 
-@OVER_AZURITE
+@IN_AZURITE
 @BOTH
 def test_each_idempotency_key_restarts_a_version_once(env: Environment) -> None:
     register(env, 20)

@@ -1,4 +1,4 @@
-"""The fixtures of the pages: the app with its table in memory, and the browser."""
+"""The browser of the page tests."""
 
 from collections.abc import Iterator
 
@@ -6,9 +6,6 @@ import pytest
 from playwright.sync_api import Browser
 
 from tests.browser import find, running
-from tests.environment_in_memory import env
-
-__all__ = ["env"]
 
 
 @pytest.fixture(scope="package")

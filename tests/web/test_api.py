@@ -27,8 +27,19 @@ from local.serving import HangUp, Server
 from model_release.app import HOME, versions
 from model_release.domain.events import Workspace
 from model_release.text import shorten, visible
-from tests.environment import WORKSPACE, Environment, Size, event, kept_environment, multiply, register
-from tests.environment_in_memory import OVER_AZURITE
+from tests.environment import (
+    IN_AZURITE,
+    IN_MEMORY,
+    WORKSPACE,
+    Environment,
+    Size,
+    event,
+    kept_environment,
+    multiply,
+    register,
+)
+
+pytestmark = IN_MEMORY
 
 MODEL = "sklearn_regression_model"
 VERSION_20 = f"releases/{MODEL}/20"
@@ -269,7 +280,7 @@ def test_an_address_returns_json_if_only_json_is_accepted_and_otherwise_a_page(e
         assert f"{MODEL}:20" in page.text
 
 
-@OVER_AZURITE
+@IN_AZURITE
 def test_the_continuation_returns_the_next_page(env: Environment, api: Api) -> None:
     register(env, *range(1, 6))
 
@@ -305,7 +316,7 @@ def _entries_and_requests_of_a_page(env: Environment) -> tuple[int, int]:
     return len(page.all("td")) // 4, len(env.storage.passed) - before
 
 
-@OVER_AZURITE
+@IN_AZURITE
 def test_the_parameters_filter_the_history(env: Environment, api: Api) -> None:
     register(env, 21, 20, 22)
     register(env, 1, model="churn")
@@ -465,7 +476,7 @@ def test_a_model_version_that_is_not_recorded_is_not_found(env: Environment, api
 # Restart, try now, match again
 
 
-@OVER_AZURITE
+@IN_AZURITE
 def test_repeating_an_idempotency_key_restarts_nothing_more(env: Environment, api: Api) -> None:
     register(env, 20)
     claim = first_claim(api)
@@ -762,7 +773,7 @@ SET_BACK = {"set_mark_back": "yes", "by": " Ada ", "comment": "99999 was a mista
 SET_BACK_REASON = "high-water mark set back from version 99999 by Ada: 99999 was a mistake"
 
 
-@OVER_AZURITE
+@IN_AZURITE
 def test_a_newer_version_starts_after_the_mark_was_set_back(env: Environment, api: Api) -> None:
     register(env, 99999, 25)
 
@@ -884,7 +895,7 @@ def test_every_link_contains_the_key_of_the_address_if_it_has_one(env: Environme
             assert form["method"] == "post" or hidden in with_key.all("input")
 
 
-@OVER_AZURITE
+@IN_AZURITE
 def test_every_link_opens(env: Environment, api: Api) -> None:
     register(env, 20)
     env.sweep()
@@ -976,7 +987,7 @@ def test_a_hostile_address_is_shown_as_text(env: Environment) -> None:
 # Storage fails
 
 
-@OVER_AZURITE
+@IN_AZURITE
 def test_a_storage_failure_is_reported_as_json_and_as_a_page(env: Environment, api: Api) -> None:
     env.storage.down = True
 
@@ -988,7 +999,7 @@ def test_a_storage_failure_is_reported_as_json_and_as_a_page(env: Environment, a
     assert problem in page.texts
 
 
-@OVER_AZURITE
+@IN_AZURITE
 def test_a_page_says_that_nothing_was_started_only_if_that_is_certain(env: Environment, api: Api) -> None:
     register(env, 20)
     fields = {"action": "start", "claim": first_claim(api), "idempotency_key": IDEMPOTENCY_KEY}
@@ -1007,7 +1018,7 @@ def test_a_page_says_that_nothing_was_started_only_if_that_is_certain(env: Envir
     assert "Nothing was started" not in failed.text
 
 
-@OVER_AZURITE
+@IN_AZURITE
 def test_a_storage_failure_is_reported_without_python_exception_text(env: Environment) -> None:
     # Nothing listens on a port that is only bound, and nobody else can use it.
     with socket.socket() as bound:
@@ -1034,7 +1045,7 @@ def test_a_storage_failure_is_reported_without_python_exception_text(env: Enviro
 PROD = WORKSPACE.lower()
 
 
-@OVER_AZURITE
+@IN_AZURITE
 def test_a_healthy_app_reports_each_part(env: Environment, api: Api) -> None:
     env.sweep()
     now = f"{env.clock():%Y-%m-%dT%H:%M:%SZ}"
@@ -1084,7 +1095,7 @@ def test_health_reports_the_age_of_the_oldest_pending_claim(env: Environment, ap
     assert api.get("health")["storage"] == {"ok": True, "pending_claims": 2, "oldest_pending_seconds": 7203}
 
 
-@OVER_AZURITE
+@IN_AZURITE
 def test_an_app_without_storage_is_not_healthy(env: Environment, api: Api) -> None:
     env.storage.down = True
 

@@ -17,10 +17,11 @@ from model_release.flow.steer import pin_what_is_out, read_lines
 from model_release.reason import ReasonKind
 from model_release.store.targets import Resolved
 from tests.browser import Visitor
-from tests.environment import REQUESTS, WORKSPACE, Environment, event, register
-from tests.environment_in_memory import EnvironmentInMemory
+from tests.environment import IN_MEMORY, REQUESTS, WORKSPACE, Environment, event, register
 from tests.in_memory import a_plan
 from tests.web.test_pages import NOW, release_map, rows, served
+
+pytestmark = IN_MEMORY
 
 MODELS = ("pricing", "credit", "loans", "stock", "orders", "risk", "demand", "vision")
 MOST_CLICKS, GREEN_ROWS = 2, 52
@@ -137,7 +138,7 @@ SITUATIONS: list[Callable[[OnCall, Environment], None]] = [
 @pytest.fixture(scope="module")
 def planted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Environment, str]]:
     """All situations in one app, two minutes after the last of them."""
-    with EnvironmentInMemory() as env:
+    with Environment(None) as env:
         churn = _with_definitions(env)
         env.restart(RELEASE_MAP=release_map(tmp_path_factory.mktemp("drill"), *_routes()))
         _on_a_good_day(env)

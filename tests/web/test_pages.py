@@ -18,8 +18,9 @@ from model_release.app import build_or_report
 from model_release.domain.events import Workspace
 from model_release.reason import Reason, ReasonKind
 from tests.browser import DISPLAYS, Display, Visitor
-from tests.environment import FULL, REQUESTS, WORKSPACE, Environment, event, register
-from tests.environment_in_memory import OVER_AZURITE, EnvironmentInMemory
+from tests.environment import FULL, IN_AZURITE, IN_MEMORY, REQUESTS, WORKSPACE, Environment, event, register
+
+pytestmark = IN_MEMORY
 
 MODEL = "sklearn_regression_model"
 POST = {"method": "POST", "path": "/releases"}
@@ -69,7 +70,7 @@ def host(env: Environment) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def full() -> Iterator[tuple[Environment, str]]:
     """A history of three days and two pages: started, refused and, on the last day, many ignored."""
-    with EnvironmentInMemory() as env, served(env) as url:
+    with Environment(None) as env, served(env) as url:
         env.clock.now = env.clock.now.replace(hour=12)
         for version in (18, 19):
             env.registered(event(version=version))
@@ -364,7 +365,7 @@ def test_an_empty_history_shows_the_first_steps(browser: Browser, host: str, dis
         expect(visitor.page.get_by_text("No entry matches the filter.")).to_be_visible()
 
 
-@OVER_AZURITE
+@IN_AZURITE
 def test_a_page_reports_a_storage_failure(
     browser: Browser, env: Environment, host: str, displays: Sequence[Display]
 ) -> None:
@@ -461,7 +462,7 @@ def check_text(visitor: Visitor, *expected: str) -> None:
 # One restart, one release
 
 
-@OVER_AZURITE
+@IN_AZURITE
 def test_pressing_a_button_twice_restarts_once(browser: Browser, env: Environment) -> None:
     register(env, 20)
     # When the host is no longer served, it has ended what it began.

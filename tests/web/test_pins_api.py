@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 
 from local.azure_devops_faults import Fault
-from tests.environment import Environment, register
+from tests.environment import IN_MEMORY, Environment, register
 from tests.web.test_api import BROWSER, IDEMPOTENCY_KEY, MODEL, POST, VERSION_20, Api, served
+
+pytestmark = IN_MEMORY
 
 PINS = f"pins/{MODEL}"
 WHO = {"by": "alice", "comment": "21 regressed on EU"}
