@@ -17,6 +17,7 @@ from model_release.flow.sweep import SWEEP_THREADS, SWEEP_TIME, Sweep, sweep_thr
 from model_release.store.pending import LONGEST_FUNCTION, LastSweep, SweepRun
 from tests.flow.interruptions import Killed
 from tests.in_memory import CREATED, DAY, HOUR, LEASE, MINUTE, NOON, SECOND, WORKSPACE, Process, event_body
+from tests.proof.workers import Inline
 
 
 @pytest.fixture
@@ -188,7 +189,8 @@ def leased(process: Process) -> Sweep:
     return replace(process.sweep, last_sweep=LastSweep(process.table, process.clock))
 
 
-def test_a_second_sweep_does_nothing_while_one_is_running(process: Process) -> None:
+def test_a_second_sweep_does_nothing_while_one_is_running(process: Process, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
     waiting(process)
     process.later(MINUTE)
     other, second = leased(Process(shares=process)), []
@@ -202,6 +204,7 @@ def test_a_second_sweep_does_nothing_while_one_is_running(process: Process) -> N
 
     assert len(leased(process).run()) == 1
     assert second == [[]]
+    assert "another sweep is running; nothing is done" in caplog.messages
     assert other.last_sweep.begin(MINUTE)
 
 
@@ -232,18 +235,96 @@ def test_a_killed_sweep_keeps_the_next_one_from_running_as_long_as_its_claims_ar
 
 
 def test_a_sweep_begins_attempts_for_a_third_of_a_short_lease(process: Process) -> None:
-    for version in ("20-a", "20-b", "20-c"):
+    for version in ("20-a", "20-b", "20-c", "20-d"):
         waiting(process, version)
     process.later(MINUTE)
     create = process.azure_devops.create
 
     def slow(*request: Any) -> Any:
-        process.later(10 * SECOND)
+        process.later(9 * SECOND)
         return create(*request)
 
     process.azure_devops.create = slow
 
-    assert len(replace(process.sweep, lease=MINUTE).run()) == 2
+    assert len(replace(process.sweep, lease=MINUTE).run()) == 3
+
+
+def test_several_claims_are_attempted_at_once_after_azure_devops_has_answered_for_one(process: Process) -> None:
+    for version in ("20-a", "20-b", "20-c"):
+        waiting(process, version)
+    process.later(MINUTE)
+    process.azure_devops.created.clear()
+    alone = []
+
+    def threads() -> Any:
+        alone.append(len(process.azure_devops.created))
+        return Inline()
+
+    assert len(replace(process.sweep, threads=threads).run()) == 3
+    assert alone == [1]
+
+
+# A line
+
+
+def restarted(process: Process) -> Claim:
+    """Start version 20, and restart it with a request that is answered 503."""
+    (entry,) = process.start_release.registered(event_body("20"))
+    process.later(SECOND)
+    process.azure_devops.creating = [TemporaryError("503")]
+    process.start_release.restart(process.claims.recorded(WORKSPACE, "churn", "20")["20"].claims[0], "a-key")
+    assert entry.state is State.STARTED
+    return process.claims.recorded(WORKSPACE, "churn", "20")["20"].claims[1]
+
+
+def test_the_newest_version_of_a_line_is_attempted_before_it_is_due_if_an_older_one_is_due(process: Process) -> None:
+    waiting(process, "20")
+    process.later(30 * SECOND)
+    waiting(process, "21")
+    process.later(30 * SECOND)
+
+    assert [entry.state for entry in process.sweep.run()] == [State.STARTED, State.SUPERSEDED]
+
+
+def test_a_start_by_hand_is_not_attempted_before_it_is_due(process: Process) -> None:
+    by_hand = restarted(process)
+    waiting(process, "21")
+    process.claims.update(by_hand, replace(by_hand, next_attempt=NOON + HOUR))
+    process.later(MINUTE)
+    process.azure_devops.created.clear()
+
+    process.sweep.run()
+
+    assert process.azure_devops.versions == ["21"]
+
+
+def test_older_versions_wait_for_a_newer_one_that_another_worker_has(process: Process) -> None:
+    waiting(process, "20")
+    newest = waiting(process, "21")
+    process.later(MINUTE)
+    process.azure_devops.created.clear()
+    Process(shares=process).claims.acquire(newest)
+
+    assert process.sweep.run() == []
+    assert process.azure_devops.created == []
+
+
+def test_a_version_does_not_wait_for_a_start_by_hand_that_another_worker_has(process: Process) -> None:
+    by_hand = restarted(process)
+    waiting(process, "21")
+    process.later(MINUTE)
+    Process(shares=process).claims.acquire(by_hand)
+
+    assert [entry.state for entry in process.sweep.run()] == [State.STARTED]
+
+
+def test_older_versions_are_attempted_after_a_newer_one_that_failed_for_no_known_reason(process: Process) -> None:
+    waiting(process, "20")
+    waiting(process, "21")
+    process.later(MINUTE)
+    process.azure_devops.creating = [RuntimeError("a bug")]
+
+    assert [entry.state for entry in process.sweep.run()] == [State.SUPERSEDED]
 
 
 def test_a_claim_whose_requests_get_no_answer_for_a_month_is_abandoned_after_seven_days(process: Process) -> None:
