@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from azure.core import MatchConditions
 from azure.core.credentials import TokenCredential
-from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
+from azure.core.exceptions import HttpResponseError, ResourceExistsError, ResourceNotFoundError
 from azure.core.pipeline.transport import RequestsTransport
 from azure.data.tables import TableClient, TableEntity, TableTransactionError, UpdateMode
 
@@ -27,7 +27,7 @@ _EVENT = "event"
 # By default azure-core does not repeat POST and PATCH after a lost answer. These writes are conditional: a repetition
 # conflicts, and the row is compared with what was written. The client accepts this option only with each call.
 _REPEATED: Any = {"retry_on_methods": frozenset(["POST", "PATCH"])}
-_TRANSACTION_ERRORS = {404: ResourceNotFoundError, 409: ResourceExistsError}
+_TRANSACTION_ERRORS: dict[int | None, type[HttpResponseError]] = {404: ResourceNotFoundError, 409: ResourceExistsError}
 
 
 class Patience(NamedTuple):
@@ -121,7 +121,7 @@ class Table:
         try:
             self.client.submit_transaction(rows, **_REPEATED)
         except TableTransactionError as error:
-            if kind := _TRANSACTION_ERRORS.get(error.status_code or 0):
+            if kind := _TRANSACTION_ERRORS.get(error.status_code):
                 raise kind(error.message) from error
             raise
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from azure.core import MatchConditions
 from azure.core.exceptions import ResourceExistsError, ResourceModifiedError, ResourceNotFoundError
-from azure.data.tables import UpdateMode
+from azure.data.tables import TableTransactionError, UpdateMode
 
 from model_release.store.table import TABLE_NAME, Table
 from tests.in_memory import RecordingTable, values
@@ -66,6 +66,17 @@ def test_an_insert_asks_for_no_content() -> None:
     Table(Client()).insert("p", "1")
 
     assert asked == [{"response_preference": "return-no-content"} | REPEATED]
+
+
+def test_a_transaction_that_fails_for_another_reason_raises_its_error(table: Table, client: RecordingTable) -> None:
+    def fail(moment: str) -> None:
+        if moment == "before submit_transaction":
+            raise TableTransactionError(message="0:The server is busy")
+
+    client.before_and_after = fail
+
+    with pytest.raises(TableTransactionError, match="busy"):
+        table.replace("p", [], {"1": {}})
 
 
 def test_put_replaces_all_values(table: Table) -> None:
