@@ -181,6 +181,17 @@ def test_a_version_waits_while_azure_ml_cannot_be_read(process: Process, azure_m
     assert states(sweep(process, MINUTE)) == [State.STARTED]
 
 
+def test_an_older_version_does_not_wait_for_one_that_azure_ml_does_not_have(
+    process: Process, azure_ml: ScriptedAzureMl
+) -> None:
+    azure_ml.register("20", state="Creating")
+    register(process, "20")
+    register(process, "21")
+    azure_ml.register("20")
+
+    assert states(sweep(process, MINUTE)) == [State.WAITING, State.STARTED]
+
+
 def test_the_pause_that_azure_ml_asks_for_is_kept(process: Process, azure_ml: ScriptedAzureMl) -> None:
     azure_ml.error = AzureMlError("429", retry_after=5 * MINUTE)
 

@@ -14,6 +14,7 @@ from model_release.domain.history import HistoryEntry, HistoryQuery
 from model_release.domain.retry import Availability
 from model_release.errors import RefusedError, TemporaryError, UnknownOutcomeError
 from model_release.flow.sweep import SWEEP_THREADS, SWEEP_TIME, Sweep, sweep_threads
+from model_release.store.high_water_mark import Pin
 from model_release.store.pending import LONGEST_FUNCTION, LastSweep, SweepRun
 from tests.flow.interruptions import Killed
 from tests.in_memory import CREATED, DAY, HOUR, LEASE, MINUTE, NOON, SECOND, WORKSPACE, Process, event_body
@@ -296,6 +297,38 @@ def test_a_start_by_hand_is_not_attempted_before_it_is_due(process: Process) -> 
     process.sweep.run()
 
     assert process.azure_devops.versions == ["21"]
+
+
+def test_older_versions_wait_for_the_newest_one_that_waits(process: Process) -> None:
+    process.azure_devops.creating = [UnknownOutcomeError("no answer")]
+    process.start_release.registered(event_body("20"))
+    process.start_release.registered(event_body("21"), delivered=False)
+    process.later(MINUTE)
+
+    assert [entry.state for entry in process.sweep.run()] == [State.WAITING]
+    assert process.azure_devops.found == []
+
+
+def test_versions_do_not_wait_for_a_start_by_hand_that_waits(process: Process) -> None:
+    restarted(process)
+    waiting(process, "21")
+    process.later(MINUTE)
+    process.marks.advance(process.inserted("22"))
+
+    assert [entry.state for entry in process.sweep.run()] == [State.WAITING, State.SUPERSEDED]
+
+
+@pytest.mark.parametrize("is_pinned", [True, False])
+def test_a_held_version_is_attempted_before_it_is_due_once_no_pin_keeps_it_back(
+    process: Process, *, is_pinned: bool
+) -> None:
+    claim = waiting(process)
+    claim = process.claims.update(claim, replace(claim, state=State.HELD, next_attempt=NOON + HOUR))
+    if is_pinned:
+        process.marks.set_pin(claim.partition, claim.target_digest, Pin("19", "", NOON))
+    process.later(MINUTE)
+
+    assert [entry.state for entry in process.sweep.run()] == ([] if is_pinned else [State.STARTED])
 
 
 def test_older_versions_wait_for_a_newer_one_that_another_worker_has(process: Process) -> None:

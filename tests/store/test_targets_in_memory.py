@@ -54,10 +54,12 @@ def test_a_name_that_comes_to_mean_another_definition_is_refused_until_it_is_con
     new, other = ID._replace(definition=8), Process(shares=process)
 
     for one in (process, other, Process(shares=process)):
-        with pytest.raises(
-            RefusedError, match=r"^the name p/train means ID 8 now, and meant ID 7 at the last start; if"
-        ):
+        with pytest.raises(RefusedError) as refused:
             one.targets.resolve(TARGET, new)
+        assert str(refused.value) == (
+            "the name p/train means ID 8 now, and meant ID 7 at the last start; if this is intended, start the version"
+            " manually to confirm it; otherwise write the ID in the release map"
+        )
         assert one.targets.last_resolved(TARGET) == one.targets.resolve(TARGET, ID) == Resolved(DIGEST, 7)
 
     assert process.targets.resolve(TARGET, new, confirmed=True) == Resolved(digest(new.key), 8)
@@ -72,7 +74,7 @@ def test_a_name_of_a_replaced_project_is_refused_until_it_is_confirmed(process: 
     process.targets.resolve(BY_ID, ID)
     new = ID._replace(project="new-id")
 
-    with pytest.raises(RefusedError, match=r"means ID 7 of project new-id now, and meant ID 7 of another project"):
+    with pytest.raises(RefusedError, match=r"means ID 7 of project new-id now, and meant ID 7 of another project at"):
         process.targets.resolve(BY_ID, new)
     assert process.targets.resolve(BY_ID, new, confirmed=True) == Resolved(digest(new.key), 7)
 
@@ -130,3 +132,10 @@ def test_an_error_of_storage_is_raised(process: Process) -> None:
 
     with pytest.raises(ServiceRequestError):
         process.targets.resolve(TARGET, ID)
+
+
+def test_a_name_that_another_process_resolves_to_another_id_at_this_moment_is_refused(process: Process) -> None:
+    process.once("before create_entity", lambda: Process(shares=process).targets.resolve(TARGET, ID))
+
+    with pytest.raises(RefusedError, match=r"means ID 8 now, and meant ID 7"):
+        process.targets.resolve(TARGET, ID._replace(definition=8))
