@@ -94,7 +94,7 @@ class AttemptResult:
     in_flight_until: datetime | None = None
     instead: tuple[Plan, ...] = ()
     unavailable: bool = field(default=False, compare=False)
-    absent: bool = field(default=False, compare=False)
+    absent: bool = False
 
 
 @dataclass(frozen=True)
