@@ -74,9 +74,7 @@ class Confirm:
         self._azure_ml = azure_ml
         self._threads = threads
 
-    def ask(
-        self, event: ModelRegistered, route: Callable[[ModelRegistered], Routing], *, manually: bool = False
-    ) -> Ask:
+    def ask(self, event: ModelRegistered, route: Callable[[ModelRegistered], Routing], *, manually: bool) -> Ask:
         """Begin to read the version of an event; calling what is returned waits for the answer."""
         read: Callable[[], ModelRegistered | NotConfirmed] = partial(_believed, event)
         if self._azure_ml:
