@@ -355,7 +355,7 @@ def test_a_restart_is_refused_while_azure_ml_does_not_confirm_it(process: Proces
     register(process)
     (claim,) = claims(process)
     azure_ml.error = AzureMlError("503")
-    with pytest.raises(TemporaryError, match="^503$"):
+    with pytest.raises(TemporaryError, match=r"^503$"):
         process.start_release.restart(claim, "a-key-of-mine")
     azure_ml.error = None
     azure_ml.versions.clear()
