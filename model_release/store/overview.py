@@ -74,9 +74,8 @@ class Overview:
         changes = list(self._history.changed(read_until - CLOCK_DIFFERENCE if etag else NEVER, late))
         after = self._with_pins(applied(lines, changes), {entry.line for _, entry in changes if _tells_of_pin(entry)})
         if after != lines or not etag:
-            times = [min(entry.time, self._clock()) for _, entry in changes]
             with suppress(ResourceExistsError, ResourceModifiedError):
-                self._write(after, max(times, default=read_until), etag)
+                self._write(after, self._last(changes, read_until), etag)
         self._history.forget_late(late)
 
     def rebuild(self) -> int:
@@ -87,10 +86,14 @@ class Overview:
         before, _, etag = self._read()
         changes = list(self._history.changed(NEVER))
         oldest = self._clock() - KEEP
-        kept = [pair for line in before.values() for pair in _entries(line) if pair[1].time < oldest]
-        lines = self._with_pins(applied({}, [*kept, *changes]), before.keys() | {entry.line for _, entry in changes})
-        self._write(lines, max((entry.time for _, entry in changes), default=NEVER), etag)
+        kept = [pair for line in before.values() for pair in _entries(line) if pair[1].time <= oldest]
+        lines = applied({}, [*kept, *changes])
+        self._write(self._with_pins(lines, lines), self._last(changes, NEVER), etag)
         return len(lines)
+
+    def _last(self, changes: Iterable[tuple[str, HistoryEntry]], otherwise: datetime) -> datetime:
+        # Another process's clock may be ahead.
+        return max((min(entry.time, self._clock()) for _, entry in changes), default=otherwise)
 
     def _with_pins(self, lines: Mapping[str, OverviewLine], asked: Iterable[str]) -> dict[str, OverviewLine]:
         pinned = {line.id for line in lines.values() if line.pin}

@@ -1,6 +1,7 @@
 """The overview: what was started last on each line, brought up to date by the sweep, and rebuilt from the history."""
 
 import random
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -11,7 +12,7 @@ from model_release.domain.history import HistoryEntry, HistoryQuery
 from model_release.errors import RefusedError, TemporaryError
 from model_release.reason import ReasonKind
 from model_release.store.high_water_mark import Pin
-from model_release.store.history import _newest_first
+from model_release.store.history import KEEP, _newest_first
 from model_release.store.overview import Overview, OverviewLine, applied
 from model_release.web.overview import attention, targets
 from tests.in_memory import DAY, HOUR, MINUTE, NOON, OTHER_TARGET, PARTITION, SECOND, TARGET, Process, event_body
@@ -43,6 +44,11 @@ def versions(process: Process) -> tuple[str, list[str]]:
         shown.started.model_version[1] if shown.started else "",
         sorted(one.model_version[1] for one in shown.others.values()),
     )
+
+
+def write(process: Process, version: str, key: str = "", **values: object) -> None:
+    """Write the entry of a claim on the line."""
+    process.history.write(replace(process.new(version, key).claim, **values))
 
 
 def test_one_sweep_shows_what_was_started_on_each_target(process: Process) -> None:
@@ -179,6 +185,20 @@ def test_a_sweep_reads_only_what_has_changed_since_the_last_one(process: Process
     assert versions(process) == ("40", [])
 
 
+@pytest.mark.parametrize("read", [Overview.update, Overview.rebuild])
+def test_an_entry_from_a_clock_that_is_ahead_hides_no_later_change(
+    process: Process, read: Callable[[Overview], object]
+) -> None:
+    write(process, "20", created=NOON + HOUR, state=State.STARTED)
+    read(process.sweep.overview)
+    process.later(10 * MINUTE)
+    write(process, "21", state=State.WAITING)
+
+    process.sweep.run()
+
+    assert versions(process) == ("20", ["21"])
+
+
 def test_an_overview_that_cannot_be_written_stops_nothing(process: Process) -> None:
     process.start_release.registered(event_body("20"))
     process.azure_devops.creating = [TemporaryError("503")] * 2
@@ -193,7 +213,7 @@ def test_an_overview_that_cannot_be_written_stops_nothing(process: Process) -> N
 def test_a_rebuild_gives_the_same_lines_and_keeps_what_is_older_than_the_history(process: Process) -> None:
     process.start_release.registered(event_body("20"))
     process.sweep.run()
-    process.later(100 * DAY)
+    process.later(KEEP)
     process.sweep.run()
     assert process.history.page(HistoryQuery()).entries == ()
     process.azure_devops.creating = [RefusedError("no")] * 2
@@ -241,6 +261,15 @@ def test_a_pin_is_shown_with_the_next_sweep_and_until_it_is_lifted(process: Proc
 
     assert line(process).pin is None
     assert versions(process) == ("20", [])
+
+
+def test_a_rebuild_reads_the_pins_of_all_lines(process: Process) -> None:
+    write(process, "20", state=State.STARTED)
+    process.marks.set_pin(PARTITION, target_digest(TARGET), Pin("20", "", NOON))
+
+    process.sweep.overview.rebuild()
+
+    assert line(process).pin == Pin("20", "", NOON)
 
 
 def test_a_pin_whose_start_is_not_out_yet_needs_a_person(process: Process) -> None:
