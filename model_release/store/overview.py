@@ -57,11 +57,15 @@ class OverviewLine:
 class Overview:
     """The lines; every method raises azure-core's errors if storage fails."""
 
-    def __init__(self, table: Table, history: History, marks: HighWaterMarks, clock: Clock) -> None:
+    def __init__(
+        self, table: Table, history: History, marks: HighWaterMarks, clock: Clock, *, most_lines: int = MOST_LINES
+    ) -> None:
+        """Take the number of lines that one row holds; of more, those that changed last are kept."""
         self._table = table
         self._history = history
         self._marks = marks
         self._clock = clock
+        self._most_lines = most_lines
 
     def read(self) -> tuple[OverviewLine, ...]:
         """Read all lines, in no order."""
@@ -108,7 +112,7 @@ class Overview:
         return {line.id: line for line in lines}, row["read_until"], str(row.metadata["etag"])
 
     def _write(self, lines: Mapping[str, OverviewLine], read_until: datetime, etag: str) -> None:
-        newest = sorted(lines.values(), key=lambda line: line.last.time, reverse=True)[:MOST_LINES]
+        newest = sorted(lines.values(), key=lambda line: line.last.time, reverse=True)[: self._most_lines]
         text = json.dumps([asdict(line) for line in newest], default=datetime.isoformat, ensure_ascii=False)
         values = {**split({"event": text}), "read_until": read_until}
         if etag:

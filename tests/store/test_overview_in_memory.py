@@ -27,8 +27,8 @@ def process() -> Process:
     return with_overview(process)
 
 
-def with_overview(process: Process) -> Process:
-    overview = Overview(process.table, process.history, process.marks, process.clock)
+def with_overview(process: Process, **options: int) -> Process:
+    overview = Overview(process.table, process.history, process.marks, process.clock, **options)
     process.sweep = replace(process.sweep, overview=overview)
     return process
 
@@ -197,6 +197,17 @@ def test_an_entry_from_a_clock_that_is_ahead_hides_no_later_change(
     process.sweep.run()
 
     assert versions(process) == ("20", ["21"])
+
+
+def test_of_too_many_lines_those_that_changed_last_are_kept() -> None:
+    process = with_overview(Process(TARGET, OTHER_TARGET), most_lines=1)
+    process.start_release.registered(event_body("20"))
+    process.later(HOUR)
+    write(process, "21", state=State.STARTED)
+
+    process.sweep.run()
+
+    assert [one.id for one in process.sweep.overview.read()] == [LINE]
 
 
 def test_an_overview_that_cannot_be_written_stops_nothing(process: Process) -> None:
