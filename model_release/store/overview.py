@@ -76,7 +76,7 @@ class Overview:
         lines, read_until, etag = self._read()
         late = self._history.late()
         changes = list(self._history.changed(read_until - CLOCK_DIFFERENCE if etag else NEVER, late))
-        after = self._with_pins(applied(lines, changes), {entry.line for _, entry in changes if _tells_of_pin(entry)})
+        after = self._with_pins(applied(lines, changes), {entry.line for _, entry in changes if _concerns_pin(entry)})
         if after != lines or not etag:
             with suppress(ResourceExistsError, ResourceModifiedError):
                 self._write(after, self._last(changes, read_until), etag)
@@ -113,7 +113,7 @@ class Overview:
 
     def _write(self, lines: Mapping[str, OverviewLine], read_until: datetime, etag: str) -> None:
         newest = sorted(lines.values(), key=lambda line: line.last.time, reverse=True)[: self._most_lines]
-        text = json.dumps([asdict(line) for line in newest], default=datetime.isoformat, ensure_ascii=False)
+        text = json.dumps([asdict(line) for line in newest], default=datetime.isoformat)
         values = {**split({"event": text}), "read_until": read_until}
         if etag:
             self._table.change(_OVERVIEW, _OVERVIEW, etag, **values)
@@ -149,9 +149,9 @@ def _after(line: OverviewLine, key: str, entry: HistoryEntry) -> OverviewLine:
     return replace(line, started=started, started_key=started_key, others=others)
 
 
-def _tells_of_pin(entry: HistoryEntry) -> bool:
+def _concerns_pin(entry: HistoryEntry) -> bool:
     """Whether a person acted, or was in the way: registered versions do not set, move or lift a pin."""
-    return bool(entry.line) and (entry.restart or not entry.attempt or entry.state is State.HELD)
+    return entry.restart or not entry.attempt or entry.state is State.HELD
 
 
 def _entries(line: OverviewLine) -> list[tuple[str, HistoryEntry]]:
@@ -179,5 +179,5 @@ def _line(values: dict[str, Any]) -> OverviewLine:
 
 def _entry(values: dict[str, Any]) -> HistoryEntry:
     times = {name: datetime.fromisoformat(values[name]) for name in ("time", "next_attempt", "received")}
-    kind = ReasonKind(values.get("reason_kind", ""))
+    kind = ReasonKind(values["reason_kind"])
     return HistoryEntry(**values | times | {"state": State(values["state"]), "reason_kind": kind})

@@ -147,6 +147,7 @@ def test_the_changes_may_come_in_any_order() -> None:
             ("21", 5, State.STARTED),
             ("22", 3, State.ABANDONED),
             ("23", 6, State.ABANDONED),
+            ("24", 3, State.REFUSED),
             ("24", 4, State.WAITING),
         )
     ]
@@ -156,7 +157,9 @@ def test_the_changes_may_come_in_any_order() -> None:
         results.append(applied({}, changes)[LINE])
 
     assert {one.started_key for one in results} == {"21"}
-    assert {frozenset(one.others) for one in results} == {frozenset(["23", "24"])}
+    assert {one.last.time for one in results} == {NOON + 6 * MINUTE}
+    for one in results:
+        assert {key: entry.state for key, entry in one.others.items()} == {"23": State.ABANDONED, "24": State.WAITING}
 
 
 def test_a_sweep_without_changes_writes_nothing(process: Process) -> None:
@@ -183,6 +186,14 @@ def test_a_sweep_reads_only_what_has_changed_since_the_last_one(process: Process
 
     assert len(read) <= 4
     assert versions(process) == ("40", [])
+
+
+def test_a_history_without_lines_is_read_once(process: Process) -> None:
+    process.history.write_alone(HistoryEntry(NOON, State.STARTED, "", ReasonKind.NONE, "", "models/churn:20"))
+
+    process.sweep.run()
+
+    assert row(process)["read_until"] == NOON
 
 
 @pytest.mark.parametrize("read", [Overview.update, Overview.rebuild])
@@ -274,6 +285,39 @@ def test_a_pin_is_shown_with_the_next_sweep_and_until_it_is_lifted(process: Proc
     assert versions(process) == ("20", [])
 
 
+def test_a_pin_that_is_removed_after_the_last_change_is_not_shown(process: Process) -> None:
+    pinned(process, "20")
+    process.sweep.run()
+    process.later(HOUR)
+    write(process, "21", state=State.STARTED)
+    process.sweep.run()
+
+    process.marks.remove_pin(PARTITION, target_digest(TARGET), line(process).pin, "")
+    process.sweep.run()
+
+    assert line(process).pin is None
+
+
+@pytest.mark.parametrize(
+    ("key", "attempt", "state", "is_read"),
+    [
+        ("", 0, State.STARTED, True),
+        ("a-key-of-a-person", 1, State.STARTED, True),
+        ("", 1, State.HELD, True),
+        ("", 1, State.STARTED, False),
+    ],
+)
+def test_a_sweep_reads_the_pin_where_a_person_acted_or_a_pin_kept_a_version_back(
+    process: Process, key: str, attempt: int, state: State, *, is_read: bool
+) -> None:
+    process.marks.set_pin(PARTITION, target_digest(TARGET), Pin("20", "", NOON))
+    write(process, "20", key, attempt=attempt, state=state)
+
+    process.sweep.run()
+
+    assert (line(process).pin is not None) is is_read
+
+
 def test_a_rebuild_reads_the_pins_of_all_lines(process: Process) -> None:
     write(process, "20", state=State.STARTED)
     process.marks.set_pin(PARTITION, target_digest(TARGET), Pin("20", "", NOON))
@@ -281,6 +325,16 @@ def test_a_rebuild_reads_the_pins_of_all_lines(process: Process) -> None:
     process.sweep.overview.rebuild()
 
     assert line(process).pin == Pin("20", "", NOON)
+
+
+def test_a_pin_whose_start_is_out_needs_no_person(process: Process) -> None:
+    start = process.new("20", "a-key-of-a-person").claim
+    pinned(process, "20", start)
+    process.history.write(replace(start, state=State.STARTED))
+
+    process.sweep.run()
+
+    assert not line(process).pin_waits
 
 
 def test_a_pin_whose_start_is_not_out_yet_needs_a_person(process: Process) -> None:
