@@ -76,8 +76,8 @@ def unpin(line: LineNow, by_hand: ByHand, sweep: Sweep, *, keep: bool) -> list[H
     ended = _close_all(line, kept, start_release) if keep else []
     if not keep:
         # What the pinned version's start replaces is closed while the pin names that start.
-        same = [claim for claim in line.pending if claim.version == pin.version and not claim.idempotency_key]
-        ended = [entry for claim in same if claim.state is State.HELD for entry in start_release.try_now(claim)]
+        same = [claim for claim in line.pending if claim.version == pin.version and claim.state is State.HELD]
+        ended = [entry for claim in same for entry in start_release.try_now(claim)]
         for claim in line.pending:
             # A row that is due, so that the next sweep goes on if this process dies.
             recorder.pending.put(claim, recorder.clock())

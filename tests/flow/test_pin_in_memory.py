@@ -244,6 +244,19 @@ def test_the_same_version_that_was_registered_is_superseded_by_its_pinned_start(
     assert process.azure_devops.versions == ["20", "20", "21"]
 
 
+def test_a_pinned_start_that_waits_is_withdrawn_when_its_pin_is_removed(process: Process) -> None:
+    registered(process, "20")
+    start(process, "20")
+    registered(process, "21")
+    process.azure_devops.identifying = [TemporaryError("503")]
+    start(process, "21", ALICE, "another-key")
+
+    unpin(line(process), BOB, process.sweep, keep=False)
+    a_minute_later(process)
+
+    assert (states(process)["21"], states(process)["21 another-key"]) == ("started", "withdrawn")
+
+
 def test_the_same_version_is_held_while_its_pinned_start_may_be_created(process: Process) -> None:
     registered(process, "20")
     start(process, "20")
