@@ -93,9 +93,65 @@ def test_removing_the_pin_starts_the_newest_version_and_supersedes_the_others(pr
         ("26", State.SUPERSEDED),
         ("25", State.SUPERSEDED),
     ]
-    assert entries[0].reason == "pin of 20 removed by bob: fixed"
+    assert (entries[0].model_version[1], entries[0].reason) == ("20", "pin of 20 removed by bob: fixed")
     assert process.azure_devops.versions == ["20", "24", "20", "27"]
     assert not process.rows("pending")
+
+
+@pytest.mark.parametrize("first", [[], [RefusedError("no stage", "add one")]])
+def test_the_removal_of_a_pin_is_shown_with_the_newest_version_if_the_pinned_one_is_not_out(
+    process: Process, first: list[Exception]
+) -> None:
+    process.azure_devops.creating = [*first]
+    registered(process, "20")
+    waiting(process, "21")
+    process.azure_devops.identifying = [TemporaryError("503")]
+    start(process, "21")
+
+    removed, *_ = unpin(line(process), BOB, process.sweep, keep=True)
+
+    assert removed.model_version == ("churn", "21")
+
+
+def test_the_next_version_is_started_after_a_pin_that_kept_nothing_back_is_removed(process: Process) -> None:
+    registered(process, "20")
+    start(process, "20")
+
+    unpin(line(process), BOB, process.sweep, keep=False)
+
+    assert registered(process, "21").state is State.STARTED
+
+
+def test_a_version_without_an_order_is_started_when_the_pin_is_removed(process: Process) -> None:
+    registered(process, "20")
+    start(process, "20")
+    assert registered(process, "22-b").state is State.HELD
+
+    unpin(line(process), BOB, process.sweep, keep=False)
+
+    assert states(process)["22-b"] == "started"
+
+
+def test_an_older_version_does_not_wait_for_a_start_of_a_person_when_the_pin_is_removed(process: Process) -> None:
+    registered(process, "20")
+    start(process, "20")
+    registered(process, "21")
+    process.inserted("22", "a-plain-key")
+
+    unpin(line(process), BOB, process.sweep, keep=False)
+
+    assert states(process)["21"] == "started"
+
+
+def test_with_order_every_no_version_is_first_when_the_pin_is_removed() -> None:
+    process = Process(order="every")
+    registered(process, "20")
+    start(process, "20")
+    registered(process, "21")
+
+    unpin(line(process), BOB, process.sweep, keep=False)
+
+    assert process.rows(PARTITION)[DIGEST]["first"] == ""
 
 
 def test_with_order_every_all_that_was_held_is_started_oldest_first() -> None:
