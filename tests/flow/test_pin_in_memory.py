@@ -379,7 +379,20 @@ def test_what_is_out_is_pinned_without_a_start(process: Process) -> None:
     pin = process.marks.pin(PARTITION, DIGEST)
     assert pin
     assert (pin.version, pin.start) == ("20", "")
+    assert line(process).is_kept
     assert process.azure_devops.versions == ["20", "21", "20"]
+
+
+def test_the_version_that_was_started_last_is_out(process: Process) -> None:
+    for version in ("20", "21", "22"):
+        registered(process, version)
+        process.later(SECOND)
+    start(process, "21", BOB)
+
+    out = line(process).out
+
+    assert out
+    assert (out.version, out.idempotency_key) == ("21", "the-first-key")
 
 
 def test_a_pin_says_what_may_still_be_created(process: Process) -> None:
