@@ -427,7 +427,7 @@ def test_a_line_on_which_nothing_was_started_is_not_pinned(process: Process) -> 
 def test_a_line_without_a_pin_is_not_unpinned(process: Process) -> None:
     registered(process, "20")
 
-    with pytest.raises(RefusedError, match=r"^churn is not pinned at p/train"):
+    with pytest.raises(RefusedError, match=r"^churn is not pinned at p/train; there is nothing to remove$"):
         unpin(line(process), BOB, process.sweep, keep=False)
 
 
@@ -444,16 +444,29 @@ def test_a_pin_that_another_person_moved_meanwhile_is_not_removed(process: Proce
     assert process.marks.pin(PARTITION, DIGEST)
 
 
-def test_a_version_that_may_have_been_created_keeps_the_pin(process: Process) -> None:
+def test_a_pin_that_was_moved_and_removed_meanwhile_has_changed(process: Process) -> None:
+    for version in ("20", "21"):
+        registered(process, version)
+    start(process, "20")
+    seen = line(process)
+    start(process, "21", ALICE, "another-key")
+    process.once("after get_entity", lambda: unpin(line(process), ALICE, process.sweep, keep=True))
+
+    with pytest.raises(RefusedError, match=r"^the pin has changed; read it again$"):
+        unpin(seen, BOB, process.sweep, keep=True)
+
+
+def test_nothing_is_written_if_a_version_that_is_to_be_closed_may_have_been_created(process: Process) -> None:
     registered(process, "20")
     process.azure_devops.creating = [UnknownOutcomeError("no answer")]
     registered(process, "21")
     pin_what_is_out(line(process), ALICE, process.start_release)
+    before = dict(process.client.rows)
 
     with pytest.raises(RefusedError, match=r"^version 21 may have been created"):
         unpin(line(process), BOB, process.sweep, keep=True)
 
-    assert process.marks.pin(PARTITION, DIGEST)
+    assert process.client.rows == before
 
 
 def test_what_was_held_is_taken_up_within_a_minute_if_the_process_dies_after_the_pin_is_removed(

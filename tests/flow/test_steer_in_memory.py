@@ -154,13 +154,14 @@ def test_a_refused_version_whose_release_is_found_is_started(process: Process, c
     assert mark(process) == "20"
 
 
-def test_the_mark_stays_while_the_release_of_a_refused_version_cannot_be_searched_for(
+def test_the_mark_stays_while_the_releases_of_refused_versions_cannot_be_searched_for(
     process: Process, claim: Claim
 ) -> None:
     sent(process, claim)
-    process.azure_devops.finding = [TemporaryError("503")]
+    recorded(process, "21", State.REFUSED)
+    process.azure_devops.finding = [TemporaryError("503")] * 2
 
-    with pytest.raises(RefusedError, match="version 99999 may have been created; try again"):
+    with pytest.raises(RefusedError, match=r"^version 21, 99999 may have been created; try again"):
         set_back(process, claim)
 
     assert mark(process) == "99999"
