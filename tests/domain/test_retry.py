@@ -75,6 +75,14 @@ def test_a_claim_is_abandoned_after_seven_days_with_the_last_reason(state: State
     )
 
 
+def test_the_last_reason_of_an_abandoned_claim_has_its_own_text_in_the_log() -> None:
+    reason = Reason(ReasonKind.UNAVAILABLE, "why", "for the log")
+
+    abandoned = abandon(a_claim(), AttemptResult(State.WAITING, reason, NOW + WEEK), NOW + WEEK)
+
+    assert abandoned.reason.log == "all attempts failed for 7 days; last: waiting: for the log"
+
+
 @pytest.mark.parametrize("state", [state for state in State if state.final])
 def test_a_final_result_is_never_replaced(state: State) -> None:
     result = AttemptResult(state, WHY)

@@ -87,7 +87,7 @@ def test_the_release_and_the_claim_have_the_tags_of_azure_ml(process: Process, a
     register(process, stage="forged")
 
     ((_, event, *_),) = process.azure_devops.created
-    assert event.tags == {"stage": "real"}
+    assert (event.id, event.tags) == ("event of 20", {"stage": "real"})
     assert '"stage": "real"' in claims(process)[0].event
 
 
@@ -133,9 +133,10 @@ def test_a_version_that_cannot_be_confirmed_and_does_not_match_is_ignored_with_b
     deploy(process, TARGET, tags={"stage": "production"})
     azure_ml.error = AzureMlError("503", "wait")
 
-    (entry,) = register(process)
+    (entry,) = register(process, stage="test")
 
-    assert (entry.state, entry.reason) == (State.IGNORED, "tag stage is missing; 503; wait")
+    assert (entry.state, entry.reason) == (State.IGNORED, "tag stage is 'test', not 'production'; 503; wait")
+    assert entry.log_reason == "tag stage has another value; 503; wait"
 
 
 # Not confirmed
@@ -360,8 +361,15 @@ def test_a_restart_is_refused_while_azure_ml_does_not_confirm_it(process: Proces
     azure_ml.error = None
     azure_ml.versions.clear()
 
-    with pytest.raises(RefusedError, match="Azure ML has no version 20 of churn"):
+    with pytest.raises(RefusedError) as missing:
         process.start_release.restart(claim, "a-key-of-mine")
+    azure_ml.register("20", state="Creating")
+    with pytest.raises(RefusedError) as creating:
+        process.start_release.restart(claim, "a-key-of-mine")
+
+    assert str(missing.value) == "Azure ML has no version 20 of churn; compare it with workspace Prod"
+    creates = "version 20 of churn is Creating in Azure ML, not Succeeded"
+    assert str(creating.value) == f"{creates}; try again when it is Succeeded"
 
 
 def test_a_start_with_a_pin_holds_also_while_azure_ml_cannot_be_read(
@@ -455,6 +463,7 @@ def test_a_version_that_is_too_large_is_not_confirmed(process: Process, azure_ml
     (entry,) = register(process)
 
     assert entry.reason.startswith("version 20 of churn cannot be released: the event has 1,500,")
+    assert entry.absent
 
 
 def test_a_restart_has_the_tags_of_now(process: Process, azure_ml: ScriptedAzureMl) -> None:
