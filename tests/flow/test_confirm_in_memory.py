@@ -207,6 +207,14 @@ def test_without_confirmation_an_event_is_believed() -> None:
     assert (entry.state, process.azure_devops.versions) == (State.STARTED, ["999"])
 
 
+def test_without_confirmation_a_version_that_no_event_announced_is_not_started() -> None:
+    with pytest.raises(RefusedError) as refused:
+        Process().start_release.match_again(unrecorded(WORKSPACE, "churn", "20"))
+
+    problem = "churn:20 is not recorded, and it is not read from Azure ML: CONFIRM_MODELS is false"
+    assert str(refused.value) == f"{problem}; set CONFIRM_MODELS to true, or register the version again"
+
+
 def test_a_forged_newest_version_supersedes_nothing(process: Process, azure_ml: ScriptedAzureMl) -> None:
     register(process, "9" * 255)
     azure_ml.register("20")
