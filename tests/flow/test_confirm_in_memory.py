@@ -12,7 +12,7 @@ from model_release.azure_ml.items import AzureMlError, ModelVersion
 from model_release.domain.claims import State
 from model_release.domain.events import Workspace, parse
 from model_release.domain.history import ByHand, HistoryEntry
-from model_release.errors import RefusedError, TemporaryError
+from model_release.errors import RefusedError, TemporaryError, UnknownOutcomeError
 from model_release.flow.manually import unrecorded
 from model_release.reason import Reason, ReasonKind
 from tests.flow.test_start_release_in_memory import claims, deploy, register, states
@@ -220,6 +220,18 @@ def test_a_forged_newest_version_supersedes_nothing(process: Process, azure_ml: 
     azure_ml.register("20")
 
     assert states(register(process)) == [State.STARTED]
+
+
+def test_a_claim_keeps_the_time_of_its_registration_when_its_release_is_found(
+    process: Process, azure_ml: ScriptedAzureMl
+) -> None:
+    azure_ml.register("20")
+    process.azure_devops.creating = [UnknownOutcomeError("no answer")]
+    register(process)
+    process.azure_devops.finding = [CREATED]
+
+    assert states(sweep(process, MINUTE)) == [State.STARTED]
+    assert claims(process)[0].registered_at == NOON - SECOND
 
 
 def test_a_release_that_may_exist_is_found_also_if_its_version_is_gone(

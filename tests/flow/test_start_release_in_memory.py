@@ -152,6 +152,16 @@ def test_an_event_without_a_route_is_kept(process: Process) -> None:
     assert process.claims.recorded(WORKSPACE, "fraud")["20"].ignored == Reason(ReasonKind.MODEL_NOT_NAMED, entry.reason)
 
 
+def test_the_first_event_without_a_route_is_kept_with_its_reason(process: Process) -> None:
+    deploy(process, TARGET, tags={"stage": "production"})
+    register(process, stage="test")
+    register(process, stage="other")
+
+    kept = process.claims.recorded(WORKSPACE, "churn", "20")["20"]
+    assert kept.ignored
+    assert kept.ignored.text == "tag stage is 'test', not 'production'"
+
+
 def test_an_event_of_another_workspace_is_not_kept(process: Process) -> None:
     other = Workspace.parse(WORKSPACE.id + "2")
     body = json.loads(event_body()) | {"source": other.id}
