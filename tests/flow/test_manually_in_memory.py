@@ -1,8 +1,11 @@
 """What a person starts: the refusals, and how an attempt ends that a pin or a person's start is in the way of."""
 
+from dataclasses import replace
+
 import pytest
 
 from model_release.domain.claims import AttemptResult, State
+from model_release.domain.history import ByHand
 from model_release.domain.routing import NO_ROUTING, Routing
 from model_release.errors import RefusedError, TemporaryError
 from model_release.flow.confirm import Confirmed, NotConfirmed
@@ -11,11 +14,14 @@ from model_release.flow.manually import (
     confirmed_now,
     kept_back,
     not_routed,
+    pin_or_refuse,
+    refuse_if_pinned,
     superseded,
     unrecorded,
 )
 from model_release.reason import Reason, ReasonKind
 from model_release.store.high_water_mark import Pin
+from model_release.store.targets import Resolved
 from tests.in_memory import HOUR, NOON, OTHER_TARGET, TARGET, WORKSPACE, Process, a_plan, an_event
 
 PIN = Pin("19", "", NOON, "alice", comment="20 regressed")
@@ -84,3 +90,27 @@ def test_a_superseded_version_names_the_one_that_was_sent_and_how() -> None:
 
     assert superseded("21", manually=True) == AttemptResult(State.SUPERSEDED, by_hand)
     assert superseded("21") == AttemptResult(State.SUPERSEDED, newer)
+
+
+def test_a_start_is_pinned_only_where_azure_devops_has_resolved_the_target() -> None:
+    process = Process()
+    claim = process.claims.update(inserted := process.inserted(), replace(inserted, state=State.STARTED))
+    who = ByHand("alice", pins=True)
+
+    with pytest.raises(RefusedError) as refused:
+        pin_or_refuse(claim, "a-key-00", who, process.recorder, Resolved(claim.target_digest))
+
+    assert str(refused.value) == "Azure DevOps has never resolved p/train; start the version without a pin first"
+    assert process.marks.pin(claim.partition, claim.target_digest) is None
+
+
+def test_only_the_start_that_a_pin_names_is_not_refused() -> None:
+    process = Process()
+    start, other = process.inserted("19", "a-key-00"), process.inserted("20")
+    process.marks.set_pin(start.partition, start.target_digest, replace(PIN, start=start.row))
+
+    refuse_if_pinned(start, process.recorder)
+    with pytest.raises(RefusedError) as refused:
+        refuse_if_pinned(other, process.recorder)
+
+    assert str(refused.value) == f"{PINNED}; remove the pin with `unpin`, or move it: start this version with a pin"

@@ -11,7 +11,7 @@ from local.serving import Server
 from model_release.domain.claims import Attempt, AttemptResult, Claim, State, digest
 from model_release.flow.publish import Publisher, Topic, TopicError, outcome_event
 from model_release.reason import Reason, ReasonKind
-from tests.in_memory import CREATED, MINUTE, NOON, WORKSPACE, Process
+from tests.in_memory import CREATED, MINUTE, NOON, WORKSPACE, Process, event_body
 
 
 @pytest.fixture
@@ -71,6 +71,20 @@ def test_an_event_without_a_release_has_none(process: Process, state: State, kin
     event = outcome_event(claim, Attempt(3, NOON, state, "why"))
 
     assert (event["type"], event["data"]["release"], event["data"]["attempt"]) == (f"ModelRelease.{kind}", None, 3)
+
+
+def test_an_event_names_the_person_and_hides_values_of_tags_in_a_refusal_only(process: Process) -> None:
+    event = event_body("20", stage="secret-stage")
+    claim = replace(process.inserted(), event=event, by="alice", by_verified=True, comment="again")
+
+    started, refused = (
+        outcome_event(claim, Attempt(1, NOON, state, "stage is secret-stage"))["data"]
+        for state in (State.STARTED, State.REFUSED)
+    )
+
+    assert (started["by"], started["by_verified"], started["comment"]) == ("alice", True, "again")
+    assert started["reason"] == "stage is secret-stage"
+    assert refused["reason"] == "stage is [hidden]"
 
 
 def test_outcomes_are_published_once_in_batches(process: Process) -> None:
@@ -137,7 +151,8 @@ def test_a_refusal_is_published_while_its_claim_continues(process: Process) -> N
 
 
 class Credential:
-    def get_token(self, *_: str, **__: Any) -> AccessToken:
+    def get_token(self, *scopes: str, **_: Any) -> AccessToken:
+        assert scopes == ("https://eventgrid.azure.net/.default",)
         return AccessToken("token", 2**31)
 
 
@@ -149,9 +164,21 @@ def test_a_request_is_not_repeated_and_has_the_documented_form() -> None:
             topic.send([{"id": "1"}])
 
     (request,) = received
-    assert (request.full_path, request.get_json(force=True)) == ("/api/events?api-version=2018-01-01", [{"id": "1"}])
+    assert (request.method, request.full_path) == ("POST", "/api/events?api-version=2018-01-01")
+    assert request.get_json(force=True) == [{"id": "1"}]
     assert request.headers["Content-Type"] == "application/cloudevents-batch+json; charset=utf-8"
     assert request.headers["Authorization"] == "Bearer token"
+    assert request.headers["User-Agent"] == "model-release"
+
+
+def test_only_the_documented_answer_is_a_success() -> None:
+    status = 200
+    with Server(lambda _: Response(status=status)) as server:
+        topic = Topic(f"{server.url}/api/events", Credential())
+        topic.send([{}])
+        for status in (201, 202, 302):
+            with pytest.raises(TopicError, match=f"answered {status}"):
+                topic.send([{}])
 
 
 @pytest.mark.parametrize(
