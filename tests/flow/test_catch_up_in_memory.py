@@ -782,11 +782,15 @@ def test_no_run_lists_a_workspace_before_a_long_pause_has_ended(process: Process
 
 def test_a_workspace_whose_lists_fail_is_incomplete_and_paused(process: Process, azure_ml: AzureMl) -> None:
     began(process)
-    azure_ml.listed[WORKSPACE.id] = {"churn": AzureMlError("429", retry_after=timedelta(minutes=12)), "fraud": []}
+    azure_ml.listed[WORKSPACE.id] = {"churn": AzureMlError("429", retry_after=timedelta(minutes=12)), "unchanged": []}
+    azure_ml.stamps["unchanged"] = "1"
+    listed = {"unchanged": ListedModel("1", NOON - 2 * HOUR)}
+    process.cursors.record_listed(WORKSPACE, listed, listed)
 
     run(process, azure_ml)
 
     cursor = read(process)
+    assert [model for model, _ in azure_ml.asked] == ["churn"]
     assert (cursor.problem, cursor.paused_until) == ("429", NOON + 12 * MINUTE)
     assert cursor.succeeded == NOON - HOUR
 

@@ -70,6 +70,14 @@ def test_a_model_is_listed_again_by_the_next_run_if_this_one_asks_for_it_or_a_ve
     assert run.changed == {"churn"}
 
 
+def test_a_model_whose_versions_are_all_new_has_nothing_to_record() -> None:
+    run = a_run(FIRST)
+
+    run.found(CHURN, [version(NOON)])
+
+    assert (run.existing, run.recorded) == ({}, set())
+
+
 def test_a_model_that_was_found_is_not_asked_for_again() -> None:
     run = a_run()
 
