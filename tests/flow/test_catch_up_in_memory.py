@@ -435,6 +435,7 @@ def test_a_run_without_changes_costs_one_list_and_six_storage_operations(process
 
 def test_a_version_that_another_worker_processes_is_listed_again(process: Process, azure_ml: AzureMl) -> None:
     began(process)
+    azure_ml.stamps["churn"] = "1"
     azure_ml.register("20", NOON)
     azure_ml.register("21", NOON + SECOND)
     new = process.new()
