@@ -450,6 +450,29 @@ def test_a_version_that_another_worker_processes_is_listed_again(process: Proces
 
     assert run(process, azure_ml) == ["21"]
     assert (read(process).complete, read(process).problem) == (NOON - HOUR, "another worker processes churn:20")
+    assert process.cursors.listed(WORKSPACE) == {"churn": ListedModel("", NOON)}
+
+
+def pending_rows(process: Process) -> list[int]:
+    """Return a list that gets the number of pending rows at each request that creates."""
+    create, counts = process.azure_devops.create, []
+
+    def created(*request: Any) -> Any:
+        counts.append(len(process.rows("pending")))
+        return create(*request)
+
+    process.azure_devops.create = created
+    return counts
+
+
+def test_a_version_that_nobody_delivers_is_pending_while_it_is_created(process: Process, azure_ml: AzureMl) -> None:
+    began(process)
+    process.start_release.registered(event_body("19"))
+    azure_ml.register("20", NOON)
+    counts = pending_rows(process)
+
+    assert run(process, azure_ml) == ["20"]
+    assert counts == [1]
 
 
 def test_a_version_that_cannot_be_released_is_reported(process: Process, azure_ml: AzureMl, caplog: Any) -> None:
@@ -593,9 +616,11 @@ def test_a_version_that_was_deleted_and_registered_again_without_an_event_is_sta
     azure_ml.listed.clear()
     process.later(HOUR)
     azure_ml.register("20", NOON + MINUTE)
+    counts = pending_rows(process)
 
     assert run(process, azure_ml) == ["20"]
     assert run(process, azure_ml) == []
+    assert counts == [1]
     assert process.azure_devops.versions == ["20", "20"]
 
 
