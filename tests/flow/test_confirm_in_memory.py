@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 from unittest.mock import ANY
 
 import pytest
 
 from model_release.azure_ml.items import AzureMlError, ModelVersion
-from model_release.domain.claims import State
+from model_release.domain.claims import State, registration_row
 from model_release.domain.events import Workspace, parse
 from model_release.domain.history import ByHand, HistoryEntry
+from model_release.domain.routing import NO_ROUTING
 from model_release.errors import RefusedError, TemporaryError, UnknownOutcomeError
+from model_release.flow.confirm import Cause, Confirmed, registered_anew
 from model_release.flow.manually import unrecorded
 from model_release.reason import Reason, ReasonKind
 from tests.flow.test_start_release_in_memory import claims, deploy, register, states
@@ -291,6 +294,27 @@ def test_a_version_that_was_deleted_and_registered_again_starts_again(
     first, second = claims(process)
     assert (first.registered_at, second.registered_at) == (NOON - SECOND, NOON + HOUR)
     assert first.marker != second.marker
+
+
+@pytest.mark.parametrize(
+    ("state", "cause", "is_anew"),
+    [
+        (State.STARTED, {}, True),
+        (State.WAITING, {}, False),
+        (State.STARTED, {"idempotency_key": "a-key"}, False),
+        (State.STARTED, {"registration": "registered-now"}, False),
+    ],
+)
+def test_only_an_event_whose_claim_is_final_can_be_of_a_new_registration(
+    process: Process, state: State, cause: dict[str, Any], *, is_anew: bool
+) -> None:
+    claim = replace(process.new().claim, state=state, registered_at=NOON)
+    event = an_event()._replace(registered_at=NOON + SECOND)
+    confirmed = Confirmed(event, NO_ROUTING)
+
+    anew = registered_anew(claim, Cause(an_event(), lambda: confirmed, **cause))
+
+    assert (anew and (anew.event, anew.registration)) == ((event, registration_row(NOON + SECOND)) if is_anew else None)
 
 
 def test_a_version_that_was_forged_before_it_was_registered_starts_once(
