@@ -65,17 +65,24 @@ class History:
             self._table.put(_LATE, at)
         with suppress(ResourceExistsError):
             if before:
-                self._replace(before, at, entry)
+                self._replace(before, self._again(before) if claim.state.final else [], at, entry)
             else:
                 self._table.insert(_HISTORY, at, **entry)
 
-    def _replace(self, before: list[str], at: str, entry: dict[str, Any]) -> None:
+    def _again(self, before: list[str]) -> list[str]:
+        """Find the rows of earlier attempts, which were deleted.
+
+        A write whose answer was lost is repeated, and the repetition may be carried out after that.
+        """
+        return [row for row in before[:-1] if self._table.find(_HISTORY, row)]
+
+    def _replace(self, before: list[str], again: list[str], at: str, entry: dict[str, Any]) -> None:
         """Write an entry in place of those before; raises ResourceExistsError if it is written.
 
         If the worker of the attempt before has not written its entry, or died, blank rows take the places of those that
         do not exist, so that they are not written later.
         """
-        deleted, written = before[-1:], False
+        deleted, written = [*again, *before[-1:]], False
         blank: dict[str, dict[str, Any]] = {}
         while not written:
             try:

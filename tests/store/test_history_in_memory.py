@@ -145,6 +145,17 @@ def test_the_entry_of_an_attempt_whose_worker_died_is_not_needed(process: Proces
     assert entries(process) == [HistoryEntry.of(claims[3])]
 
 
+def test_the_last_entry_of_a_claim_deletes_one_that_was_written_again_late(process: Process) -> None:
+    claims = attempted(process.new().claim, 1, 2, 3)
+    for claim in (claims[0], claims[1], claims[0]):
+        process.history.write(claim)
+    last = replace(claims[2], state=State.STARTED)
+
+    process.history.write(last)
+
+    assert entries(process) == [HistoryEntry.of(last)]
+
+
 def test_what_has_changed_is_read_from_a_time_on_and_when_it_is_written_late(process: Process) -> None:
     early, late, new = (attempted(process.new(version).claim, 0)[0] for version in ("1", "2", "3"))
     process.history.write(early)
