@@ -1,6 +1,7 @@
 """What a person decides about a line: pin what is out, remove the pin, or set the high-water mark back."""
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from typing import NamedTuple
 
@@ -9,7 +10,7 @@ from model_release.domain.events import Workspace, parse
 from model_release.domain.history import ByHand, HistoryEntry
 from model_release.domain.retry import Availability
 from model_release.domain.routing import NO_ROUTING
-from model_release.errors import RefusedError
+from model_release.errors import ClaimLeasedError, RefusedError
 from model_release.flow.attempt import OpenAttempt
 from model_release.flow.confirm import Confirmed
 from model_release.flow.manually import pinned
@@ -72,9 +73,10 @@ def unpin(line: LineNow, by_hand: ByHand, sweep: Sweep, *, keep: bool) -> list[H
     if pin is None:
         raise RefusedError(f"{line.newest.model} is not pinned at {line.newest.target}", "there is nothing to remove")
     why = f"{by_hand.by}: {by_hand.comment}"
-    kept = Reason(ReasonKind.OLDER_KEPT, f"{pin.version} is kept by {why}")
-    ended = _close_all(line, kept, start_release) if keep else []
-    if not keep:
+    if keep:
+        kept = Reason(ReasonKind.OLDER_KEPT, f"{pin.version} is kept by {why}")
+        ended = _close_all_but_start(line, pin, kept, start_release)
+    else:
         # What the pinned version's start replaces is closed while the pin names that start.
         same = [claim for claim in line.pending if claim.version == pin.version and claim.state is State.HELD]
         ended = [entry for claim in same for entry in start_release.try_now(claim)]
@@ -87,10 +89,11 @@ def unpin(line: LineNow, by_hand: ByHand, sweep: Sweep, *, keep: bool) -> list[H
     if not recorder.marks.remove_pin(*at, pin, "" if keep else _newest_registered(line)):
         other = recorder.marks.pin(*at)
         raise RefusedError(pinned(other) if other else "the pin has changed", "read it again")
-    if not keep:
-        until = recorder.clock() + _UNPIN_TIME
-        ended += logged(sweep.take_up(recorder.pending.of_line(*at), Availability(), until))
-    return [entry, *ended]
+    if keep:
+        # Not before: a pin whose start has ended would keep versions back for nothing.
+        return [entry, *ended, *_end_start(line, pin, start_release)]
+    until = recorder.clock() + _UNPIN_TIME
+    return [entry, *ended, *logged(sweep.take_up(recorder.pending.of_line(*at), Availability(), until))]
 
 
 def set_mark_back(claim: Claim, by_hand: ByHand, start_release: StartRelease) -> list[HistoryEntry]:
@@ -116,14 +119,22 @@ def set_mark_back(claim: Claim, by_hand: ByHand, start_release: StartRelease) ->
     return [entry, *ended]
 
 
-def _close_all(line: LineNow, reason: Reason, start_release: StartRelease) -> list[HistoryEntry]:
-    """Close what a pin keeps back; a person's start ends withdrawn."""
+def _close_all_but_start(line: LineNow, pin: Pin, reason: Reason, start_release: StartRelease) -> list[HistoryEntry]:
+    """Close what a pin keeps back, but not its own start; a person's other start ends withdrawn."""
     _refuse_if_created(line.pending)
 
     def closed(claim: Claim) -> AttemptResult:
         return AttemptResult(State.WITHDRAWN if claim.idempotency_key else State.SUPERSEDED, reason)
 
-    return [log_entry(entry) for entry in _end_all(line.pending, closed, start_release)]
+    others = [claim for claim in line.pending if claim.row != pin.start]
+    return [log_entry(entry) for entry in _end_all(others, closed, start_release)]
+
+
+def _end_start(line: LineNow, pin: Pin, start_release: StartRelease) -> list[HistoryEntry]:
+    """Let the start of a pin that was removed end; if another worker has it, it ends there."""
+    with suppress(ClaimLeasedError):
+        return [entry for claim in line.pending if claim.row == pin.start for entry in start_release.try_now(claim)]
+    return []
 
 
 def _end_all(

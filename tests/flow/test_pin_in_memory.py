@@ -188,6 +188,38 @@ def test_removing_the_pin_and_keeping_the_version_starts_nothing(process: Proces
     assert registered(process, "23").state is State.STARTED
 
 
+def test_a_refusal_to_keep_the_version_leaves_the_start_of_its_pin_as_it_is(process: Process) -> None:
+    registered(process, "20")
+    process.azure_devops.creating = [RefusedError("no permission", "grant it")]
+    assert start(process, "20", key="a-refused-key").state is State.REFUSED
+    process.azure_devops.identifying = [TemporaryError("503")]
+    registered(process, "21")
+    process.azure_devops.identifying = [TemporaryError("503")]
+    start(process, "21")
+    process.azure_devops.finding = [TemporaryError("503")]
+
+    with pytest.raises(RefusedError, match=r"^version 20 may have been created"):
+        unpin(line(process), BOB, process.sweep, keep=True)
+
+    assert states(process)["21 the-first-key"] == "waiting"
+    a_minute_later(process)
+    assert states(process)["21 the-first-key"] == "started"
+
+
+def test_the_start_of_a_pin_that_another_worker_has_ends_there(process: Process) -> None:
+    registered(process, "20")
+    process.azure_devops.identifying = [TemporaryError("503")]
+    start(process, "20")
+    seen, other = line(process), Process(shares=process)
+    pin = process.marks.pin(PARTITION, DIGEST)
+    assert pin
+    other.claims.acquire(process.claims.get(PARTITION, pin.start))
+
+    unpin(seen, BOB, process.sweep, keep=True)
+
+    assert process.marks.pin(PARTITION, DIGEST) is None
+
+
 @ORDERS
 def test_a_pin_holds_while_azure_devops_is_unavailable(process: Process) -> None:
     registered(process, "20")
