@@ -105,13 +105,13 @@ class Recorder:
         """
         entry = HistoryEntry(self.clock(), State.IGNORED, as_reason(reason.text), reason.kind, event_id, subject)
         if event:
-            self._take_over(event)
+            self.take_over(event)
             entry = replace(entry, workspace=event.workspace.id)
             self.claims.keep_ignored(event, reason._replace(text=entry.reason), again=again)
         self.history.write_alone(entry)
         return replace(entry, log_reason=reason.log)
 
-    def _take_over(self, event: ModelRegistered) -> None:
+    def take_over(self, event: ModelRegistered) -> None:
         """End what a process with another release map began for this event, if it was cut off."""
         recorded = self.claims.recorded(event.workspace, event.model, event.version).get(event.version)
         for claim in recorded.claims if recorded else ():

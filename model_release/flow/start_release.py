@@ -98,8 +98,7 @@ class StartRelease:
     @traced("attempt")
     def resume(self, claim: Claim, *, by_hand: bool = False, despite_throttle: bool = False) -> list[HistoryEntry]:
         """Attempt a pending claim; if no route leads to its target any more, start what the map plans now."""
-        began = self.monotonic()
-        event = self._parse(claim.event)
+        began, event = self.monotonic(), self._parse(claim.event)
         confirmed, leased = self._ask(event, by_hand=by_hand), self.claims.acquire(claim)
         opened = OpenAttempt(leased.claim, claim, leased.deadline, event, confirmed, by_hand=by_hand)
         attempt, result = self.attempts.run(opened._replace(despite_throttle=despite_throttle))
@@ -138,8 +137,7 @@ class StartRelease:
 
     @traced("attempt")
     def _attempt(self, plan: Plan, siblings: list[str], cause: Cause) -> list[HistoryEntry]:
-        began = self.monotonic()
-        target = self.targets.last_resolved(plan.target)
+        began, target = self.monotonic(), self.targets.last_resolved(plan.target)
         key, registration = cause.idempotency_key, cause.registration
         leased = self.claims.new(plan, cause.event, target, siblings, key, registration=registration, by_hand=cause.who)
         self.attempts.throttle.read_ahead()
@@ -151,6 +149,8 @@ class StartRelease:
             self.attempts.read_ahead(plan.target)
             if may_be_left:
                 self.pending.put(leased.claim, leased.claim.lease_until)
+            if not target.definition_id:
+                self.recorder.take_over(cause.event)
         claim, inserted = self.claims.insert(leased.claim)
         before = None if inserted or self.claims.never_sent(claim) else claim
         if not inserted:

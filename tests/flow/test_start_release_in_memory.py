@@ -566,6 +566,24 @@ def test_a_restart_confirms_that_the_name_of_its_target_has_another_id(process: 
     assert states(other.start_release.registered(event_body("22"))) == [State.STARTED]
 
 
+@pytest.mark.parametrize("is_final", [True, False])
+def test_what_a_killed_process_left_is_taken_over_when_the_map_names_another_target(
+    process: Process, *, is_final: bool
+) -> None:
+    register(process, "19")
+    left = process.inserted("20")
+    if is_final:
+        process.claims.update(left, replace(left, state=State.STARTED))
+    deploy(process, OTHER_TARGET)
+
+    assert states(register(process, "20")) == [State.STARTED]
+
+    entries = process.history.page(HistoryQuery()).entries
+    kept = [entry.target for entry in entries if entry.subject.endswith(":20")]
+    assert sorted(kept) == sorted([str(OTHER_TARGET), *([str(TARGET)] if is_final else [])])
+    assert list(process.rows("pending")) == ([] if is_final else [left.key])
+
+
 def test_a_restart_starts_only_the_target_of_the_claim(two: Process) -> None:
     register(two)
 
