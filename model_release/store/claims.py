@@ -213,12 +213,8 @@ def _recorded(rows: list[TableEntity]) -> RecordedVersion:
     first = min(rows, key=lambda row: row["created"])
     ignored = [row for row in rows if row["RowKey"].partition(" ")[2] == _IGNORED]
     claims = sorted((_claim(row) for row in rows if row not in ignored), key=lambda claim: claim.created)
-    why = [Reason(_kind(row), row["reason"]) for row in ignored]
+    why = [Reason(ReasonKind(row["reason_kind"]), row["reason"]) for row in ignored]
     return RecordedVersion(tuple(claims), join(first), why[0] if why else None)
-
-
-def _kind(row: TableEntity) -> ReasonKind:
-    return ReasonKind(row.get("reason_kind", ""))
 
 
 def _claim(row: TableEntity) -> Claim:
@@ -231,7 +227,7 @@ def _claim(row: TableEntity) -> Claim:
         "etag": row.metadata["etag"],
         "event": join(row),
         "state": State(row["state"]),
-        "reason_kind": _kind(row),
+        "reason_kind": ReasonKind(row["reason_kind"]),
         "attempts": tuple(_attempt(*written) for written in json.loads(row["attempts"])),
     }
     return Claim(**values)
