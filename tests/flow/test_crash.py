@@ -24,6 +24,7 @@ STORAGE = [
     ("GET", "read the name of the target"),
     ("GET", "read the claim"),
     ("PUT", "write the pending row"),
+    ("GET", "read what was left of the version under other names"),
     ("POST", "insert the claim"),
     ("GET", "read the ID of the target"),
     ("POST", "insert who has the name of the target"),

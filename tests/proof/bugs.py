@@ -69,9 +69,12 @@ class _SendsAfterAFailedSearch(Attempts):
 
 
 class _KeepsSlowEntries(History):
-    def _replace(self, before: list[str], at: str, entry: dict[str, Any]) -> None:
+    def _again(self, before: list[str]) -> list[str]:  # noqa: ARG002
+        return []
+
+    def _replace(self, before: list[str], again: list[str], at: str, entry: dict[str, Any]) -> None:
         if self._table.find("history", before[-1]):
-            super()._replace(before, at, entry)
+            super()._replace(before, again, at, entry)
         else:
             self._table.insert("history", at, **entry)
 
