@@ -18,6 +18,7 @@ from model_release.errors import RefusedError, TemporaryError, UnknownOutcomeErr
 from model_release.flow.confirm import Cause, Confirmed, registered_anew
 from model_release.flow.manually import unrecorded
 from model_release.reason import Reason, ReasonKind
+from model_release.store.high_water_mark import Pin
 from tests.flow.test_start_release_in_memory import claims, deploy, register, states
 from tests.in_memory import (
     CREATED,
@@ -372,6 +373,14 @@ def test_an_older_version_that_is_registered_later_is_superseded_while_the_newer
     azure_ml.register("19", created=NOON + SECOND)
 
     assert states(register(process, "19")) == [State.SUPERSEDED]
+
+
+def test_a_confirmed_version_is_held_by_a_pin(process: Process, azure_ml: ScriptedAzureMl) -> None:
+    azure_ml.register("20")
+    claim = process.new("20").claim
+    process.marks.set_pin(claim.partition, claim.target_digest, Pin("19", "", NOON))
+
+    assert states(register(process)) == [State.HELD]
 
 
 def test_an_older_version_stays_superseded_while_nobody_knows_whether_the_newer_one_is_gone(
