@@ -522,8 +522,9 @@ def test_a_version_that_is_too_large_is_not_confirmed(process: Process, azure_ml
 def test_a_restart_has_the_tags_of_now(process: Process, azure_ml: ScriptedAzureMl) -> None:
     azure_ml.register("20", stage="then")
     register(process)
-    azure_ml.register("20", stage="now")
+    azure_ml.register("20", stage="now", more="x")
 
-    process.start_release.restart(claims(process)[0], "a-key-of-mine")
+    (entry,) = process.start_release.restart(claims(process)[0], "a-key-of-mine")
 
     assert [event.tags["stage"] for _, event, *_ in process.azure_devops.created] == ["then", "now"]
+    assert "matched with the tags (stage = now, more = x) and properties (none) in Azure ML now" in entry.reason

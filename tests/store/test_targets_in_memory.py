@@ -135,6 +135,7 @@ def test_an_error_of_storage_is_raised(process: Process) -> None:
 
 
 def test_a_name_that_another_process_resolves_to_another_id_at_this_moment_is_refused(process: Process) -> None:
+    assert process.targets.last_resolved(TARGET) == Resolved(DIGEST)
     process.once("before create_entity", lambda: Process(shares=process).targets.resolve(TARGET, ID))
 
     with pytest.raises(RefusedError, match=r"means ID 8 now, and meant ID 7"):
