@@ -8,6 +8,7 @@ from model_release.domain.claims import State, claim_row, target_digest
 from model_release.domain.history import ByHand, HistoryEntry
 from model_release.errors import RefusedError, TemporaryError, UnknownOutcomeError
 from model_release.flow.steer import LineNow, pin_what_is_out, read_lines, unpin
+from model_release.reason import ReasonKind
 from model_release.store.high_water_mark import Pin
 from tests.environment import FULL, Size
 from tests.in_memory import DAY, HOUR, MINUTE, NOON, PARTITION, SECOND, TARGET, WORKSPACE, Process, event_body
@@ -312,7 +313,8 @@ def test_a_pinned_start_that_no_longer_finds_itself_in_the_pin_is_withdrawn(proc
     if moved:
         start(process, "21", ALICE, "another-key")
     else:
-        unpin(line(process), BOB, process.sweep, keep=True)
+        _, ended = unpin(line(process), BOB, process.sweep, keep=True)
+        assert (ended.state, ended.reason_kind) == (State.WITHDRAWN, ReasonKind.PIN_REMOVED)
     a_minute_later(process)
 
     assert states(process)["20 the-first-key"] == "withdrawn"

@@ -309,6 +309,16 @@ def test_older_versions_wait_for_the_newest_one_that_waits(process: Process) -> 
     assert process.azure_devops.found == []
 
 
+def test_with_order_every_no_version_waits_for_another_one() -> None:
+    process = Process(order="every")
+    process.azure_devops.creating = [UnknownOutcomeError("no answer")]
+    process.start_release.registered(event_body("20"))
+    waiting(process, "21")
+    process.later(MINUTE)
+
+    assert [entry.state for entry in process.sweep.run()] == [State.UNKNOWN, State.STARTED]
+
+
 def test_versions_do_not_wait_for_a_start_by_hand_that_waits(process: Process) -> None:
     restarted(process)
     waiting(process, "21")
