@@ -33,7 +33,7 @@ test: install ## Run the complete test suite, in four processes; ARGS="-n 0" use
 	$(PYTEST) $(ARGS)
 
 # Pure tests, for each save: no Azurite, no browser, no other process.
-FAST := tests/domain tests/store tests/web/test_api.py tests/azure_devops tests/cli tests/test_settings.py tests/test_layout.py
+FAST := tests/domain tests/store tests/web/test_api.py tests/cli tests/test_settings.py tests/test_layout.py
 
 test-fast: $(READY) ## Run the pure tests in seconds, without Node and without a browser.
 	$(BIN)/python -m pytest --fast --numprocesses=2 $(FAST) $(ARGS)
