@@ -87,8 +87,10 @@ class CatchUpRun:
 
     def not_found(self, model: ModelContainer) -> None:
         """Record that a model could not be listed, and must be in the next run."""
-        listed, never = self.listed.get(model.name), NEVER if self.cursor.recorded == NEVER else self.cursor.complete
-        self.listed[model.name] = ListedModel("", listed.until if listed else never)
+        until = NEVER if self.cursor.recorded == NEVER else self.cursor.complete
+        if listed := self.listed.get(model.name):
+            until = listed.until
+        self.listed[model.name] = ListedModel("", until)
         self.changed.add(model.name)
 
     def fail(self, problem: object) -> None:

@@ -65,16 +65,14 @@ class History:
             self._table.put(_LATE, at)
         with suppress(ResourceExistsError):
             if before:
-                self._replace(before, self._again(before) if claim.state.final else [], at, entry)
+                # A write whose answer was lost is repeated, and that may be carried out after the row was deleted.
+                again = self._existing(before[:-1]) if claim.state.final else []
+                self._replace(before, again, at, entry)
             else:
                 self._table.insert(_HISTORY, at, **entry)
 
-    def _again(self, before: list[str]) -> list[str]:
-        """Find the rows of earlier attempts, which were deleted.
-
-        A write whose answer was lost is repeated, and the repetition may be carried out after that.
-        """
-        return [row for row in before[:-1] if self._table.find(_HISTORY, row)]
+    def _existing(self, rows: list[str]) -> list[str]:
+        return [row for row in rows if self._table.find(_HISTORY, row)]
 
     def _replace(self, before: list[str], again: list[str], at: str, entry: dict[str, Any]) -> None:
         """Write an entry in place of those before; raises ResourceExistsError if it is written.
@@ -89,7 +87,7 @@ class History:
                 self._table.replace(_HISTORY, deleted, {at: entry, **blank})
                 written = True
             except ResourceNotFoundError:
-                deleted = [row for row in before if self._table.find(_HISTORY, row)]
+                deleted = self._existing(before)
                 blank = {row: _BLANK for row in before if row not in deleted}
             except ResourceExistsError:
                 if not blank:

@@ -69,7 +69,7 @@ class _SendsAfterAFailedSearch(Attempts):
 
 
 class _KeepsSlowEntries(History):
-    def _again(self, before: list[str]) -> list[str]:  # noqa: ARG002
+    def _existing(self, rows: list[str]) -> list[str]:  # noqa: ARG002
         return []
 
     def _replace(self, before: list[str], again: list[str], at: str, entry: dict[str, Any]) -> None:
