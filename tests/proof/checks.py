@@ -110,8 +110,7 @@ class Checks:
     def sent(self, request: Request) -> None:
         """Check that a registered version is not sent after a person's start of it, which brought the mark."""
         organization, claim = self._simulation.organization, self._claim(request)[1]
-        if self._simulation.current.name.startswith(("restart", "try now")):
-            organization.confirm()
+        organization.confirm_if_by_hand()
         name = f"name {target_digest(Target(claim['project'], claim['definition']))}"
         if request.definition != DEFINITION and name in organization.known and not organization.confirmed:
             self.fail("taken over", f"{request.version} is sent to a copy that no person has confirmed")

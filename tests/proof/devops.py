@@ -83,6 +83,11 @@ class Organization:
         """Note that a person starts something at what the names mean."""
         self.confirmed = self.confirmed or self.named != DEFINITION
 
+    def confirm_if_by_hand(self) -> None:
+        """Note it if a person's start is running, which may have begun before the names meant the copy."""
+        if self._simulation.current.name.startswith(("restart", "try now")):
+            self.confirm()
+
     def send(self, definition: int, marker: str, version: int) -> Request:
         """Receive a request that creates a release."""
         simulation = self._simulation
@@ -135,9 +140,7 @@ class SimulatedTargets:
         if target.definition not in SPELLINGS:
             raise RefusedError(f"{target} does not exist")
         organization = self._simulation.organization
-        # A person's start may have begun before the names meant the copy.
-        if self._simulation.current.name.startswith(("restart", "try now")):
-            organization.confirm()
+        organization.confirm_if_by_hand()
         number = DEFINITION if target.definition == DEFINITION else organization.named
         return Found(number, "the ID of p", organization.revision)
 
