@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from tests.mutants.changes import name_in
+
 # The functions called since the set was cleared, as the module's path and the name of the function in it.
 CALLED: set[str] = set()
 # What is called while modules and tests are imported.
@@ -30,9 +32,7 @@ def recording(path: Path) -> CodeType:
 def functions(parent: ast.AST, prefix: str = "") -> Iterator[tuple[str, ast.FunctionDef]]:
     """Find all functions with their names, such as `Claims.insert`."""
     for node in ast.iter_child_nodes(parent):
-        name = prefix
-        if isinstance(node, ast.ClassDef | ast.FunctionDef):
-            name = f"{prefix}.{node.name}".lstrip(".")
+        name = name_in(prefix, node)
         if isinstance(node, ast.FunctionDef):
             yield name, node
         yield from functions(node, name)

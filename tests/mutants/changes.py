@@ -113,8 +113,12 @@ def _nodes(
             if nearest is not None and hasattr(node, "lineno"):
                 place = index if isinstance(value, list) else None
                 yield node, _Place(parent, field, place, nearest, function, called)
-            inside = [function, node.name] if isinstance(node, ast.ClassDef | ast.FunctionDef) else [function]
-            yield from _nodes(node, nearest, ".".join(filter(None, inside)), in_body=called)
+            yield from _nodes(node, nearest, name_in(function, node), in_body=called)
+
+
+def name_in(around: str, node: ast.AST) -> str:
+    """Return the name of a class or function such as `Claims.insert`, of another node the name around it."""
+    return f"{around}.{node.name}".lstrip(".") if isinstance(node, ast.ClassDef | ast.FunctionDef) else around
 
 
 def _is_docstring(node: ast.AST, parent: ast.AST, field: str, index: int) -> bool:

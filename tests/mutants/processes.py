@@ -65,9 +65,8 @@ class Processes:
         """Run all suites without a change, and note what each test calls; return the first suite that fails."""
         changed = {module: recording(path) for module, path in modules.items()}
         for suite in self._suites:
-            calls = Calls()
             with tempfile.TemporaryFile("w+") as noted:
-                if self._fails(suite, changed, calls, _WAITS, noted):
+                if self._fails(suite, changed, Calls(), _WAITS, noted):
                     return suite.name
                 noted.seek(0)
                 self._calls[suite.name], seconds = json.load(noted)
