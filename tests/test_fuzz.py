@@ -7,13 +7,11 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import count
-from types import SimpleNamespace
 from typing import Any
 
 import azure.functions as func
 import pytest
 import yaml
-from azure.core.credentials import AccessToken
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from werkzeug.wrappers import Request, Response
@@ -32,7 +30,7 @@ from model_release.web.outcome import Outcomes
 from model_release.web.records import Records
 from model_release.web.timers import Timers
 from tests.azure_devops.plans import MARKER, release_plan, run_plan
-from tests.in_memory import HOUR, NOON, WORKSPACE, Process, an_event, at_once
+from tests.in_memory import CREDENTIAL, HOUR, NOON, WORKSPACE, Process, an_event, at_once
 from triggers import pins, releases, targets
 
 # Of all inputs of `make fuzz`, each test gets an equal part.
@@ -68,7 +66,6 @@ EVENTS = st.fixed_dictionaries(
         "data": st.dictionaries(KEYS, st.sampled_from(["churn", 20, "20", {"a": "b"}]) | JSON) | JSON,
     },
 )
-CREDENTIAL: Any = SimpleNamespace(get_token=lambda *_, **__: AccessToken("token", 2**31))
 
 
 class NothingRegistered:

@@ -9,7 +9,6 @@ from uuid import uuid4
 
 import pytest
 import requests
-from azure.core.credentials import AccessToken
 from azure.core.exceptions import ClientAuthenticationError
 from azure.identity import CredentialUnavailableError
 from click.testing import CliRunner
@@ -30,8 +29,8 @@ from model_release.flow.publish import Topic, TopicError
 from model_release.session import CredentialSession, OtherServerError, no_token
 from tests.azure_devops.plans import create, release_plan, run_plan
 from tests.environment import EVENTS, WORKSPACE, Environment
+from tests.in_memory import CREDENTIAL
 
-CREDENTIAL: Any = SimpleNamespace(get_token=lambda *_, **__: AccessToken("token", 2**31))
 OUR_WORKSPACE = Workspace.parse(WORKSPACE)
 REDIRECTS = (301, 302, 303, 307, 308)
 EVENT = str(EVENTS / "cloud-event.json")

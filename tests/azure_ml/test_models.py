@@ -22,11 +22,10 @@ from model_release.azure_ml.models import AzureMl
 from model_release.domain.claims import NEVER
 from model_release.domain.events import Workspace
 from tests.azure_devops import broken_servers as broken
-from tests.in_memory import at_once
+from tests.in_memory import CREDENTIAL, at_once
 
 ID = "/subscriptions/1/resourceGroups/Group (1)/providers/Microsoft.MachineLearningServices/workspaces/Prod"
 WORKSPACE = Workspace.parse(ID)
-CREDENTIAL: Any = SimpleNamespace(get_token=lambda *_, **__: AccessToken("token", 2**31))
 START = datetime(2026, 1, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 # With 0, azure-core would use its own pauses of seconds.

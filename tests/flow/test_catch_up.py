@@ -5,10 +5,8 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
-from azure.core.credentials import AccessToken
 from azure.core.exceptions import AzureError
 
 from local.azure_devops_faults import Fault
@@ -22,12 +20,11 @@ from model_release.errors import ClaimLeasedError
 from model_release.flow.confirm import event_of
 from tests.environment import FULL, IN_AZURITE, IN_MEMORY, WORKSPACE, Environment, Size, event
 from tests.flow.interruptions import Killed, at_azure_devops, claims_of, kill
-from tests.in_memory import at_once
+from tests.in_memory import CREDENTIAL, at_once
 
 pytestmark = IN_MEMORY
 
 MODEL = "sklearn_regression_model"
-CREDENTIAL = SimpleNamespace(get_token=lambda *_scopes, **_options: AccessToken("token", 2**31))
 ROUTES = """
 version: 1
 routes:

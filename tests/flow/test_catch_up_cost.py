@@ -4,11 +4,9 @@ import tracemalloc
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from azure.core.credentials import AccessToken
 
 from local.azure_ml import AzureMl as LocalAzureMl
 from local.serving import Server
@@ -16,10 +14,9 @@ from model_release.azure_ml.models import AzureMl
 from model_release.azure_ml.pace import Pace
 from model_release.domain.events import Workspace
 from tests.environment import Size
-from tests.in_memory import HOUR, MINUTE, NOON, TARGET, WORKSPACE, Process, a_map
+from tests.in_memory import CREDENTIAL, HOUR, MINUTE, NOON, TARGET, WORKSPACE, Process, a_map
 
 REGISTRY = Workspace.parse(WORKSPACE.id.replace("workspaces/prod", "registries/Shared"))
-CREDENTIAL: Any = SimpleNamespace(get_token=lambda *_, **__: AccessToken("token", 2**31))
 _PAGE = 30
 
 

@@ -12,11 +12,9 @@ from datetime import UTC, datetime, timedelta
 from enum import Enum
 from functools import cache, partial
 from itertools import product
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from azure.core.credentials import AccessToken
 from azure.core.exceptions import AzureError, ServiceRequestError
 from azure.data.tables import TableEntity
 from hypothesis import HealthCheck, Phase, settings
@@ -65,7 +63,7 @@ from model_release.store.table import Table
 from model_release.store.targets import Targets
 from model_release.store.throttle import Throttle
 from tests.environment import FULL, WORKSPACE, Clock, Size, event
-from tests.in_memory import at_once
+from tests.in_memory import CREDENTIAL, at_once
 from tests.tables import AnswerLost, MemoryTable
 
 LEASE = timedelta(minutes=3)
@@ -79,7 +77,6 @@ ENVIRONMENT = {
     "CONFIRM_MODELS": "false",
 }
 PASSED = {"ModelVersion": "{version}"}
-CREDENTIAL = SimpleNamespace(get_token=lambda *_scopes, **_options: AccessToken("token", 2**31))
 NAMES = {"release": ("definition", "variables"), "pipeline": ("pipeline", "parameters")}
 
 Version = tuple[str, int]

@@ -1,10 +1,8 @@
 """The client of the table: where it sends what, and how long it waits; a local server answers."""
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from azure.core.credentials import AccessToken
 from azure.core.exceptions import HttpResponseError
 from werkzeug.wrappers import Request, Response
 
@@ -13,8 +11,8 @@ from local.serving import Server
 from model_release.session import CredentialSession
 from model_release.settings import Storage
 from model_release.store.table import Patience, table_client
+from tests.in_memory import CREDENTIAL
 
-CREDENTIAL: Any = SimpleNamespace(get_token=lambda *_scopes, **_options: AccessToken("token", 2**31))
 PATIENCE = Patience(connect=2, read=3, retries=1)
 
 
