@@ -99,18 +99,20 @@ class MemoryTable:
         # As the SDK does, it asks when the first entity is asked for.
         yield from self._call("query_entities", query)
 
-    def submit_transaction(self, operations: list[tuple[str, Mapping[str, Any]]], **_: Any) -> None:
+    def submit_transaction(self, operations: list[tuple[Any, ...]], **_: Any) -> None:
         def submit() -> None:
-            for kind, entity in operations:
-                if (kind == "create") == (_key(entity) in self.rows):
+            for kind, entity, *_ in operations:
+                if kind != "upsert" and (kind == "create") == (_key(entity) in self.rows):
                     raise _failed_transaction(409 if kind == "create" else 404)
-            for kind, entity in operations:
-                if kind == "create":
-                    self._put(entity)
-                else:
+            for kind, entity, *_ in operations:
+                if kind == "delete":
                     del self.rows[_key(entity)]
+                else:
+                    self._put(entity)
 
-        assert {kind for kind, _ in operations} <= {"create", "delete"}
+        modes = {operation[0]: operation[2:] for operation in operations}
+        assert modes.keys() <= {"create", "delete", "upsert"}
+        assert modes.get("upsert", ({"mode": UpdateMode.REPLACE},)) == ({"mode": UpdateMode.REPLACE},)
         self._call("submit_transaction", submit)
 
     def _call(self, name: str, operation: Callable[[], Any]) -> Any:

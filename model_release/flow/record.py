@@ -61,17 +61,11 @@ class Recorder:
             self.outbox.put(claim, attempt)
         self.claims.update(claim, recorded)
         self.marks.land(recorded)
-        self._write_history(recorded)
+        self.history.write(recorded)
         if recorded.state.final and (has_pending_row or recorded.attempt > 1):
             self.pending.delete(recorded.partition, recorded.row)
         entry = replace(HistoryEntry.of(recorded), log_reason=result.reason.log)
         return replace(entry, unavailable=result.unavailable, absent=result.absent)
-
-    def _write_history(self, claim: Claim) -> None:
-        self.history.write(claim)
-        # If the answer was lost, the write is repeated, and the next attempt may have deleted the entry meanwhile.
-        if not claim.state.final and self.claims.get(claim.partition, claim.row).changed != claim.changed:
-            self.history.delete(claim)
 
     def already_recorded(self, claim: Claim) -> HistoryEntry:
         """Return the entry of a claim that an event asks for again."""

@@ -17,13 +17,14 @@ from itertools import chain, islice
 from operator import itemgetter
 from typing import Any
 
-from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
+from azure.core.exceptions import ResourceExistsError
 from azure.data.tables import TableEntity
 
 from model_release.domain.claims import Claim, State
 from model_release.domain.history import HistoryEntry, HistoryPage, HistoryQuery
 from model_release.reason import ReasonKind
 from model_release.store.claims import Clock
+from model_release.store.pending import LONGEST_FUNCTION
 from model_release.store.table import Table
 
 KEEP = timedelta(days=90)
@@ -54,10 +55,11 @@ class History:
         self._table.put(partition, f"{_newest_first(entry.time)} {uuid.uuid4().hex}", **values)
 
     def write(self, claim: Claim) -> None:
-        """Write the entry of a claim at the time of its last attempt, and delete the one before.
+        """Write the entry of a claim at the time of its last attempt, in place of those before.
 
-        Each attempt has a row of its own, and its writer deletes those before. So the order in which workers write does
-        not matter, and writing an entry twice changes nothing.
+        Each attempt has a row of its own, and those of earlier attempts become blank. A blank row stays as long as
+        somebody may write the entry again: a slow worker, or storage, which may carry out a repeated write late. So the
+        order of the writes does not matter, and writing an entry twice changes nothing.
         """
         *before, at = _rows(claim)
         entry = _values(HistoryEntry.of(claim))
@@ -65,38 +67,17 @@ class History:
             self._table.put(_LATE, at)
         with suppress(ResourceExistsError):
             if before:
-                # A write whose answer was lost is repeated, and that may be carried out after the row was deleted.
-                again = self._existing(before[:-1]) if claim.state.final else []
-                self._replace(before, again, at, entry)
+                self._insert_over(before, at, entry)
             else:
                 self._table.insert(_HISTORY, at, **entry)
 
-    def _existing(self, rows: list[str]) -> list[str]:
-        return [row for row in rows if self._table.find(_HISTORY, row)]
-
-    def _replace(self, before: list[str], again: list[str], at: str, entry: dict[str, Any]) -> None:
-        """Write an entry in place of those before; raises ResourceExistsError if it is written.
-
-        If the worker of the attempt before has not written its entry, or died, blank rows take the places of those that
-        do not exist, so that they are not written later.
-        """
-        deleted, written = [*again, *before[-1:]], False
-        blank: dict[str, dict[str, Any]] = {}
-        while not written:
-            try:
-                self._table.replace(_HISTORY, deleted, {at: entry, **blank})
-                written = True
-            except ResourceNotFoundError:
-                deleted = self._existing(before)
-                blank = {row: _BLANK for row in before if row not in deleted}
-            except ResourceExistsError:
-                if not blank:
-                    raise
-                deleted, blank = before[-1:], {}
-
-    def delete(self, claim: Claim) -> None:
-        """Delete the entry of a claim after its last attempt, because another attempt has ended since then."""
-        self._table.delete(_HISTORY, _rows(claim)[-1])
+    def _insert_over(self, before: list[str], at: str, entry: dict[str, Any]) -> None:
+        self._table.insert_over(_HISTORY, at, entry, dict.fromkeys(before, _BLANK))
+        # No function that writes these is running any more, and storage writes at most 30 seconds late.
+        # https://learn.microsoft.com/rest/api/storageservices/setting-timeouts-for-table-service-operations
+        oldest = _newest_first(self._clock() - LONGEST_FUNCTION)
+        if old := [row for row in before if row > oldest]:
+            self._table.delete_all(_HISTORY, old)
 
     def changed(self, since: datetime, late: Iterable[str] = ()) -> Iterator[tuple[str, HistoryEntry]]:
         """Read the keys and entries that have changed since this time, newest first, and then those in these rows."""
@@ -141,9 +122,7 @@ class History:
                 results_per_page=_PRUNED_AT_ONCE,
             )
             if old := [row["RowKey"] for row in islice(rows, _PRUNED_AT_ONCE)]:
-                # The SDK repeats a transaction whose answer was lost, and then its rows are gone.
-                with suppress(ResourceNotFoundError):
-                    self._table.replace(partition, old, {})
+                self._table.delete_all(partition, old)
 
     def _read(self, partition: str, query: HistoryQuery) -> Iterator[TableEntity]:
         condition, parameters = _condition(query)

@@ -111,15 +111,21 @@ class Table:
         else:
             self.client.delete_entity(partition, row)
 
-    def replace(self, partition: str, deleted: Iterable[str], inserted: Mapping[str, Mapping[str, Any]]) -> None:
-        """Delete and insert rows of a partition in one transaction, at most 100.
+    def insert_over(self, partition: str, row: str, values: Mapping[str, Any], before: Mapping[str, Any]) -> None:
+        """Insert a row, and insert or replace those before it, in one transaction; raises ResourceExistsError."""
+        rows: list[Any] = [("create", _entity(partition, row, values))]
+        replaced = {"mode": UpdateMode.REPLACE}
+        self._submit(rows + [("upsert", _entity(partition, one, old), replaced) for one, old in before.items()])
 
-        Raises ResourceNotFoundError or ResourceExistsError, and then nothing is changed.
-        """
-        rows = [("create", _entity(partition, row, values)) for row, values in inserted.items()]
-        rows += [("delete", _entity(partition, row, {})) for row in deleted]
+    def delete_all(self, partition: str, rows: Iterable[str]) -> None:
+        """Delete rows of a partition in one transaction, at most 100; deletes nothing if one of them is gone."""
+        # The SDK repeats a transaction whose answer was lost, and then its rows are gone.
+        with suppress(ResourceNotFoundError):
+            self._submit([("delete", _entity(partition, row, {})) for row in rows])
+
+    def _submit(self, operations: list[Any]) -> None:
         try:
-            self.client.submit_transaction(rows, **_REPEATED)
+            self.client.submit_transaction(operations, **_REPEATED)
         except TableTransactionError as error:
             if kind := _TRANSACTION_ERRORS.get(error.status_code):
                 raise kind(error.message) from error

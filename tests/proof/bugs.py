@@ -69,17 +69,10 @@ class _SendsAfterAFailedSearch(Attempts):
 
 
 class _KeepsSlowEntries(History):
-    def _existing(self, rows: list[str]) -> list[str]:  # noqa: ARG002
-        return []
-
-    def _replace(self, before: list[str], again: list[str], at: str, entry: dict[str, Any]) -> None:
-        if self._table.find("history", before[-1]):
-            super()._replace(before, again, at, entry)
-        else:
-            self._table.insert("history", at, **entry)
-
-    def delete(self, claim: Claim) -> None:
-        pass
+    def _insert_over(self, before: list[str], at: str, entry: dict[str, Any]) -> None:
+        self._table.insert("history", at, **entry)
+        for row in before:
+            self._table.delete("history", row)
 
 
 class _NoRowBeforeTheClaim(StartRelease):

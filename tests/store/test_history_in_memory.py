@@ -145,15 +145,26 @@ def test_the_entry_of_an_attempt_whose_worker_died_is_not_needed(process: Proces
     assert entries(process) == [HistoryEntry.of(claims[3])]
 
 
-def test_the_last_entry_of_a_claim_deletes_one_that_was_written_again_late(process: Process) -> None:
+@pytest.mark.parametrize("state", [State.WAITING, State.STARTED])
+def test_an_entry_is_not_written_again_late(process: Process, state: State) -> None:
     claims = attempted(process.new().claim, 1, 2, 3)
-    for claim in (claims[0], claims[1], claims[0]):
-        process.history.write(claim)
-    last = replace(claims[2], state=State.STARTED)
+    last = replace(claims[2], state=state)
 
-    process.history.write(last)
+    for claim in (claims[0], claims[1], last, claims[0], claims[1]):
+        process.history.write(claim)
 
     assert entries(process) == [HistoryEntry.of(last)]
+
+
+def test_blank_rows_are_deleted_when_no_function_can_write_them_any_more(process: Process) -> None:
+    *_, claim = attempted(process.new().claim, 0, 1, 30)
+    process.later(30 * MINUTE)
+
+    process.history.write(claim)
+
+    last, before = (process.rows("history")[row] for row in sorted(process.rows("history")))
+    assert (last["state"], values(before)) == ("waiting", {"state": ""})
+    assert before["RowKey"].startswith(f"{10**16 - 1 - int((NOON + MINUTE).timestamp() * 1_000_000)} ")
 
 
 def test_what_has_changed_is_read_from_a_time_on_and_when_it_is_written_late(process: Process) -> None:

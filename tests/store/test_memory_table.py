@@ -21,6 +21,10 @@ def _changing(table: Any, row: dict[str, Any], etag: str) -> Any:
     return table.update_entity(row, mode=UpdateMode.MERGE, etag=etag, match_condition=MatchConditions.IfNotModified)
 
 
+def _over(*rows: str) -> list[Any]:
+    return [("upsert", _row(row, n=2), {"mode": UpdateMode.REPLACE}) for row in rows]
+
+
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
 SCRIPTS: dict[str, list[Callable[[Any], Any]]] = {
     "the table exists": [lambda t: t.create_table()],
@@ -74,19 +78,20 @@ SCRIPTS: dict[str, list[Callable[[Any], Any]]] = {
             )
         ),
     ],
-    "replace a row": [
-        lambda t: t.create_entity(_row("1", n=1)),
-        lambda t: t.submit_transaction([("create", _row("2", n=2)), ("delete", _row("1"))]) and None,
+    "insert a row over others": [
+        lambda t: t.create_entity(_row("1", n=1, more=1)),
+        lambda t: t.submit_transaction([("create", _row("3")), *_over("1", "2")]) and None,
         lambda t: list(t.query_entities("PartitionKey eq @p", parameters={"p": "p"})),
     ],
-    "replace a row by one that exists": [
-        lambda t: [t.create_entity(_row(str(n))) for n in (1, 2)],
-        lambda t: t.submit_transaction([("create", _row("3")), ("create", _row("2")), ("delete", _row("1"))]),
+    "insert a row that exists over others": [
+        lambda t: [t.create_entity(_row(str(n))) for n in (1, 3)],
+        lambda t: t.submit_transaction([("create", _row("3")), *_over("1", "2")]),
         lambda t: list(t.query_entities("PartitionKey eq @p", parameters={"p": "p"})),
     ],
-    "replace a row that is gone": [
-        lambda t: t.submit_transaction([("create", _row("2")), ("delete", _row("1"))]),
-        lambda t: t.get_entity("p", "2"),
+    "delete several of which one is gone": [
+        lambda t: t.create_entity(_row("1")),
+        lambda t: t.submit_transaction([("delete", _row("1")), ("delete", _row("2"))]),
+        lambda t: t.get_entity("p", "1"),
     ],
     "delete several": [
         lambda t: [t.create_entity(_row(str(n))) for n in range(3)],

@@ -76,7 +76,7 @@ def test_a_transaction_that_fails_for_another_reason_raises_its_error(table: Tab
     client.before_and_after = fail
 
     with pytest.raises(TableTransactionError, match="busy"):
-        table.replace("p", [], {"1": {}})
+        table.delete_all("p", ["1"])
 
 
 def test_put_replaces_all_values(table: Table) -> None:
