@@ -56,7 +56,6 @@ class Calls:
             if not claim.state.final:
                 return
             self.restarted[version, key] = None
-            self._simulation.organization.confirm()
             try:
                 process.app.restart(claim, key)
             except (RefusedError, TemporaryError) as error:
@@ -70,7 +69,6 @@ class Calls:
         key = self._simulation.choice(("pin-one", "pin-two"))
 
         def pin(process: Process, claim: Claim) -> None:
-            self._simulation.organization.confirm()
             try:
                 process.app.restart(claim, key, ByHand("somebody", comment="why", pins=True))
             except (RefusedError, TemporaryError) as error:
@@ -104,7 +102,6 @@ class Calls:
     def try_now(self, version: int) -> None:
         def try_now(process: Process, claim: Claim) -> None:
             if not claim.state.final:
-                self._simulation.organization.confirm()
                 process.app.try_now(claim, by_hand=True)
 
         self._spawn(f"try now {version}", self._on_a_claim(version, try_now))

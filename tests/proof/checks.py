@@ -15,7 +15,7 @@ from model_release.domain.claims import Claim, State, claim_key, marker_of, targ
 from model_release.domain.history import HistoryEntry, HistoryQuery
 from model_release.domain.targets import Target
 from model_release.store.outbox import outcomes
-from tests.proof.devops import DEFINITION, Answer, Request
+from tests.proof.devops import COPY, DEFINITION, Answer, Request
 from tests.proof.services import MODEL, WORKSPACE
 
 if TYPE_CHECKING:
@@ -63,6 +63,8 @@ class Checks:
         self.table = 0
         self._requests = simulation.organization.requests
         self._set_back_after = 0
+        # The rows of the names that mean the copy, as a person's start has written.
+        self._confirmed: set[str] = set()
         self._marks: dict[tuple[str, str], int] = {}
         # The row of the start in each pin, the version, and the workers that ran when it was set or removed.
         self._pins: dict[tuple[str, str], tuple[str, str, frozenset[Worker]]] = {}
@@ -77,8 +79,10 @@ class Checks:
         self.failures.append(Failure(kind, text))
         self._simulation.note(f"FAILURE: {kind}: {text}")
 
-    def table_changed(self) -> None:
-        """Compute the hash of the table again."""
+    def table_changed(self, worker: Worker) -> None:
+        """Look at the table after a write of a worker, and compute its hash again."""
+        self._look_at_names(worker)
+        self._look_at_marks()
         hashes, table = self._hashes, 0
         for row in self._rows.values():
             etag = row._metadata["etag"]
@@ -109,22 +113,19 @@ class Checks:
 
     def sent(self, request: Request) -> None:
         """Check that a registered version is not sent after a person's start of it, which brought the mark."""
-        organization, claim = self._simulation.organization, self._claim(request)[1]
-        organization.confirm_if_by_hand()
+        at, claim = self._claim(request)
         name = f"name {target_digest(Target(claim['project'], claim['definition']))}"
-        if request.definition != DEFINITION and name in organization.known and not organization.confirmed:
+        if request.definition != DEFINITION and name in self._simulation.organization.known - self._confirmed:
             self.fail("taken over", f"{request.version} is sent to a copy that no person has confirmed")
-        for at, row in self._rows.items():
+        for (partition, _), row in self._rows.items():
             if "brought_by" in row and row["version"] == str(request.version) and not self._restart_key(request):
-                brought_by = self._rows[at[0], row["brought_by"]]
+                brought_by = self._rows[partition, row["brought_by"]]
                 if brought_by["definition_id"] != request.definition:
                     continue
                 refused = any(one.answer is Answer.REFUSED_BUT_CREATED for one in self._requests)
                 if brought_by["idempotency_key"] and brought_by["state"] == State.STARTED and not refused:
                     self.fail("doubled", f"{request.version} is sent, and a person's start of it was created before")
 
-        self._look_at_marks()
-        at, claim = self._claim(request)
         start, version, workers = self._pins.get((at[0], at[1].split(" ")[1]), ("", "", frozenset()))
         allowed = start == at[1] if claim["pins"] else not version
         if not allowed and self._simulation.current not in workers:
@@ -133,7 +134,6 @@ class Checks:
     @property
     def is_pinned(self) -> bool:
         """Whether a pin is set."""
-        self._look_at_marks()
         return any(version for _, version, _ in self._pins.values())
 
     def kept(self, pending: set[str], began: int) -> None:
@@ -144,7 +144,6 @@ class Checks:
 
     def acknowledged(self) -> None:
         """Check that what was acknowledged has a final claim or is pending, and that no final claim changes."""
-        self._look_at_marks()
         safe: set[tuple[int, str]] = set()
         for at, row in self._claims():
             state = row["state"]
@@ -158,6 +157,13 @@ class Checks:
         for version, key in self.promised - safe:
             if key or not any(row == f"{version} ignored" for _, row in self._rows):
                 self.fail("lost", f"{_named(version, key)} was acknowledged, and has no final claim and no pending row")
+
+    def _look_at_names(self, worker: Worker) -> None:
+        """Note when a person's start confirms that a name means the copy, whenever it began."""
+        if worker.name.startswith(("restart", "try now")):
+            for row, values in self._rows.items():
+                if values.get("definition_id") == COPY and row[1] in self._simulation.organization.known:
+                    self._confirmed.add(row[1])
 
     def _look_at_marks(self) -> None:
         """Note when a person sets a mark back: lower versions may be created from then on."""

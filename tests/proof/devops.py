@@ -71,22 +71,11 @@ class Organization:
         self._simulation = simulation
         self.requests: list[Request] = []
         self.revision = 1
-        # What the names in the release map mean, the rows of those that were known before they meant the copy,
-        # and whether a person has started something since.
+        # What the names in the release map mean, and the rows of those that were known before they meant the copy.
         self.named = DEFINITION
         self.known: set[str] = set()
-        self.confirmed = False
         # A hash of what was sent and created.
         self.state = 0
-
-    def confirm(self) -> None:
-        """Note that a person starts something at what the names mean."""
-        self.confirmed = self.confirmed or self.named != DEFINITION
-
-    def confirm_if_by_hand(self) -> None:
-        """Note it if a person's start is running, which may have begun before the names meant the copy."""
-        if self._simulation.current.name.startswith(("restart", "try now")):
-            self.confirm()
 
     def send(self, definition: int, marker: str, version: int) -> Request:
         """Receive a request that creates a release."""
@@ -140,7 +129,6 @@ class SimulatedTargets:
         if target.definition not in SPELLINGS:
             raise RefusedError(f"{target} does not exist")
         organization = self._simulation.organization
-        organization.confirm_if_by_hand()
         number = DEFINITION if target.definition == DEFINITION else organization.named
         return Found(number, "the ID of p", organization.revision)
 

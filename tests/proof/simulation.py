@@ -22,6 +22,8 @@ from tests.proof.workers import Killed, Worker
 from tests.tables import AnswerLost
 
 T = TypeVar("T")
+# What storage carries out late, and whose write it is.
+_LateWrite = tuple[Worker, Callable[[], Any]]
 _EXPECTED = (Killed, ClaimLeasedError, AzureError)
 _WRITES = tuple(
     f"after {name}"
@@ -64,7 +66,7 @@ class Simulation:
         self._chosen: Worker | None = None
         self._is_chosen = False
         self._positions = 0
-        self._late: list[tuple[int, Callable[[], Any]]] = []
+        self._late: list[tuple[int, _LateWrite]] = []
         self.may_act = True
 
     @property
@@ -122,6 +124,7 @@ class Simulation:
     def pass_time(self, until: int) -> None:
         """Move the clock, and carry out what is due until then."""
         late, self._late = self._late, []
+        events: list[tuple[int, Callable[[Any], None], Any]]
         events = [(max(time, self.now), self._write_late, write) for time, write in late]
         events += [(time, self.organization.land, request) for time, request in self.organization.on_their_way()]
         for time, carry_out, what in sorted(events, key=lambda event: event[0]):
@@ -168,7 +171,7 @@ class Simulation:
         if moment.endswith("create_table"):
             return
         if moment in _WRITES:
-            self.checks.table_changed()
+            self.checks.table_changed(self.current)
             if moment in _UNSAFE:
                 self.checks.acknowledged()
         self.stop(moment)
@@ -187,7 +190,7 @@ class Simulation:
         rate = self.scenario.writes_late
         if self.trouble and rate and f"after {operation}" in _WRITES and self.random.random() < rate:
             self.note(f"{operation} is carried out late")
-            self._late.append((self.now + round(self.random.random() * LATEST_WRITE), write))
+            self._late.append((self.now + round(self.random.random() * LATEST_WRITE), (self.current, write)))
             raise storage_fails()
 
     def question_fails(self) -> bool:
@@ -211,10 +214,11 @@ class Simulation:
         ready = [one for one in self.workers if one.ready_at <= now and not (one.threads and one.waits(self.workers))]
         return self._strategy.choose(ready, may_act=self.may_act) if ready else None
 
-    def _write_late(self, write: Callable[[], Any]) -> None:
+    def _write_late(self, late: _LateWrite) -> None:
+        worker, write = late
         with suppress(AzureError):
             write()
-        self.checks.table_changed()
+        self.checks.table_changed(worker)
         self.checks.acknowledged()
         self.note("a late write is carried out")
 
