@@ -79,6 +79,16 @@ def test_a_transaction_that_fails_for_another_reason_raises_its_error(table: Tab
         table.delete_all("p", ["1"])
 
 
+def test_rows_are_deleted_together_and_not_if_one_is_gone(table: Table, client: RecordingTable) -> None:
+    for row in ("1", "2"):
+        table.put("p", row)
+
+    table.delete_all("p", ["1", "3"])
+    assert len(client.rows) == 2
+    table.delete_all("p", ["1", "2"])
+    assert not client.rows
+
+
 def test_put_replaces_all_values(table: Table) -> None:
     table.put("p", "1", n=1, m=1)
 
