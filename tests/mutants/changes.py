@@ -84,6 +84,18 @@ class _Place:
 def changes(path: Path) -> Iterator[Change]:
     """Build all changes of a module, each once."""
     tree = ast.parse(path.read_text())
+    for place, line, before, after in _made(tree):
+        code = compile(ast.fix_missing_locations(tree), str(path), "exec")
+        yield Change(place.function, place.in_body, line, before, after, code)
+
+
+def names(path: Path) -> set[tuple[str, str, str]]:
+    """Return the names of all changes of a module, which compiles none of them."""
+    return {(place.function, before, after) for place, _, before, after in _made(ast.parse(path.read_text()))}
+
+
+def _made(tree: ast.Module) -> Iterator[tuple[_Place, int, str, str]]:
+    """Make each change in the tree, and undo it afterwards."""
     nodes = list(_nodes(tree))
     seen = {place.statement: {ast.unparse(place.statement)} for _, place in nodes}
     for node, place in nodes:
@@ -93,9 +105,7 @@ def changes(path: Path) -> Iterator[Change]:
             after = ast.unparse(changed if node is place.statement else place.statement)
             if after not in seen[place.statement]:
                 seen[place.statement].add(after)
-                ast.fix_missing_locations(changed)
-                code = compile(tree, str(path), "exec")
-                yield Change(place.function, place.in_body, node.lineno, *_different(before, after), code)
+                yield place, node.lineno, *_different(before, after)
             place.put(node)
 
 

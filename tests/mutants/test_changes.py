@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.mutants.__main__ import HOME, MODULES, listed
-from tests.mutants.changes import changes
+from tests.mutants.changes import changes, names
 
 SOURCE = '''"""A docstring."""
 LEAST: int = 1
@@ -67,9 +67,9 @@ def test_a_change_is_compiled(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("module", sorted({module for module, *_ in listed()}))
 def test_what_is_listed_is_a_change_of_the_code_as_it_is_now(module: str) -> None:
-    names = {change.name for change in changes(HOME / module)}
+    known = names(HOME / module)
 
-    stale = [change for listed_module, *change in listed() if listed_module == module and tuple(change) not in names]
+    stale = [change for listed_module, *change in listed() if listed_module == module and tuple(change) not in known]
 
     assert stale == [], "correct or remove these entries of tests/mutants/equivalent.toml"
 
