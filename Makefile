@@ -32,11 +32,8 @@ demo: install ## Start everything on this machine, send events, print the result
 test: install ## Run the complete test suite, in four processes; ARGS="-n 0" uses one.
 	$(PYTEST) $(ARGS)
 
-# Pure tests, for each save: no Azurite, no browser, no other process.
-FAST := tests/domain tests/store tests/web/test_api.py tests/cli tests/test_settings.py tests/test_layout.py
-
 test-fast: $(READY) ## Run the pure tests in seconds, without Node and without a browser.
-	$(BIN)/python -m pytest --fast --numprocesses=2 $(FAST) $(ARGS)
+	$(BIN)/python -m pytest --fast --numprocesses=2 $(ARGS)
 
 check: install lint types ## Run what CI runs: lint, types, templates, and the tests with coverage.
 	@$(MAKE) infra ARGS=
