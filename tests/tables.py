@@ -61,20 +61,33 @@ class MemoryTable:
         **_: Any,
     ) -> dict[str, Any]:
         def update() -> dict[str, Any]:
-            existing = self._existing(_key(entity))
-            if match_condition is MatchConditions.IfNotModified and existing.metadata["etag"] != etag:
-                raise ResourceModifiedError("UpdateConditionNotSatisfied")
-            return self._put({**existing, **entity})
+            return self._put({**self._unchanged(_key(entity), etag), **entity})
 
         assert mode is UpdateMode.MERGE
+        assert match_condition is MatchConditions.IfNotModified
         return self._call("update_entity", update)
 
     def upsert_entity(self, entity: Mapping[str, Any], mode: UpdateMode) -> dict[str, Any]:
         assert mode is UpdateMode.REPLACE
         return self._call("upsert_entity", lambda: self._put(entity))
 
-    def delete_entity(self, partition_key: str, row_key: str) -> None:
-        self._call("delete_entity", lambda: self.rows.pop((partition_key, row_key), None))
+    def delete_entity(
+        self,
+        partition_key: str,
+        row_key: str,
+        *,
+        etag: str | None = None,
+        match_condition: MatchConditions | None = None,
+    ) -> None:
+        key = partition_key, row_key
+
+        def delete() -> None:
+            # The SDK says nothing about a row that is gone.
+            if match_condition is MatchConditions.IfNotModified and key in self.rows:
+                self._unchanged(key, etag)
+            self.rows.pop(key, None)
+
+        self._call("delete_entity", delete)
 
     def query_entities(
         self,
@@ -134,6 +147,12 @@ class MemoryTable:
         if key not in self.rows:
             raise ResourceNotFoundError("ResourceNotFound")
         return self.rows[key]
+
+    def _unchanged(self, key: Key, etag: str | None) -> TableEntity:
+        existing = self._existing(key)
+        if existing.metadata["etag"] != etag:
+            raise ResourceModifiedError("UpdateConditionNotSatisfied")
+        return existing
 
     def _put(self, entity: Mapping[str, Any]) -> dict[str, Any]:
         row = TableEntity(dict(entity))

@@ -14,10 +14,11 @@ from local.azure_ml import AzureMl as LocalAzureMl
 from local.serving import Server
 from model_release.azure_ml.items import ModelVersion
 from model_release.azure_ml.models import AzureMl
-from model_release.domain.claims import State, digest
+from model_release.domain.claims import State
 from model_release.domain.events import Workspace, parse
 from model_release.errors import ClaimLeasedError
 from model_release.flow.confirm import event_of
+from model_release.reason import Reason, ReasonKind
 from tests.environment import FULL, IN_AZURITE, IN_MEMORY, WORKSPACE, Environment, Size, event
 from tests.flow.interruptions import Killed, at_azure_devops, claims_of, kill
 from tests.in_memory import CREDENTIAL, at_once
@@ -314,29 +315,15 @@ def test_25_missed_versions_among_many_start_with_one_list_request_for_each_mode
         env.clock.advance(seconds=1)
         workspace.register(version, model=model)
     missed = [str(version) for _, version in versions[7 :: 3 * models]]
-    _record_as_ignored(env, [(model, version) for model, version in versions if str(version) not in missed])
+    why = Reason(ReasonKind.MODEL_NOT_NAMED, "no route named it")
+    for model, version in versions:
+        if str(version) not in missed:
+            env.claims.keep_ignored(parse(event(model=model, version=version)), why)
     before = len(workspace.azure_ml.requests)
 
     assert workspace.catch_up(hours=1) == [State.STARTED] * 25
     assert env.versions == missed
     assert len(workspace.azure_ml.requests) - before == 1 + models
-
-
-def _record_as_ignored(env: Environment, versions: list[tuple[str, int]]) -> None:
-    table = env.table
-    for model in {model for model, _ in versions}:
-        rows = [
-            {
-                "PartitionKey": f"claim {digest(WORKSPACE.lower())} {model}",
-                "RowKey": f"{version} ignored",
-                "event": event(model=model, version=version),
-                "created": env.clock(),
-                "reason": "no route named it",
-            }
-            for named, version in versions
-            if named == model
-        ]
-        table.submit_transaction([("create", row) for row in rows])
 
 
 @pytest.mark.parametrize("page", range(3))

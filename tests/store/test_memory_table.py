@@ -21,6 +21,10 @@ def _changing(table: Any, row: dict[str, Any], etag: str) -> Any:
     return table.update_entity(row, mode=UpdateMode.MERGE, etag=etag, match_condition=MatchConditions.IfNotModified)
 
 
+def _deleting(table: Any, etag: str) -> None:
+    table.delete_entity("p", "1", etag=etag, match_condition=MatchConditions.IfNotModified)
+
+
 def _over(*rows: str) -> list[Any]:
     return [("upsert", _row(row, n=2), {"mode": UpdateMode.REPLACE}) for row in rows]
 
@@ -59,6 +63,19 @@ SCRIPTS: dict[str, list[Callable[[Any], Any]]] = {
         lambda t: t.delete_entity("p", "1"),
         lambda t: t.get_entity("p", "1"),
     ],
+    "delete an unchanged row": [
+        lambda t: t.create_entity(_row("1")),
+        lambda t: _deleting(t, t.get_entity("p", "1").metadata["etag"]),
+        lambda t: t.get_entity("p", "1"),
+    ],
+    "delete a changed row": [
+        lambda t: t.create_entity(_row("1")),
+        lambda t: _deleting(
+            t, (t.get_entity("p", "1"), t.upsert_entity(_row("1"), UpdateMode.REPLACE))[0].metadata["etag"]
+        ),
+        lambda t: t.get_entity("p", "1"),
+    ],
+    "delete a row that is gone": [lambda t: _deleting(t, 'W/"1"')],
     "query": [
         lambda t: [t.create_entity(_row(str(n), when=NOON + timedelta(hours=n))) for n in (3, 1, 2)],
         lambda t: t.create_entity(_row("1", partition="o", when=NOON)),
