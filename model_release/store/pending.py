@@ -18,7 +18,7 @@ from datetime import datetime, timedelta
 from operator import attrgetter
 from typing import Any, NamedTuple
 
-from azure.core.exceptions import ResourceExistsError, ResourceModifiedError, ResourceNotFoundError
+from azure.core.exceptions import ResourceExistsError, ResourceModifiedError
 from azure.data.tables import TableEntity
 
 from model_release.domain.claims import NEVER, Claim, State, claim_key
@@ -95,7 +95,7 @@ class Pending:
         """Delete the row of a claim that will not exist, unless the row was written again meanwhile."""
         if self._clock() - due.created < LONGEST_FUNCTION:
             return
-        with suppress(ResourceModifiedError, ResourceNotFoundError):
+        with suppress(ResourceModifiedError):
             self._table.delete(_PENDING, claim_key(due.partition, due.row), due.etag)
 
     def due(self) -> list[Line]:
