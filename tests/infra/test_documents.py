@@ -106,6 +106,7 @@ def vendored_schema(name: str) -> Any:
         ("docs/pipelines/release-step.yml", "azure-pipelines.json"),
         ("docs/pipelines/github-workflow.yml", "github-workflows.json"),
         (".github/workflows/ci.yml", "github-workflows.json"),
+        (".github/workflows/weekly.yml", "github-workflows.json"),
     ],
 )
 def test_a_pipeline_matches_the_published_schema(pipeline: str, schema: str) -> None:
@@ -114,7 +115,9 @@ def test_a_pipeline_matches_the_published_schema(pipeline: str, schema: str) -> 
     jsonschema.validate(document, vendored_schema(schema))
 
 
-@pytest.mark.parametrize("workflow", [".github/workflows/ci.yml", "docs/pipelines/github-workflow.yml"])
+@pytest.mark.parametrize(
+    "workflow", [".github/workflows/ci.yml", ".github/workflows/weekly.yml", "docs/pipelines/github-workflow.yml"]
+)
 def test_an_action_is_pinned_by_its_commit(workflow: str) -> None:
     used = re.findall(r"uses: (.*)", (HOME / workflow).read_text())
 
