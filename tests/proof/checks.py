@@ -112,7 +112,7 @@ class Checks:
                 self.fail("backwards", f"carried out in another order than sent: {both}")
 
     def sent(self, request: Request) -> None:
-        """Check that a registered version is not sent after a person's start of it, which brought the mark."""
+        """Check the target and the pin of a request, and that it follows no person's start of the same version."""
         at, claim = self._claim(request)
         name = f"name {target_digest(Target(claim['project'], claim['definition']))}"
         if request.definition != DEFINITION and name in self._simulation.organization.known - self._confirmed:
@@ -125,7 +125,6 @@ class Checks:
                 refused = any(one.answer is Answer.REFUSED_BUT_CREATED for one in self._requests)
                 if brought_by["idempotency_key"] and brought_by["state"] == State.STARTED and not refused:
                     self.fail("doubled", f"{request.version} is sent, and a person's start of it was created before")
-
         start, version, workers = self._pins.get((at[0], at[1].split(" ")[1]), ("", "", frozenset()))
         allowed = start == at[1] if claim["pins"] else not version
         if not allowed and self._simulation.current not in workers:
