@@ -17,6 +17,8 @@ Key = tuple[str, str]
 Hook = Callable[[str], None]
 _COMPARE = {name: getattr(operator, name) for name in ("eq", "ne", "gt", "ge", "lt", "le")}
 _ETAGS = count(1)
+# Of a transaction, with their options.
+_OPERATIONS = [("create", []), ("delete", []), ("upsert", [{"mode": UpdateMode.REPLACE}])]
 
 
 class AnswerLost(Exception):  # noqa: N818  raised by a hook to make the call happen again
@@ -123,9 +125,8 @@ class MemoryTable:
                 else:
                     self._put(entity)
 
-        modes = {operation[0]: operation[2:] for operation in operations}
-        assert modes.keys() <= {"create", "delete", "upsert"}
-        assert modes.get("upsert", ({"mode": UpdateMode.REPLACE},)) == ({"mode": UpdateMode.REPLACE},)
+        for kind, _, *options in operations:
+            assert (kind, options) in _OPERATIONS
         self._call("submit_transaction", submit)
 
     def _call(self, name: str, operation: Callable[[], Any]) -> Any:

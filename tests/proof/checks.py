@@ -144,7 +144,7 @@ class Checks:
     def acknowledged(self) -> None:
         """Check that what was acknowledged has a final claim or is pending, and that no final claim changes."""
         safe: set[tuple[int, str]] = set()
-        for at, row in self._claims():
+        for at, row in self.claims():
             state = row["state"]
             final = State(state).final
             if self._final.get(at, state) != state:
@@ -160,9 +160,8 @@ class Checks:
     def _look_at_names(self, worker: Worker) -> None:
         """Note when a person's start confirms that a name means the copy, whenever it began."""
         if worker.name.startswith(("restart", "try now")):
-            for row, values in self._rows.items():
-                if values.get("definition_id") == COPY and row[1] in self._simulation.organization.known:
-                    self._confirmed.add(row[1])
+            copied = {row for (_, row), values in self._rows.items() if values.get("definition_id") == COPY}
+            self._confirmed |= copied & self._simulation.organization.known
 
     def _look_at_marks(self) -> None:
         """Note when a person sets a mark back: lower versions may be created from then on."""
@@ -178,9 +177,8 @@ class Checks:
 
     def at_the_end(self) -> None:
         """Check the records after the recovery."""
-        simulation = self._simulation
-        app = simulation.processes[0].app
-        recorded = app.claims.recorded(WORKSPACE, MODEL)
+        process = self._simulation.processes[0]
+        recorded = process.app.claims.recorded(WORKSPACE, MODEL)
         claims = [claim for version in recorded.values() for claim in version.claims]
         for version in self.listed | {version for version, _ in self.promised}:
             if str(version) not in recorded:
@@ -194,12 +192,12 @@ class Checks:
         self._check_pins(claims)
         if pending := sum(at[0] == "pending" and row["state"] != State.HELD for at, row in self._rows.items()):
             self.fail("stuck", f"{pending} pending rows are left")
-        page = simulation.processes[0].history.page(HistoryQuery(limit=1000))
+        page = process.history.page(HistoryQuery(limit=1000))
         entries = [entry for entry in page.entries if not entry.reason.startswith(NOTES)]
         if Counter(entries) != Counter(HistoryEntry.of(claim) for claim in claims):
             self.fail("history differing", _difference(entries, claims))
         wanted = {key for claim in claims for key in outcomes(claim)}
-        if missing := wanted - simulation.published:
+        if missing := wanted - self._simulation.published:
             self.fail("outcomes missing", ", ".join(sorted(missing)))
 
     def _check_pins(self, claims: list[Claim]) -> None:
@@ -216,7 +214,8 @@ class Checks:
         at, _ = self._claim(request)
         return self._pins.get((at[0], at[1].split(" ")[1]), ("",))[0] == at[1]
 
-    def _claims(self) -> Iterator[tuple[tuple[str, str], TableEntity]]:
+    def claims(self) -> Iterator[tuple[tuple[str, str], TableEntity]]:
+        """Find the rows of all claims, with their keys."""
         for at, row in self._rows.items():
             if "state" in row and at[0].startswith("claim "):
                 yield at, row
@@ -225,7 +224,7 @@ class Checks:
         return str(self._claim(request)[1]["idempotency_key"])
 
     def _claim(self, request: Request) -> tuple[tuple[str, str], TableEntity]:
-        for at, row in self._claims():
+        for at, row in self.claims():
             if marker_of(*at, row["nonce"]) == request.marker:
                 return at, row
         raise AssertionError(f"request {request.number} has no claim")

@@ -151,11 +151,10 @@ class Surroundings:
         """Whether a claim was written after a process with another map had ignored its version."""
         rows = self._simulation.table.rows
         return any(
-            at[0].startswith("claim ")
-            and row.get("state") == State.STARTING
+            row["state"] == State.STARTING
             and ("pending", claim_key(*at)) not in rows
             and (at[0], f"{row['version']} ignored") in rows
-            for at, row in rows.items()
+            for at, row in self._simulation.checks.claims()
         )
 
     def _not_acknowledged(self) -> set[int]:
