@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from types import SimpleNamespace
 
 import pytest
-from azure.core.credentials import AccessToken
 from jsonschema import Draft202012Validator
 
 from local.azure_devops_faults import Fault
@@ -19,18 +18,12 @@ from model_release.domain.claims import State
 from model_release.flow.publish import Publisher, Topic
 from model_release.store.outbox import Outbox
 from tests.environment import BOTH, IN_AZURITE, IN_MEMORY, Environment, event
+from tests.in_memory import CREDENTIAL
 
 pytestmark = IN_MEMORY
 
 PATH = "/api/events"
 SCHEMA = Draft202012Validator(json.loads((HOME / "docs/outcome-event.schema.json").read_text()))
-
-
-class LocalCredential:
-    """A credential whose token any local topic accepts."""
-
-    def get_token(self, *_scopes: str, **_options: object) -> AccessToken:
-        return AccessToken("local", 2**31)
 
 
 @dataclass
@@ -45,7 +38,7 @@ class Subscription:
         """Build the services as a new process does; a request to the topic ends after the timeout in seconds."""
         endpoint = self.server.url + PATH
         app = self.env.start(OUTCOME_TOPIC_ENDPOINT=endpoint)
-        publisher = self.publisher(app, Topic(endpoint, LocalCredential(), timeout=timeout))
+        publisher = self.publisher(app, Topic(endpoint, CREDENTIAL, timeout=timeout))
         return app._replace(sweep=replace(app.sweep, publisher=publisher))
 
     def publisher(self, app: Services, topic: Topic, **options: int) -> Publisher:
